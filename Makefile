@@ -1,0 +1,44 @@
+# Everything a newcomer or a contributor runs. Each target sets up what it needs.
+SHELL := /bin/bash
+UV = $(shell scripts/find-uv)
+RUN = $(UV) run --frozen --no-dev
+RUN_DEV = $(UV) run --frozen --group dev
+
+.PHONY: help demo test check unit bench lint format lock openapi clean
+
+help: ## Say what each target does.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## Run the main job end to end on a temporary directory.
+	@scripts/setup-python
+	@$(RUN) twinsite demo
+
+test: ## Check the code and run all tests (installs Debian packages it lacks when root).
+	@scripts/setup-python dev
+	@scripts/setup-test-packages
+	@$(MAKE) --no-print-directory check
+	@$(RUN_DEV) pytest -q
+
+check: ## Lint, format check, types, import contracts.
+	@$(RUN_DEV) ruff check .
+	@$(RUN_DEV) ruff format --check .
+	@$(RUN_DEV) mypy
+	@$(RUN_DEV) lint-imports
+
+unit: ## Only the fast tests, without real peers.
+	@$(RUN_DEV) pytest -q tests/unit tests/contract
+
+bench: ## Measure side by side with real peers; prints a table, writes bench/results/latest.json.
+	@scripts/setup-python dev
+	@scripts/setup-test-packages
+	@$(RUN_DEV) python -m bench $(BENCH_ARGS)
+
+format: ## Format and fix what can be fixed.
+	@$(RUN_DEV) ruff check --fix .
+	@$(RUN_DEV) ruff format .
+
+lock: ## Resolve the dependencies anew.
+	@$(UV) lock
+
+clean: ## Remove what the targets made.
+	rm -rf .venv .uv-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results/latest.json

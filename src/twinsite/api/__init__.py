@@ -1,0 +1,1 @@
+"""The HTTP surface (FastAPI): routers, schemas, errors. Thin: each route calls one function of `control`."""

@@ -1,0 +1,82 @@
+"""Every bound of the data path: a name, a unit, one home. Relations between bounds are checked at import."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+SECTOR_BYTES = 512
+"""Smallest unit that an NBD client is told it may address."""
+
+BLOCK_BYTES = 64 * KIB
+"""Unit of dirty tracking and of resync."""
+
+VOLUME_BYTES_MAX = 64 * 1024 * GIB
+"""Largest volume: 64 TiB, 2^30 blocks, a dirty map of 128 MiB."""
+
+GROUP_MEMBERS_MAX = 256
+"""Most volumes of one group, so that the member index fits the frame header with room."""
+
+# NBD server
+NBD_REQUEST_BYTES_MAX = 32 * MIB
+"""Largest read or write, as advertised in the block-size information."""
+NBD_RECEIVE_BUFFER_BYTES = 512 * KIB
+"""Receive buffer of one connection; also the largest write that is handled as one piece."""
+NBD_PIECE_BYTES_MIN = 128 * KIB
+"""A write that has not fully arrived is handled in pieces of at least this."""
+NBD_OPTION_BYTES_MAX = 64 * KIB
+"""Largest option data during the handshake."""
+NBD_OPTIONS_MAX = 256
+"""Most options in one handshake; one more ends the connection."""
+NBD_HANDSHAKE_SECONDS = 30.0
+"""A handshake that takes longer ends the connection."""
+NBD_META_CONTEXTS_MAX = 16
+"""Most queries in one meta-context option."""
+NBD_CONNECTIONS_MAX = 256
+"""Most host connections of one volume."""
+NBD_REPLY_BACKLOG_BYTES = 8 * MIB
+"""Replies waiting for a slow reader; past this the server stops reading that connection's requests."""
+NBD_CONNECTION_REQUESTS_MAX = 1024
+"""Requests of one connection in progress; past this the server stops reading from it."""
+NBD_EXTENTS_MAX = 4096
+"""Most extents in one block-status reply."""
+
+# Stream
+FRAME_PAYLOAD_BYTES_MAX = 1 * MIB
+"""Largest payload of one stream frame; longer writes travel as several frames."""
+ZERO_FRAME_BYTES_MAX = 1 * GIB
+"""Longest range of one zero frame."""
+STREAM_RECEIVE_BUFFER_BYTES = 4 * MIB
+"""Receive buffer of a secondary."""
+STREAM_IN_FLIGHT_BYTES_MAX = 64 * MIB
+"""Sent to the secondary and not acknowledged; past this the primary stops reading from hosts."""
+STREAM_IN_FLIGHT_FRAMES_MAX = 16384
+"""The same bound in frames, for small ones."""
+STREAM_CONTROL_BYTES_MAX = 256 * KIB
+"""Largest JSON body of a hello."""
+RESYNC_IN_FLIGHT_BYTES_MAX = 8 * MIB
+"""Resync data read or sent and not acknowledged; guest writes get the rest of the window."""
+RESYNC_READ_BYTES_MAX = 1 * MIB
+"""Most data of one resync read."""
+
+# Time-outs trigger questions, never decisions.
+HEARTBEAT_SECONDS = 1.0
+"""Longest silence before an end of the stream says that it is alive."""
+PEER_SILENCE_SECONDS = 5.0
+"""A peer silent for longer is taken for dead and its stream is closed."""
+ACK_TIMEOUT_SECONDS = 10.0
+"""A secondary that acknowledges nothing for longer, with frames waiting, loses the stream."""
+STREAM_HANDSHAKE_SECONDS = 5.0
+"""A stream handshake that takes longer ends that connection."""
+RECONNECT_SECONDS_MIN = 0.2
+RECONNECT_SECONDS_MAX = 5.0
+"""Pause before the next attempt to connect; doubles between these after each failure."""
+
+assert FRAME_PAYLOAD_BYTES_MAX <= STREAM_RECEIVE_BUFFER_BYTES // 2
+assert RESYNC_READ_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX <= RESYNC_IN_FLIGHT_BYTES_MAX
+assert RESYNC_IN_FLIGHT_BYTES_MAX < STREAM_IN_FLIGHT_BYTES_MAX
+assert NBD_PIECE_BYTES_MIN < NBD_RECEIVE_BUFFER_BYTES <= FRAME_PAYLOAD_BYTES_MAX
+assert NBD_REQUEST_BYTES_MAX < STREAM_IN_FLIGHT_BYTES_MAX
+assert HEARTBEAT_SECONDS < PEER_SILENCE_SECONDS
+assert BLOCK_BYTES % SECTOR_BYTES == 0

@@ -1,0 +1,1 @@
+"""What the secondary lacks: dirty maps and what was sent and not acknowledged."""

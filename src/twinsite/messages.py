@@ -1,0 +1,295 @@
+"""What controller, node and worker say to each other: plain dataclasses, JSON on the wire.
+
+Controller ⇄ node: `POST /internal/v1/nodes/{site}/sync` carries a `NodeReport` and answers a `NodeDesired`.
+Node ⇄ worker: the control socket carries one JSON object a line; the node sends a `WorkerSpec`, the worker answers
+with a `WorkerStatus` at once and again whenever it changes. Both directions are level-triggered: each message is the
+whole truth of its sender, so a lost or repeated one costs nothing.
+
+No pydantic here: a worker loads this module, and there may be hundreds of workers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from twinsite.errors import PeerViolation
+
+Message = TypeVar("Message")
+
+
+class Role(StrEnum):
+    """What a worker is to its volumes."""
+
+    SOLO = "solo"  # One volume outside any group, a host attached.
+    PRIMARY = "primary"  # Serves the group's hosts and feeds the stream.
+    SECONDARY = "secondary"  # Follows the stream and serves no host.
+
+
+class Replication(StrEnum):
+    """What the controller wants of a group's stream."""
+
+    PAUSED = "paused"  # No stream; the primary tracks what the secondary lacks.
+    RUNNING = (
+        "running"  # Connect, resync what differs, then mirror; after an interruption do it again.
+    )
+
+
+class Mode(StrEnum):
+    """What a worker is doing, as it observes itself."""
+
+    STARTING = "starting"  # Volumes not yet open.
+    SOLO = "solo"
+    PAUSED = "paused"  # Primary: no stream by the user's wish.
+    CONNECTING = "connecting"  # Primary: stream wanted, the peer is not there; writes are tracked.
+    COPYING = "copying"  # Primary: resync running.
+    IN_SYNC = "in_sync"  # Primary: every acknowledgement waits for the secondary.
+    FOLLOWING = "following"  # Secondary: whatever the stream does.
+    ERROR = "error"  # `failure` says why; a person is needed.
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something cannot go on: a documented EVS code and a sentence that names the object and the way out."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlace:
+    """Where a volume's bytes lie at one site."""
+
+    kind: str  # "file" or "block"
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpec:
+    """One volume of a worker. `index` is its number in the stream and the same at both sites."""
+
+    index: int
+    volume_id: str
+    size_bytes: int
+    store: StorePlace | None = (
+        None  # The node fills these three in; the controller leaves them out.
+    )
+    nbd_socket: str | None = None
+    nbd_tcp: str | None = None  # "host:port"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """All that a worker needs to know. `version` grows whenever anything else in it changes."""
+
+    id: str  # The group's id, or the volume's for a solo worker.
+    version: int
+    role: Role
+    term: int
+    replication: Replication
+    members: list[MemberSpec]
+    stream_key: str = ""  # Hexadecimal shared secret of the group's two workers.
+    stream_listen: str | None = (
+        None  # Secondary: "host:port", port 0 for one of the kernel's choice.
+    )
+    peer_endpoint: str | None = (
+        None  # Primary: "host:port" of the secondary's stream listener, once known.
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """One volume as its worker sees it. Bytes count what a resync has to cover, at the primary."""
+
+    volume_id: str
+    serving: bool
+    resync_bytes_total: int = 0
+    resync_bytes_done: int = 0
+    dirty_bytes: int = 0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncReport:
+    """The running resync, or the last one. Times are seconds since the epoch; bytes are of volume content."""
+
+    kind: str  # "full" or "delta"
+    started_at: float
+    finished_at: float | None
+    bytes_total: int
+    bytes_done: int
+    bytes_shipped: int  # Data that crossed the link.
+    bytes_zero: int  # Covered by zero frames.
+    bytes_per_second: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Totals since the worker started."""
+
+    writes: int = 0
+    write_bytes: int = 0
+    reads: int = 0
+    read_bytes: int = 0
+    flushes: int = 0
+    stream_bytes_sent: int = 0
+    stream_bytes_received: int = 0
+    stream_connects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What a worker observes of itself; `spec_version` is the newest spec that is in force."""
+
+    id: str
+    spec_version: int
+    role: Role
+    mode: Mode
+    term: int
+    members: list[MemberStatus]
+    stream_endpoint: str | None = None  # Secondary: where it listens.
+    consistent: bool = (
+        False  # Primary: the secondary's image is at a common point. Secondary: its own belief.
+    )
+    in_sync_since: float | None = None
+    dirty_bytes: int = 0
+    acknowledged_sequence: int = 0
+    sent_sequence: int = 0
+    resync: ResyncReport | None = None
+    counters: Counters = field(default_factory=Counters)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredVolume:
+    """A volume that must exist at the node's site, or must be gone (`deleted`)."""
+
+    id: str
+    size_bytes: int
+    volume_type: str
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDesired:
+    """The controller's answer: everything this site should be. Volumes not listed are left alone."""
+
+    installation_id: str  # A node that has seen another installation's id refuses the message.
+    generation: int
+    volumes: list[DesiredVolume]
+    workers: list[WorkerSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedVolume:
+    """A volume as the node sees it."""
+
+    id: str
+    state: str  # "ready", "deleted" or "error"
+    nbd_uris: list[str] = field(default_factory=list)  # The same for the volume's whole life.
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedWorker:
+    """A worker process as the node sees it; `status` is its own last word."""
+
+    id: str
+    alive: bool
+    pid: int | None = None
+    status: WorkerStatus | None = None
+    failure: Failure | None = None  # It cannot be started, or keeps dying.
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """The site's storage."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node observes, and the last generation that it has seen."""
+
+    site: str
+    node_name: str
+    seen_generation: int
+    wait_seconds: (
+        float  # How long the controller may hold the answer while nothing changed; 0 for at once.
+    )
+    pool: PoolReport
+    volumes: list[ObservedVolume]
+    workers: list[ObservedWorker]
+
+
+def to_wire(message: Any) -> Any:
+    """Return the JSON-ready form of a message, a list of messages or a plain value."""
+    if dataclasses.is_dataclass(message) and not isinstance(message, type):
+        return {f.name: to_wire(getattr(message, f.name)) for f in dataclasses.fields(message)}
+    if isinstance(message, (list, tuple)):
+        return [to_wire(item) for item in message]
+    if isinstance(message, dict):
+        return {key: to_wire(value) for key, value in message.items()}
+    return message.value if isinstance(message, StrEnum) else message
+
+
+def from_wire(kind: type[Message], value: object, where: str = "message") -> Message:
+    """Build a message of type `kind` from decoded JSON.
+
+    Unknown keys are ignored, so that a newer sender can talk to an older receiver; a missing key without a default
+    or a value of another type raises `PeerViolation` that names the place.
+    """
+    return typing.cast(Message, _decode(kind, value, where))
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _decode(kind: Any, value: object, where: str) -> object:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        inner = [arm for arm in typing.get_args(kind) if arm is not types.NoneType]
+        return None if value is None else _decode(inner[0], value, where)
+    if origin is list:
+        if not isinstance(value, list):
+            raise PeerViolation(f"{where}: expected a list, got {type(value).__name__}")
+        (item_kind,) = typing.get_args(kind)
+        return [_decode(item_kind, item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(typing.cast(type, kind), value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        try:
+            return kind(str(value))
+        except ValueError:
+            raise PeerViolation(f"{where}: {value!r} is not a {kind.__name__}") from None
+    if isinstance(kind, type) and (
+        not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+    ):
+        raise PeerViolation(f"{where}: expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _decode_dataclass(kind: type, value: object, where: str) -> object:
+    if not isinstance(value, dict):
+        raise PeerViolation(f"{where}: expected an object, got {type(value).__name__}")
+    hints = _HINTS.get(kind)
+    if hints is None:
+        hints = _HINTS[kind] = typing.get_type_hints(kind)
+    arguments: dict[str, object] = {}
+    for spec in dataclasses.fields(kind):
+        if spec.name in value:
+            arguments[spec.name] = _decode(
+                hints[spec.name], value[spec.name], f"{where}.{spec.name}"
+            )
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise PeerViolation(f"{where}: key {spec.name!r} is missing")
+    return kind(**arguments)

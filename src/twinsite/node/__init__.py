@@ -1,0 +1,4 @@
+"""The agent of a storage host: owns the pool, supervises the workers, reports to the controller.
+
+May import `messages`, `errors`, `stores`, `core.limits`; runs workers as processes and never imports `worker`.
+"""

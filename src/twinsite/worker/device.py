@@ -1,0 +1,81 @@
+"""What stands between the NBD server and a volume: the server validates and replies, a device executes.
+
+The NBD connection hands over everything that one receive brought as one batch, so that a device can write, send and
+acknowledge once per batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from twinsite.stores.base import Extent
+
+
+class Request(NamedTuple):
+    """One validated NBD request, or one piece of a long write.
+
+    `payload` is a view of the connection's receive buffer: it is valid only during the call of `Device.submit`.
+    A long write comes in pieces, in order, the last one with `is_last`; it gets one completion, after its last piece.
+    """
+
+    command: int  # twinsite.core.nbd.constants.Command
+    flags: int  # twinsite.core.nbd.constants.CommandFlag
+    cookie: int
+    offset: int
+    length: int
+    payload: memoryview | None
+    is_last: bool
+
+
+class ReplySink(Protocol):
+    """The connection that a batch came from. Replies are queued and leave in one send at `flush`.
+
+    After the connection is gone every call is a harmless no-op. A device calls `flush` once after completing
+    requests outside `submit`; the server itself flushes after `submit` returns.
+    """
+
+    def complete(self, cookie: int) -> None:
+        """The request succeeded and carries no data back."""
+
+    def fail(self, cookie: int, errno_value: int) -> None:
+        """The request failed with a kernel errno; the server translates it to an NBD error."""
+
+    def complete_read(self, cookie: int, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """A read succeeded with `data` at `offset` of the volume; the sink may keep a reference to `data`."""
+
+    def complete_block_status(self, cookie: int, extents: Sequence[Extent]) -> None:
+        """A block-status request succeeded; the extents start at the request's offset."""
+
+    def flush(self) -> None:
+        """Send the queued replies."""
+
+    def pause_reading(self) -> None:
+        """Take no further requests from this connection until `resume_reading` (backpressure)."""
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportInfo:
+    """What the handshake tells a client about a volume."""
+
+    name: str  # The volume's id.
+    description: str
+    size_bytes: int
+    read_only: bool = False
+    can_fast_zero: bool = False
+
+
+class Device(Protocol):
+    """A volume as the NBD server sees it."""
+
+    info: ExportInfo
+
+    def submit(self, batch: Sequence[Request], sink: ReplySink) -> None:
+        """Execute the batch in order. Must consume every payload before it returns; may complete requests later."""
+
+    def connection_lost(self, sink: ReplySink) -> None:
+        """The connection is gone: forget it. Requests already taken go on."""
