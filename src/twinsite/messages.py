@@ -34,9 +34,7 @@ class Replication(StrEnum):
     """What the controller wants of a group's stream."""
 
     PAUSED = "paused"  # No stream; the primary tracks what the secondary lacks.
-    RUNNING = (
-        "running"  # Connect, resync what differs, then mirror; after an interruption do it again.
-    )
+    RUNNING = "running"  # Connect, resync what differs, then mirror; after an interruption do it again.
 
 
 class Mode(StrEnum):
@@ -75,9 +73,7 @@ class MemberSpec:
     index: int
     volume_id: str
     size_bytes: int
-    store: StorePlace | None = (
-        None  # The node fills these three in; the controller leaves them out.
-    )
+    store: StorePlace | None = None  # The node fills these three in; the controller leaves them out.
     nbd_socket: str | None = None
     nbd_tcp: str | None = None  # "host:port"
 
@@ -93,12 +89,8 @@ class WorkerSpec:
     replication: Replication
     members: list[MemberSpec]
     stream_key: str = ""  # Hexadecimal shared secret of the group's two workers.
-    stream_listen: str | None = (
-        None  # Secondary: "host:port", port 0 for one of the kernel's choice.
-    )
-    peer_endpoint: str | None = (
-        None  # Primary: "host:port" of the secondary's stream listener, once known.
-    )
+    stream_listen: str | None = None  # Secondary: "host:port", port 0 for one of the kernel's choice.
+    peer_endpoint: str | None = None  # Primary: "host:port" of the secondary's stream listener, once known.
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +145,7 @@ class WorkerStatus:
     term: int
     members: list[MemberStatus]
     stream_endpoint: str | None = None  # Secondary: where it listens.
-    consistent: bool = (
-        False  # Primary: the secondary's image is at a common point. Secondary: its own belief.
-    )
+    consistent: bool = False  # Primary: the secondary's image is at a common point. Secondary: its own belief.
     in_sync_since: float | None = None
     dirty_bytes: int = 0
     acknowledged_sequence: int = 0
@@ -221,9 +211,7 @@ class NodeReport:
     site: str
     node_name: str
     seen_generation: int
-    wait_seconds: (
-        float  # How long the controller may hold the answer while nothing changed; 0 for at once.
-    )
+    wait_seconds: float  # How long the controller may hold the answer while nothing changed; 0 for at once.
     pool: PoolReport
     volumes: list[ObservedVolume]
     workers: list[ObservedWorker]
@@ -271,9 +259,7 @@ def _decode(kind: Any, value: object, where: str) -> object:
             return kind(str(value))
         except ValueError:
             raise PeerViolation(f"{where}: {value!r} is not a {kind.__name__}") from None
-    if isinstance(kind, type) and (
-        not isinstance(value, kind) or (kind is int and isinstance(value, bool))
-    ):
+    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         raise PeerViolation(f"{where}: expected {kind.__name__}, got {type(value).__name__}")
     return value
 
@@ -287,9 +273,7 @@ def _decode_dataclass(kind: type, value: object, where: str) -> object:
     arguments: dict[str, object] = {}
     for spec in dataclasses.fields(kind):
         if spec.name in value:
-            arguments[spec.name] = _decode(
-                hints[spec.name], value[spec.name], f"{where}.{spec.name}"
-            )
+            arguments[spec.name] = _decode(hints[spec.name], value[spec.name], f"{where}.{spec.name}")
         elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
             raise PeerViolation(f"{where}: key {spec.name!r} is missing")
     return kind(**arguments)
