@@ -1,1 +1,1 @@
-"""The ordered stream between the two workers of a group: the frame codec and the hello. docs/wire-protocol.md describes it."""
+"""The ordered stream between the two workers of a group: frame codec and hello. See docs/wire-protocol.md."""
