@@ -7,7 +7,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 SECTOR_BYTES = 512
-"""Smallest unit that an NBD client is told it may address."""
+"""Unit of a volume's size."""
 
 BLOCK_BYTES = 64 * KIB
 """Unit of dirty tracking and of resync."""
@@ -19,6 +19,10 @@ GROUP_MEMBERS_MAX = 256
 """Most volumes of one group, so that the member index fits the frame header with room."""
 
 # NBD server
+NBD_BLOCK_BYTES_MIN = 1
+"""Smallest unit that a client is told it may address: stores take any alignment."""
+NBD_BLOCK_BYTES_PREFERRED = 4 * KIB
+"""Unit that a client is advised to use."""
 NBD_REQUEST_BYTES_MAX = 32 * MIB
 """Largest read or write, as advertised in the block-size information."""
 NBD_RECEIVE_BUFFER_BYTES = 512 * KIB
@@ -41,6 +45,8 @@ NBD_CONNECTION_REQUESTS_MAX = 1024
 """Requests of one connection in progress; past this the server stops reading from it."""
 NBD_EXTENTS_MAX = 4096
 """Most extents in one block-status reply."""
+DEVICE_INLINE_BYTES_MAX = 4 * MIB
+"""Longest read or zeroing that a device does on the event loop; a longer one goes to a thread."""
 
 # Stream
 FRAME_PAYLOAD_BYTES_MAX = 1 * MIB

@@ -7,26 +7,13 @@ acknowledge once per batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from twinsite.core.nbd.export import ExportInfo
+from twinsite.core.nbd.transmission import Request
 from twinsite.stores.base import Extent
 
-
-class Request(NamedTuple):
-    """One validated NBD request, or one piece of a long write.
-
-    `payload` is a view of the connection's receive buffer: it is valid only during the call of `Device.submit`.
-    A long write comes in pieces, in order, the last one with `is_last`; it gets one completion, after its last piece.
-    """
-
-    command: int  # twinsite.core.nbd.constants.Command
-    flags: int  # twinsite.core.nbd.constants.CommandFlag
-    cookie: int
-    offset: int
-    length: int
-    payload: memoryview | None
-    is_last: bool
+__all__ = ["Device", "ExportInfo", "ReplySink", "Request"]
 
 
 class ReplySink(Protocol):
@@ -52,21 +39,13 @@ class ReplySink(Protocol):
         """Send the queued replies."""
 
     def pause_reading(self) -> None:
-        """Take no further requests from this connection until `resume_reading` (backpressure)."""
+        """Take no further requests from this connection until `resume_reading` (backpressure).
+
+        Calls are counted: reading goes on after as many calls of `resume_reading`.
+        """
 
     def resume_reading(self) -> None:
-        """Undo `pause_reading`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportInfo:
-    """What the handshake tells a client about a volume."""
-
-    name: str  # The volume's id.
-    description: str
-    size_bytes: int
-    read_only: bool = False
-    can_fast_zero: bool = False
+        """Undo one `pause_reading`."""
 
 
 class Device(Protocol):
