@@ -1,4 +1,4 @@
-"""A small NBD client on a blocking socket: fixed newstyle, `NBD_OPT_GO`, simple and structured replies.
+"""A small NBD client on a blocking socket: fixed newstyle, `NBDOption.GO`, simple and structured replies.
 
 One request is in flight at a time, and one thread at a time uses a client; open several for more. It serves the demo,
 the tests and the benchmarks; a host uses its own NBD driver. Source: doc/proto.md of the NBD project.
@@ -15,6 +15,23 @@ from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from twinsite.core.nbd.constants import (
+    GREETING_MAGIC,
+    OPTION_MAGIC,
+    OPTION_REPLY_MAGIC,
+    REQUEST_MAGIC,
+    SIMPLE_REPLY_MAGIC,
+    STRUCTURED_REPLY_MAGIC,
+    Command,
+    CommandFlag,
+    HandshakeFlag,
+    Info,
+    Option,
+    OptionReply,
+    ReplyFlag,
+    ReplyType,
+    TransmissionFlag,
+)
 from twinsite.errors import ConfigurationError, PeerViolation, StorageFault
 
 TIMEOUT_SECONDS = 60.0
@@ -32,8 +49,8 @@ OPTION_REPLIES_MAX = 64
 JOIN_BYTES_MAX = 64 * 1024
 """A write up to this long leaves in one send with its header."""
 
-_GREETING = struct.Struct("!8s8sH")
-_OPTION = struct.Struct("!8sII")
+_GREETING = struct.Struct("!QQH")
+_OPTION = struct.Struct("!QII")
 _OPTION_REPLY = struct.Struct("!QIII")
 _INFO_EXPORT = struct.Struct("!HQH")
 _INFO_BLOCK_SIZE = struct.Struct("!HIII")
@@ -41,23 +58,8 @@ _REQUEST = struct.Struct("!IHHQQI")
 _SIMPLE_REPLY = struct.Struct("!IIQ")
 _CHUNK_REST = struct.Struct("!HHQI")
 
-_MAGIC = b"NBDMAGIC"
-_OPTION_MAGIC = b"IHAVEOPT"
-_OPTION_REPLY_MAGIC = 0x3E889045565A9
-_REQUEST_MAGIC = 0x25609513
-_SIMPLE_REPLY_MAGIC = 0x67446698
-_STRUCTURED_REPLY_MAGIC = 0x668E33EF
-
-_FIXED_NEWSTYLE, _NO_ZEROES = 1, 2
-_OPT_GO, _OPT_STRUCTURED_REPLY = 7, 8
-_REP_ACK, _REP_INFO, _REP_ERROR, _REP_ERR_UNKNOWN = 1, 3, 1 << 31, (1 << 31) + 6
-_INFO_KIND_EXPORT, _INFO_KIND_BLOCK_SIZE = 0, 3
-_READ, _WRITE, _DISCONNECT, _FLUSH, _TRIM, _WRITE_ZEROES = 0, 1, 2, 3, 4, 6
-_FLAG_FUA, _FLAG_NO_HOLE = 1, 2
-_CHUNK_DONE = 1
-_CHUNK_NONE, _CHUNK_DATA, _CHUNK_HOLE, _CHUNK_IS_ERROR = 0, 1, 2, 1 << 15
-_CAN_FLUSH, _CAN_FUA, _CAN_TRIM, _CAN_ZERO = 1 << 2, 1 << 3, 1 << 5, 1 << 6
-_READ_ONLY = 1 << 1
+_REPLY_IS_ERROR = 1 << 31
+_CHUNK_IS_ERROR = 1 << 15
 
 
 class ConnectionLost(StorageFault):
@@ -152,41 +154,41 @@ class NbdClient:
         """Fill the whole buffer from `offset`."""
         view = memoryview(buffer)
         for start, length in self._pieces(0, len(view), self.transfer_bytes_max):
-            self._request("read", _READ, 0, offset + start, length, target=view[start : start + length])
+            self._request("read", Command.READ, 0, offset + start, length, target=view[start : start + length])
 
     def write(self, offset: int, data: bytes | bytearray | memoryview, fua: bool = False) -> None:
         """Write all of `data` at `offset`; with `fua` it is durable when this returns."""
         view = memoryview(data)
         flags = self._fua_flags(fua)
         for start, length in self._pieces(0, len(view), self.transfer_bytes_max):
-            self._request("write", _WRITE, flags, offset + start, length, payload=view[start : start + length])
+            self._request("write", Command.WRITE, flags, offset + start, length, payload=view[start : start + length])
         self._flush_instead_of_fua(fua)
 
     def flush(self) -> None:
         """Make every completed write durable; nothing is sent to a server that has no use for it."""
         if self.can_flush:
-            self._request("flush", _FLUSH, 0, 0, 0)
+            self._request("flush", Command.FLUSH, 0, 0, 0)
 
     def trim(self, offset: int, length: int, fua: bool = False) -> None:
         """Tell the server that the content of the range is not needed. Raises ENOTSUP when it does not offer trim."""
         self._require(self.can_trim, "trim")
         for start, piece in self._pieces(offset, length, ZERO_BYTES_MAX):
-            self._request("trim", _TRIM, self._fua_flags(fua), start, piece)
+            self._request("trim", Command.TRIM, self._fua_flags(fua), start, piece)
         self._flush_instead_of_fua(fua)
 
     def zero(self, offset: int, length: int, *, fua: bool = False, may_punch: bool = True) -> None:
         """Make the range read as zeros, keeping its space unless `may_punch`. Raises ENOTSUP when not offered."""
         self._require(self.can_zero, "write zeroes")
-        flags = self._fua_flags(fua) | (0 if may_punch else _FLAG_NO_HOLE)
+        flags = self._fua_flags(fua) | (0 if may_punch else CommandFlag.NO_HOLE)
         for start, piece in self._pieces(offset, length, ZERO_BYTES_MAX):
-            self._request("write zeroes", _WRITE_ZEROES, flags, start, piece)
+            self._request("write zeroes", Command.WRITE_ZEROES, flags, start, piece)
         self._flush_instead_of_fua(fua)
 
     def disconnect(self) -> None:
         """End the session as the protocol wants it, then close. Never fails; idempotent."""
         if self.is_connected:
             with contextlib.suppress(OSError):
-                self._socket.sendall(_REQUEST.pack(_REQUEST_MAGIC, 0, _DISCONNECT, 0, 0, 0))
+                self._socket.sendall(_REQUEST.pack(REQUEST_MAGIC, 0, Command.DISC, 0, 0, 0))
         self.close()
 
     def close(self) -> None:
@@ -215,43 +217,49 @@ class NbdClient:
 
     def _negotiate(self, structured_replies: bool) -> None:
         magic, option_magic, flags = _GREETING.unpack(self._receive(_GREETING.size))
-        if magic != _MAGIC or option_magic != _OPTION_MAGIC or not flags & _FIXED_NEWSTYLE:
+        if magic != GREETING_MAGIC or option_magic != OPTION_MAGIC or not flags & HandshakeFlag.FIXED_NEWSTYLE:
             raise self._violation("it does not greet as a fixed newstyle NBD server")
-        self._send(struct.pack("!I", flags & (_FIXED_NEWSTYLE | _NO_ZEROES)))
+        self._send(struct.pack("!I", flags & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)))
         if structured_replies:
             # A server without structured replies answers an error, and simple replies follow.
-            self.structured_replies = self._option(_OPT_STRUCTURED_REPLY, b"") == _REP_ACK
+            self.structured_replies = self._option(Option.STRUCTURED_REPLY, b"") == OptionReply.ACK
         name = self.address.export.encode()
-        result = self._option(
-            _OPT_GO, struct.pack("!I", len(name)) + name + struct.pack("!HH", 1, _INFO_KIND_BLOCK_SIZE)
-        )
-        if result == _REP_ERR_UNKNOWN:
+        result = self._option(Option.GO, struct.pack("!I", len(name)) + name + struct.pack("!HH", 1, Info.BLOCK_SIZE))
+        if result == OptionReply.ERR_UNKNOWN:
             raise StorageFault("open", self.uri, OSError(errno.ENOENT, "the server has no export of this name"))
-        if result != _REP_ACK:
-            raise StorageFault("open", self.uri, f"the server refused the export with NBD error {result - _REP_ERROR}")
+        if result != OptionReply.ACK:
+            raise StorageFault(
+                "open", self.uri, f"the server refused the export with NBD error {result - _REPLY_IS_ERROR}"
+            )
 
     def _option(self, option: int, data: bytes) -> int:
         """Send an option, take in what its replies say, and return the type of the last one: ACK or an error."""
-        self._send(_OPTION.pack(_OPTION_MAGIC, option, len(data)) + data)
+        self._send(_OPTION.pack(OPTION_MAGIC, option, len(data)) + data)
         for _ in range(OPTION_REPLIES_MAX):
             magic, echoed, kind, length = _OPTION_REPLY.unpack(self._receive(_OPTION_REPLY.size))
-            if magic != _OPTION_REPLY_MAGIC or echoed != option or length > OPTION_REPLY_BYTES_MAX:
+            if magic != OPTION_REPLY_MAGIC or echoed != option or length > OPTION_REPLY_BYTES_MAX:
                 raise self._violation(f"its reply to option {option} is malformed")
             body = self._receive(length)
-            if kind == _REP_ACK or kind & _REP_ERROR:
+            if kind == OptionReply.ACK or kind & _REPLY_IS_ERROR:
                 return int(kind)
-            if kind == _REP_INFO:
+            if kind == OptionReply.INFO:
                 self._take_info(body)
         raise self._violation(f"it sends more than {OPTION_REPLIES_MAX} replies to option {option}")
 
     def _take_info(self, body: bytes) -> None:
         kind = int.from_bytes(body[:2], "big")
-        if kind == _INFO_KIND_EXPORT and len(body) == _INFO_EXPORT.size:
+        if kind == Info.EXPORT and len(body) == _INFO_EXPORT.size:
             _, self.size_bytes, flags = _INFO_EXPORT.unpack(body)
-            self.is_read_only = bool(flags & _READ_ONLY)
-            self.can_flush, self.can_fua = bool(flags & _CAN_FLUSH), bool(flags & _CAN_FUA)
-            self.can_trim, self.can_zero = bool(flags & _CAN_TRIM), bool(flags & _CAN_ZERO)
-        elif kind == _INFO_KIND_BLOCK_SIZE and len(body) == _INFO_BLOCK_SIZE.size:
+            self.is_read_only = bool(flags & TransmissionFlag.READ_ONLY)
+            self.can_flush, self.can_fua = (
+                bool(flags & TransmissionFlag.SEND_FLUSH),
+                bool(flags & TransmissionFlag.SEND_FUA),
+            )
+            self.can_trim, self.can_zero = (
+                bool(flags & TransmissionFlag.SEND_TRIM),
+                bool(flags & TransmissionFlag.SEND_WRITE_ZEROES),
+            )
+        elif kind == Info.BLOCK_SIZE and len(body) == _INFO_BLOCK_SIZE.size:
             maximum = _INFO_BLOCK_SIZE.unpack(body)[3]
             self.transfer_bytes_max = max(1, min(maximum, TRANSFER_BYTES_MAX))
 
@@ -267,7 +275,7 @@ class NbdClient:
             raise StorageFault(operation, self.uri, OSError(errno.ENOTSUP, "the server does not offer this"))
 
     def _fua_flags(self, fua: bool) -> int:
-        return _FLAG_FUA if fua and self.can_fua else 0
+        return CommandFlag.FUA if fua and self.can_fua else 0
 
     def _flush_instead_of_fua(self, fua: bool) -> None:
         if fua and not self.can_fua:
@@ -285,7 +293,7 @@ class NbdClient:
         target: memoryview | None = None,
     ) -> None:
         self._cookie += 1
-        header = _REQUEST.pack(_REQUEST_MAGIC, flags, command, self._cookie, offset, length)
+        header = _REQUEST.pack(REQUEST_MAGIC, flags, command, self._cookie, offset, length)
         if payload is None:
             self._send(header)
         elif len(payload) <= JOIN_BYTES_MAX:
@@ -300,7 +308,7 @@ class NbdClient:
     def _reply(self, offset: int, target: memoryview | None) -> tuple[int, str]:
         """Receive the whole reply to the request in flight; return its errno, 0 for success, and the server's words."""
         magic = int.from_bytes(self._receive(4), "big")
-        if magic == _SIMPLE_REPLY_MAGIC:
+        if magic == SIMPLE_REPLY_MAGIC:
             _, error, cookie = _SIMPLE_REPLY.unpack(magic.to_bytes(4, "big") + self._receive(_SIMPLE_REPLY.size - 4))
             self._check_cookie(cookie)
             if self.structured_replies and target is not None:
@@ -308,19 +316,19 @@ class NbdClient:
             if not error and target is not None:
                 self._receive_into(target)
             return error, ""
-        if magic != _STRUCTURED_REPLY_MAGIC or not self.structured_replies:
+        if magic != STRUCTURED_REPLY_MAGIC or not self.structured_replies:
             raise self._violation(f"its reply starts with {magic:#x}")
         error, text, filled = 0, "", 0
         is_done = False
         while not is_done:
             flags, kind, cookie, length = _CHUNK_REST.unpack(self._receive(_CHUNK_REST.size))
             self._check_cookie(cookie)
-            is_done = bool(flags & _CHUNK_DONE)
+            is_done = bool(flags & ReplyFlag.DONE)
             if kind & _CHUNK_IS_ERROR:
                 error, text = self._error_chunk(length)
             else:
                 filled += self._content_chunk(kind, length, offset, target)
-            if not is_done and int.from_bytes(self._receive(4), "big") != _STRUCTURED_REPLY_MAGIC:
+            if not is_done and int.from_bytes(self._receive(4), "big") != STRUCTURED_REPLY_MAGIC:
                 raise self._violation("a chunk of a structured reply has a wrong magic")
         if not error and target is not None and filled != len(target):
             raise self._violation(f"a structured reply brought {filled} of {len(target)} bytes")
@@ -337,16 +345,16 @@ class NbdClient:
 
     def _content_chunk(self, kind: int, length: int, offset: int, target: memoryview | None) -> int:
         """Take one chunk of a read's reply into `target` and return the bytes that it covers."""
-        if kind == _CHUNK_NONE and length == 0:
+        if kind == ReplyType.NONE and length == 0:
             return 0
-        minimum = 9 if kind == _CHUNK_DATA else 12
-        if target is None or kind not in (_CHUNK_DATA, _CHUNK_HOLE) or length < minimum:
+        minimum = 9 if kind == ReplyType.OFFSET_DATA else 12
+        if target is None or kind not in (ReplyType.OFFSET_DATA, ReplyType.OFFSET_HOLE) or length < minimum:
             raise self._violation(f"a reply chunk of type {kind} and {length} bytes was not asked for")
         start = int.from_bytes(self._receive(8), "big") - offset
-        covered = length - 8 if kind == _CHUNK_DATA else int.from_bytes(self._receive(4), "big")
+        covered = length - 8 if kind == ReplyType.OFFSET_DATA else int.from_bytes(self._receive(4), "big")
         if start < 0 or start + covered > len(target):
             raise self._violation("a reply chunk lies outside the range that was read")
-        if kind == _CHUNK_DATA:
+        if kind == ReplyType.OFFSET_DATA:
             self._receive_into(target[start : start + covered])
         else:
             target[start : start + covered] = bytes(covered)
