@@ -1,0 +1,65 @@
+"""What a node must remember across restarts: whose node it is, which volumes it has made, and their TCP ports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twinsite.durable_file import replace_file
+from twinsite.errors import ConfigurationError, StorageFault
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """A volume that was made: its size in bytes and its TCP port, if it has one."""
+
+    size_bytes: int
+    nbd_port: int | None = None
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """The content of node.json. Change it through the methods: they make the change durable first."""
+
+    path: Path
+    installation_id: str | None = None
+    volumes: dict[str, VolumeRecord] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> NodeRecord:
+        """Read the record, or begin an empty one. Raises `ConfigurationError` for a file that cannot be understood."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            volumes = {volume_id: VolumeRecord(**volume) for volume_id, volume in content["volumes"].items()}
+            return cls(path, content["installation_id"], volumes)
+        except FileNotFoundError:
+            return cls(path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigurationError(f"{path} is damaged ({error}); restore it from a backup") from error
+
+    def set_installation(self, installation_id: str) -> None:
+        """Remember whose node this is. Raises `StorageFault`."""
+        self._save(dataclasses.replace(self, installation_id=installation_id))
+        self.installation_id = installation_id
+
+    def set_volume(self, volume_id: str, volume: VolumeRecord | None) -> None:
+        """Remember a volume, or forget it. Raises `StorageFault`."""
+        if self.volumes.get(volume_id) == volume:
+            return
+        volumes = {key: value for key, value in self.volumes.items() if key != volume_id}
+        if volume is not None:
+            volumes[volume_id] = volume
+        self._save(dataclasses.replace(self, volumes=volumes))
+        self.volumes = volumes
+
+    def _save(self, changed: NodeRecord) -> None:
+        content = {
+            "installation_id": changed.installation_id,
+            "volumes": {volume_id: dataclasses.asdict(volume) for volume_id, volume in changed.volumes.items()},
+        }
+        try:
+            replace_file(self.path, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise StorageFault("write", str(self.path), error) from error

@@ -1,0 +1,131 @@
+"""What a node is told at its start, and where its files lie."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twinsite.errors import ConfigurationError
+
+SOCKET_PATH_BYTES_MAX = 107
+"""Longest path of a Unix socket on Linux: sun_path without its final zero byte."""
+LONGEST_ID = "00000000-0000-0000-0000-000000000000"
+
+_SITE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PORT_MAX = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """A node's settings. `data_dir` is absolute; the node's own files lie in `data_dir/site`."""
+
+    site: str
+    controller_url: str
+    data_dir: Path
+    token: str = field(repr=False)
+    nbd_host: str = "127.0.0.1"  # Where workers listen for hosts, and the address in the URIs.
+    nbd_ports: range | None = None  # TCP ports for volumes; without them only Unix sockets are served.
+    stream_host: str = "127.0.0.1"  # Where secondaries listen for the other site's primaries.
+    stop_workers: bool = False  # Stop the workers together with the node.
+    node_name: str = field(default_factory=socket.gethostname)
+
+    @property
+    def site_dir(self) -> Path:
+        """The folder of this site."""
+        return self.data_dir / self.site
+
+    @property
+    def pool_dir(self) -> Path:
+        """The folder of the volumes' bytes."""
+        return self.site_dir / "pool"
+
+    @property
+    def record_path(self) -> Path:
+        """The file of what the node must remember."""
+        return self.site_dir / "node.json"
+
+    @property
+    def pid_path(self) -> Path:
+        """The node's own pid file."""
+        return self.site_dir / "run" / "node.pid"
+
+    @property
+    def worker_run_dir(self) -> Path:
+        """The folder of the workers' pid files and control sockets."""
+        return self.site_dir / "run" / "w"
+
+    @property
+    def nbd_socket_dir(self) -> Path:
+        """The folder of the volumes' NBD sockets."""
+        return self.site_dir / "run" / "n"
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of the workers' log files."""
+        return self.site_dir / "logs"
+
+    def worker_state_dir(self, worker_id: str) -> Path:
+        """Return the folder of one worker's durable state."""
+        return self.site_dir / "state" / worker_id
+
+    def nbd_socket_path(self, volume_id: str) -> Path:
+        """Return the NBD socket of a volume, the same for its whole life."""
+        return self.nbd_socket_dir / f"{volume_id}.sock"
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` for what cannot work."""
+        if not _SITE.fullmatch(self.site):
+            raise ConfigurationError(f"site {self.site!r}: use 1 to 64 letters, digits, '-' and '_'")
+        if not self.controller_url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"controller address {self.controller_url!r}: begin it with http:// or https://")
+        check_socket_paths(self)
+
+    def create_directories(self) -> None:
+        """Make the folders that are missing. Raises `OSError`."""
+        for path in (self.pool_dir, self.worker_run_dir, self.nbd_socket_dir, self.log_dir, self.site_dir / "state"):
+            path.mkdir(parents=True, exist_ok=True)
+
+
+def check_socket_paths(settings: NodeSettings) -> None:
+    """Raise `ConfigurationError` when a socket path below the data directory would be longer than Linux allows."""
+    for path in (settings.nbd_socket_path(LONGEST_ID), settings.worker_run_dir / f"{LONGEST_ID}.ctl"):
+        excess = len(bytes(path)) - SOCKET_PATH_BYTES_MAX
+        if excess > 0:
+            raise ConfigurationError(
+                f"data directory {settings.data_dir} is {excess} bytes too long: socket paths below it would exceed "
+                f"{SOCKET_PATH_BYTES_MAX} bytes; choose a shorter one"
+            )
+
+
+def parse_ports(text: str) -> range:
+    """Return the ports of "FIRST-LAST", both included. Raises `ConfigurationError`."""
+    first_text, dash, last_text = text.partition("-")
+    if not (dash and first_text.isascii() and first_text.isdigit() and last_text.isascii() and last_text.isdigit()):
+        raise ConfigurationError(f"ports {text!r}: write FIRST-LAST, for example 10809-10908")
+    first, last = int(first_text), int(last_text)
+    if not 1 <= first <= last <= _PORT_MAX:
+        raise ConfigurationError(f"ports {text!r}: both must be from 1 to {_PORT_MAX}, the first not above the last")
+    return range(first, last + 1)
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return "host:port", an IPv6 address in brackets."""
+    try:
+        is_six = ipaddress.ip_address(host).version == 6
+    except ValueError:
+        is_six = False
+    return f"[{host}]:{port}" if is_six else f"{host}:{port}"
+
+
+def read_token(path: Path) -> str:
+    """Return the token in a file. Raises `ConfigurationError` when there is none."""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"token file {path}: {error.strerror}; copy it from the controller") from error
+    if not token:
+        raise ConfigurationError(f"token file {path} is empty; copy it from the controller")
+    return token

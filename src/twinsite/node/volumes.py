@@ -1,0 +1,138 @@
+"""The volumes of a node: what exists, under which addresses, and what went wrong with it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from urllib.parse import quote
+
+import structlog
+
+from twinsite.errors import StorageFault
+from twinsite.messages import DesiredVolume, Failure, MemberSpec, ObservedVolume
+from twinsite.node.pool import Pool
+from twinsite.node.record import NodeRecord, VolumeRecord
+from twinsite.node.settings import NodeSettings, host_and_port
+
+POOL_FAILURE_CODE = "37100177"
+"""EVS: the storage pool is abnormal."""
+
+log = structlog.get_logger(__name__)
+
+
+class Volumes:
+    """Creates, addresses and deletes volumes. Calls block, and come from one thread at a time."""
+
+    def __init__(self, settings: NodeSettings, pool: Pool, record: NodeRecord) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._record = record
+        self._observed: dict[str, ObservedVolume] = {}
+        self._size_bytes: dict[str, int] = {}
+
+    def find(self) -> None:
+        """Take in the volumes that are there from an earlier run, so that the first report knows them."""
+        for volume_id in self._pool.volume_ids():
+            self._observed[volume_id] = ObservedVolume(volume_id, "ready", self._uris(volume_id))
+
+    def observed(self) -> list[ObservedVolume]:
+        """Return every volume as it is, in the order of the ids."""
+        return sorted(self._observed.copy().values(), key=lambda volume: volume.id)
+
+    def ensure(self, volume: DesiredVolume) -> bool:
+        """Make the volume be there; return whether it is. A failure is observed and may be tried again."""
+        if self._size_bytes.get(volume.id) == volume.size_bytes:
+            return True
+        try:
+            self._check_still_there(volume.id)
+            self._pool.create(volume.id, volume.size_bytes)
+            recorded = self._record.volumes.get(volume.id)
+            port = recorded.nbd_port if recorded is not None else None
+            self._record.set_volume(volume.id, VolumeRecord(volume.size_bytes, port or self._free_port(volume.id)))
+        except StorageFault as fault:
+            self._fail(volume.id, fault)
+            return False
+        self._size_bytes[volume.id] = volume.size_bytes
+        self._observed[volume.id] = ObservedVolume(volume.id, "ready", self._uris(volume.id))
+        log.info("volume is ready", volume=volume.id, size_bytes=volume.size_bytes)
+        return True
+
+    def delete(self, volume_id: str) -> bool:
+        """Remove the volume and all that belongs to it alone; return whether it is gone."""
+        observed = self._observed.get(volume_id)
+        if observed is not None and observed.state == "deleted":
+            return True
+        self._size_bytes.pop(volume_id, None)
+        try:
+            self._pool.delete(volume_id)
+            self._record.set_volume(volume_id, None)
+        except StorageFault as fault:
+            self._fail(volume_id, fault)
+            return False
+        self._settings.nbd_socket_path(volume_id).unlink(missing_ok=True)
+        shutil.rmtree(self._settings.worker_state_dir(volume_id), ignore_errors=True)
+        self._observed[volume_id] = ObservedVolume(volume_id, "deleted")
+        log.info("volume is deleted", volume=volume_id)
+        return True
+
+    def forget_deleted(self, listed_ids: set[str]) -> None:
+        """Drop the deleted volumes that the controller no longer lists: it knows."""
+        for volume in self.observed():
+            if volume.state == "deleted" and volume.id not in listed_ids:
+                del self._observed[volume.id]
+
+    def fill(self, member: MemberSpec) -> MemberSpec:
+        """Return the member with what only the node knows: its store and its addresses."""
+        port = self._port(member.volume_id)
+        return replace(
+            member,
+            store=self._pool.place(member.volume_id),
+            nbd_socket=str(self._settings.nbd_socket_path(member.volume_id)),
+            nbd_tcp=None if port is None else host_and_port(self._settings.nbd_host, port),
+        )
+
+    def _uris(self, volume_id: str) -> list[str]:
+        uris = [f"nbd+unix:///{volume_id}?socket={quote(str(self._settings.nbd_socket_path(volume_id)))}"]
+        port = self._port(volume_id)
+        if port is not None:
+            uris.append(f"nbd://{host_and_port(self._settings.nbd_host, port)}/{volume_id}")
+        return uris
+
+    def _check_still_there(self, volume_id: str) -> None:
+        """Raise `StorageFault` when a volume that was made is gone or shorter: an empty one must not take its place.
+
+        This is how a pool looks whose file system is not mounted.
+        """
+        recorded = self._record.volumes.get(volume_id)
+        if recorded is None:
+            return
+        place = self._pool.place(volume_id).path
+        size_bytes = self._pool.size_bytes(volume_id)
+        if size_bytes is None:
+            raise StorageFault("open", place, "the volume's bytes are gone; mount the pool or restore them")
+        if size_bytes < recorded.size_bytes:
+            raise StorageFault(
+                "open", place, f"only {size_bytes} of {recorded.size_bytes} bytes are left; restore them"
+            )
+
+    def _port(self, volume_id: str) -> int | None:
+        recorded = self._record.volumes.get(volume_id)
+        return recorded.nbd_port if recorded is not None and self._settings.nbd_ports is not None else None
+
+    def _free_port(self, volume_id: str) -> int | None:
+        if self._settings.nbd_ports is None:
+            return None
+        taken = {volume.nbd_port for volume in self._record.volumes.values()}
+        port = next((port for port in self._settings.nbd_ports if port not in taken), None)
+        if port is None:
+            cause = f"all {len(self._settings.nbd_ports)} ports of --nbd-ports are taken; widen the range"
+            raise StorageFault("assign a TCP port", volume_id, cause)
+        return port
+
+    def _fail(self, volume_id: str, fault: StorageFault) -> None:
+        failure = Failure(POOL_FAILURE_CODE, f"{fault} (site {self._settings.site})")
+        before = self._observed.get(volume_id)
+        if before is None or before.failure != failure:
+            log.error("volume fails", volume=volume_id, reason=str(fault))
+        uris = before.nbd_uris if before is not None else []
+        self._observed[volume_id] = ObservedVolume(volume_id, "error", uris, failure)
