@@ -1,0 +1,387 @@
+"""The primary's side of a group: for each write that was applied locally, does it travel, is it tracked, who is told?
+
+No I/O: the shell applies a write to its store first and then calls in here. What is to be sent piles up in `outbox`
+(header and payload side by side) and what is to be acknowledged in `completed`; the shell drains both after each batch.
+A payload in the outbox is a view of a receive buffer, so the shell must send or copy it before that is filled again.
+
+Calls are per write on purpose and take positional arguments: this is the hot path.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from twinsite.core.group.resync import MemberResync, Piece, ReadOrder
+from twinsite.core.group.states import Event, Phase, next_phase
+from twinsite.core.limits import BLOCK_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX
+from twinsite.core.stream.frames import Flag, Frame, Kind, encode_header, encode_json
+from twinsite.core.stream.hello import Welcome
+from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.errors import InternalError, PeerViolation
+
+Token = Hashable
+"""Whom to tell when a request is done; opaque here."""
+
+
+class InFlight(NamedTuple):
+    """A sequenced frame that the secondary has not acknowledged."""
+
+    sequence: int
+    volume: int
+    offset: int
+    length: int  # Bytes of volume that it changes; 0 for frames without content.
+    payload_bytes: int
+    is_resync: bool
+    token: Token | None
+
+
+class FlushWaiter:
+    """A flush or FUA write: done when both sides have made it durable."""
+
+    __slots__ = ("index", "is_local_done", "is_remote_done", "token")
+
+    def __init__(self, index: int, token: Token, *, is_remote_done: bool) -> None:
+        self.index = index
+        self.token: Token | None = token
+        self.is_local_done = False
+        self.is_remote_done = is_remote_done
+
+
+@dataclass(slots=True)
+class ResyncTally:
+    """What a resync had to cover and has covered, in bytes of volume."""
+
+    kind: str  # "full" or "delta"
+    bytes_total: int
+    bytes_shipped: int = 0
+    bytes_zero: int = 0
+
+
+class Member:
+    """One volume of the group at the primary."""
+
+    def __init__(self, index: int, volume_id: str, dirty: DirtyMap) -> None:
+        self.index = index
+        self.volume_id = volume_id
+        self.dirty = dirty
+        self.resync = MemberResync(index, dirty)
+        self.resync_bytes_total = dirty.dirty_bytes()
+        self.resync_bytes_in_flight = 0
+
+
+class Primary:
+    """The replication machine of a primary. See `states` for its phases and the invariant they keep."""
+
+    def __init__(
+        self, members: Sequence[Member], *, generations: frozenset[str], sequence: int, peer_consistent: bool
+    ) -> None:
+        """Start alone.
+
+        `generations` are the lineages of the secondary's image that the members' dirty maps are good for; `sequence`
+        is the last one used; `peer_consistent` says whether the secondary's image was at a common point when last
+        heard of.
+        """
+        self.members = {member.index: member for member in members}
+        self.generations = generations
+        self.sequence = sequence
+        self.acknowledged_sequence = sequence
+        self.peer_consistent = peer_consistent
+        self.phase = Phase.ALONE
+        self.session = 0
+        self.outbox: list[bytes | bytearray | memoryview] = []
+        self.completed: list[Token] = []
+        self.in_flight_bytes = 0
+        self.tally: ResyncTally | None = None
+        self._in_flight: deque[InFlight] = deque()
+        self._flush_waiters: dict[int, FlushWaiter] = {}
+        self._resync_bytes_in_flight = 0
+        self._mirrors = False  # The phase is FINISHING or MIRRORED.
+        self._reads_out = 0
+        self._begin_sequence = 0
+        self._begin_generation = ""
+        self._end_sequence = 0
+
+    # What hosts do
+
+    def write_applied(self, index: int, offset: int, data: bytes | bytearray | memoryview, token: Token | None) -> None:
+        """A host's write is in the local store. `token` is None for a piece of a long write that is not its last."""
+        length = len(data)
+        if self._mirrors:
+            if self._reads_out:
+                self._overtake(index, offset, length)
+            self._send(Kind.WRITE, 0, index, offset, length, data, token)
+            return
+        self._applied_while_stale(Kind.WRITE, 0, index, offset, length, data, token)
+
+    def zero_applied(self, index: int, offset: int, length: int, punch: bool, token: Token | None) -> None:
+        """A host's trim or write-zeroes is in the local store; `length` is at most `ZERO_FRAME_BYTES_MAX`."""
+        flags = Flag.PUNCH if punch else 0
+        if self._mirrors:
+            if self._reads_out:
+                self._overtake(index, offset, length)
+            self._send(Kind.ZERO, flags, index, offset, length, None, token)
+            return
+        self._applied_while_stale(Kind.ZERO, flags, index, offset, length, None, token)
+
+    def flush_begun(self, index: int, token: Token) -> FlushWaiter:
+        """A host flushes: the shell starts the local flush and tells `flush_local_done` when that is over.
+
+        A FUA write is a write without a token followed by this.
+        """
+        waiter = FlushWaiter(index, token, is_remote_done=not self._mirrors)
+        if self._mirrors:
+            self._send(Kind.FLUSH, 0, index, 0, 0, None, None)
+            self._flush_waiters[self.sequence] = waiter
+        return waiter
+
+    def flush_local_done(self, waiter: FlushWaiter) -> None:
+        """The local store is flushed."""
+        waiter.is_local_done = True
+        self._settle(waiter)
+
+    def flush_local_failed(self, waiter: FlushWaiter) -> None:
+        """The local flush failed and the shell has told the host so: nobody waits any more."""
+        waiter.token = None
+
+    def write_failed(self, index: int, offset: int, length: int) -> None:
+        """A host's write failed locally and may have changed part of the range: the two sides may differ there."""
+        if self._reads_out:
+            self._overtake(index, offset, length)
+        self.members[index].dirty.mark(offset, length)
+
+    # What the stream does
+
+    def connected(self, welcome: Welcome, new_generation: str) -> None:
+        """The secondary is there: start a resync of what it lacks. `new_generation` is a fresh random name."""
+        self.phase = next_phase(self.phase, Event.CONNECTED)
+        self.session += 1
+        kind = "delta"
+        if welcome.suspect or welcome.generation not in self.generations:
+            kind = "full"
+            for member in self.members.values():
+                member.dirty.mark_all()
+        for member in self.members.values():
+            member.resync_bytes_total = member.dirty.dirty_bytes()
+        total = sum(member.resync_bytes_total for member in self.members.values())
+        self.tally = ResyncTally(kind, total)
+        if total:
+            self.peer_consistent = False
+            self.generations |= {new_generation}
+            self._begin_generation = new_generation
+            self._send_json(Kind.RESYNC_BEGIN, {"generation": new_generation})
+            self._begin_sequence = self.sequence
+        self._finish_if_shipped()
+
+    def received(self, frames: Sequence[Frame]) -> None:
+        """Take acknowledgements; raises `PeerViolation` for one of what was never sent."""
+        for frame in frames:
+            if frame.kind == Kind.ACK:
+                self._acknowledged(frame.sequence)
+            elif frame.kind == Kind.FLUSHED:
+                self._flushed(frame.sequence)
+            elif frame.kind != Kind.HEARTBEAT:
+                raise PeerViolation(f"a secondary does not send frames of kind {frame.kind} here")
+
+    def stop(self) -> None:
+        """The user wants no replication: end what is on its way; `is_drained` says when that is over."""
+        self._enter(Event.STOPPED)
+
+    @property
+    def is_drained(self) -> bool:
+        """Say whether a stopped stream has nothing in flight any more."""
+        return self.phase is Phase.DRAINING and not self._in_flight and not self._flush_waiters
+
+    def drained(self) -> None:
+        """The shell has said goodbye after `is_drained`."""
+        if not self.is_drained:
+            raise InternalError("goodbye was said with frames in flight")
+        self._enter(Event.DRAINED)
+        self._end_session()
+
+    def broken(self) -> None:
+        """The connection is gone. What was not acknowledged becomes dirty; production goes on alone."""
+        self._enter(Event.BROKEN)
+        self._end_session()
+
+    @property
+    def oldest_unacknowledged(self) -> int | None:
+        """Return the sequence that a host waits for the secondary to answer next, or None.
+
+        The end of a resync is not among them: no host waits for it, and its flush may take long on a slow disk.
+        """
+        if self._in_flight:
+            return self._in_flight[0].sequence
+        return next(iter(self._flush_waiters), None)
+
+    @property
+    def in_flight_frames(self) -> int:
+        """Return how many frames are not acknowledged."""
+        return len(self._in_flight)
+
+    # What the resync does
+
+    def next_read(self) -> ReadOrder | None:
+        """Return a resync read for the shell to do, or None when there is nothing to read or no room to send it."""
+        if self.phase is not Phase.COPYING and self.phase is not Phase.MIRRORED:
+            return None
+        if self._resync_bytes_in_flight >= RESYNC_IN_FLIGHT_BYTES_MAX:
+            return None
+        for member in self.members.values():
+            order = member.resync.next_order(self.session)
+            if order is not None:
+                self._reads_out += 1
+                return order
+        return None
+
+    def read_done(self, order: ReadOrder, pieces: list[Piece]) -> None:
+        """A resync read is done: send what no guest has overtaken. Of an ended session nothing is taken."""
+        if order.session != self.session or self.phase in (Phase.ALONE, Phase.DRAINING):
+            return
+        self._reads_out -= 1
+        member = self.members[order.index]
+        tally = self.tally
+        assert tally is not None
+        for piece in member.resync.take_back(order, pieces):
+            offset = piece.first_block * BLOCK_BYTES
+            length = min(piece.block_count * BLOCK_BYTES, member.dirty.size_bytes - offset)
+            if piece.data is None:
+                tally.bytes_zero += length
+                self._send(Kind.ZERO, Flag.RESYNC | Flag.PUNCH, order.index, offset, length, None, None, True)
+            else:
+                assert len(piece.data) == length
+                tally.bytes_shipped += length
+                self._send(Kind.WRITE, Flag.RESYNC, order.index, offset, length, piece.data, None, True)
+        self._finish_if_shipped()
+
+    def resync_bytes_left(self, member: Member) -> int:
+        """Return how many bytes of a member the secondary has not yet got and acknowledged."""
+        return member.dirty.dirty_bytes() + member.resync_bytes_in_flight
+
+    # Inside
+
+    def _enter(self, event: Event) -> None:
+        self.phase = next_phase(self.phase, event)
+        self._mirrors = self.phase in (Phase.FINISHING, Phase.MIRRORED)
+
+    def _send(
+        self,
+        kind: int,
+        flags: int,
+        index: int,
+        offset: int,
+        length: int,
+        data: bytes | bytearray | memoryview | None,
+        token: Token | None,
+        is_resync: bool = False,
+    ) -> None:
+        self.sequence = sequence = self.sequence + 1
+        self.outbox.append(encode_header(kind, flags, index, length, sequence, offset, data))
+        payload_bytes = 0
+        if data is not None:
+            self.outbox.append(data)
+            payload_bytes = length
+            self.in_flight_bytes += length
+        if is_resync:
+            # A zero frame is accounted at the price of a block, or a sparse disk would wait for each of them.
+            self._resync_bytes_in_flight += payload_bytes or BLOCK_BYTES
+            self.members[index].resync_bytes_in_flight += length
+        self._in_flight.append(InFlight(sequence, index, offset, length, payload_bytes, is_resync, token))
+
+    def _send_json(self, kind: Kind, body: dict[str, str]) -> None:
+        self.sequence += 1
+        self.outbox.append(encode_json(kind, body, self.sequence))
+        self._in_flight.append(InFlight(self.sequence, 0, 0, 0, 0, False, None))
+
+    def _applied_while_stale(
+        self,
+        kind: int,
+        flags: int,
+        index: int,
+        offset: int,
+        length: int,
+        data: bytes | bytearray | memoryview | None,
+        token: Token | None,
+    ) -> None:
+        dirty = self.members[index].dirty
+        if self.phase is not Phase.COPYING:
+            dirty.mark(offset, length)
+        else:
+            if self._reads_out:
+                self._overtake(index, offset, length)
+            if not dirty.covers(offset, length):
+                self._send(kind, flags, index, offset, length, data, None)
+        if token is not None:
+            self.completed.append(token)
+
+    def _overtake(self, index: int, offset: int, length: int) -> None:
+        order = self.members[index].resync.order
+        if order is not None:
+            order.touch(offset, length)
+
+    def _acknowledged(self, sequence: int) -> None:
+        if not self.acknowledged_sequence <= sequence <= self.sequence:
+            raise PeerViolation(
+                f"the secondary acknowledged {sequence}; {self.acknowledged_sequence} to {self.sequence} are possible"
+            )
+        self.acknowledged_sequence = sequence
+        in_flight = self._in_flight
+        completed = self.completed
+        while in_flight and in_flight[0].sequence <= sequence:
+            entry = in_flight.popleft()
+            self.in_flight_bytes -= entry.payload_bytes
+            if entry.token is not None:
+                completed.append(entry.token)
+            if entry.is_resync:
+                self._resync_bytes_in_flight -= entry.payload_bytes or BLOCK_BYTES
+                self.members[entry.volume].resync_bytes_in_flight -= entry.length
+        if self._begin_sequence and sequence >= self._begin_sequence:
+            # The secondary carries the new name durably, so the old ones can never come back.
+            self._begin_sequence = 0
+            self.generations = frozenset({self._begin_generation})
+
+    def _flushed(self, sequence: int) -> None:
+        if sequence == self._end_sequence:
+            self._end_sequence = 0
+            self.peer_consistent = True
+            self._enter(Event.RECORDED)
+            return
+        waiter = self._flush_waiters.pop(sequence, None)
+        if waiter is None:
+            raise PeerViolation(f"the secondary flushed {sequence}, which asked for no flush")
+        waiter.is_remote_done = True
+        self._settle(waiter)
+
+    def _settle(self, waiter: FlushWaiter) -> None:
+        if waiter.is_local_done and waiter.is_remote_done and waiter.token is not None:
+            self.completed.append(waiter.token)
+            waiter.token = None
+
+    def _finish_if_shipped(self) -> None:
+        if self.phase is not Phase.COPYING or self._reads_out:
+            return
+        if any(member.dirty.any() for member in self.members.values()):
+            return
+        self._enter(Event.SHIPPED)
+        self._send_json(Kind.RESYNC_END, {})
+        self._end_sequence = self.sequence
+
+    def _end_session(self) -> None:
+        for entry in self._in_flight:
+            if entry.length:
+                self.members[entry.volume].dirty.mark(entry.offset, entry.length)
+            if entry.token is not None:
+                self.completed.append(entry.token)
+        self._in_flight.clear()
+        for waiter in self._flush_waiters.values():
+            waiter.is_remote_done = True
+            self._settle(waiter)
+        self._flush_waiters.clear()
+        for member in self.members.values():
+            member.resync.forget_order()
+            member.resync_bytes_in_flight = 0
+        self.outbox.clear()
+        self.in_flight_bytes = self._resync_bytes_in_flight = self._reads_out = 0
+        self._begin_sequence = self._end_sequence = 0

@@ -1,0 +1,115 @@
+"""The resync planner: what to read next, and which of what was read may still be sent.
+
+Guest writes go on while a resync reads, so a read can be overtaken: the old content must not follow the new one down
+the stream. A `ReadOrder` therefore collects the blocks that guests wrote while it was out; those are not sent from it
+but stay dirty and are read again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, ZERO_FRAME_BYTES_MAX
+from twinsite.core.tracking.dirty_map import DirtyMap
+
+RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
+"""Longest run of one order. Only zeros can make it that long; data ends it after `RESYNC_READ_BYTES_MAX`."""
+
+
+class Piece(NamedTuple):
+    """Consecutive blocks that were read: `data` is their content, or None when they hold only zeros."""
+
+    first_block: int
+    block_count: int
+    data: bytes | bytearray | memoryview | None
+
+
+@dataclass(slots=True, eq=False)
+class ReadOrder:
+    """A read for the shell to do: `block_count` dirty blocks of member `index` at most, from `first_block` on.
+
+    The shell may stop after `RESYNC_READ_BYTES_MAX` bytes of data; it must say how many blocks it covered.
+    """
+
+    index: int
+    first_block: int
+    block_count: int
+    session: int
+    overtaken: set[int] = field(default_factory=set)  # Block numbers.
+
+    def touch(self, offset: int, length: int) -> None:
+        """A guest wrote this range of the member while the read was out."""
+        first = max(offset // BLOCK_BYTES, self.first_block)
+        last = min((offset + length - 1) // BLOCK_BYTES, self.first_block + self.block_count - 1)
+        if first <= last:
+            self.overtaken.update(range(first, last + 1))
+
+
+class MemberResync:
+    """The resync of one member: a cursor over its dirty map, one read at a time, front to back and round again."""
+
+    def __init__(self, index: int, dirty: DirtyMap) -> None:
+        self.index = index
+        self.dirty = dirty
+        self.order: ReadOrder | None = None
+        self._cursor = 0
+
+    def next_order(self, session: int) -> ReadOrder | None:
+        """Return a read to do next, or None while one is out or nothing is dirty."""
+        if self.order is not None:
+            return None
+        run = self.dirty.next_run(self._cursor, RUN_BLOCKS_MAX)
+        if run is None and self._cursor > 0:
+            self._cursor = 0
+            run = self.dirty.next_run(0, RUN_BLOCKS_MAX)
+        if run is None:
+            return None
+        self.order = ReadOrder(self.index, run[0], run[1], session)
+        return self.order
+
+    def take_back(self, order: ReadOrder, pieces: list[Piece]) -> list[Piece]:
+        """The read is done: return what may be sent of it, and count that as no longer dirty.
+
+        Pieces are consecutive from `order.first_block` on. Overtaken blocks stay dirty.
+        """
+        assert self.order is order
+        self.order = None
+        expected = order.first_block
+        sendable: list[Piece] = []
+        for piece in pieces:
+            assert piece.first_block == expected
+            expected += piece.block_count
+            sendable.extend(_without(piece, order.overtaken))
+        assert order.first_block < expected <= order.first_block + order.block_count
+        self._cursor = expected if expected < self.dirty.block_count else 0
+        for piece in sendable:
+            self.dirty.clear_blocks(piece.first_block, piece.block_count)
+        return sendable
+
+    def forget_order(self) -> None:
+        """The session of the read is over; its result will not be taken."""
+        self.order = None
+        self._cursor = 0
+
+
+def _without(piece: Piece, overtaken: set[int]) -> list[Piece]:
+    """Cut the overtaken blocks out of a piece."""
+    end_block = piece.first_block + piece.block_count
+    holes = sorted(block for block in overtaken if piece.first_block <= block < end_block) if overtaken else []
+    if not holes:
+        return [piece]
+    rest: list[Piece] = []
+    start = piece.first_block
+    for hole in [*holes, end_block]:
+        if hole > start:
+            data = piece.data
+            if data is not None:
+                begin_bytes = (start - piece.first_block) * BLOCK_BYTES
+                data = memoryview(data)[begin_bytes : begin_bytes + (hole - start) * BLOCK_BYTES]
+            rest.append(Piece(start, hole - start, data))
+        start = hole + 1
+    return rest
+
+
+assert RESYNC_READ_BYTES_MAX >= BLOCK_BYTES

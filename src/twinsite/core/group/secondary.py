@@ -1,0 +1,70 @@
+"""The secondary's side of a group: is this frame the next one, does it fit, and what may be acknowledged?
+
+No I/O: `accept` checks the frames of one receive and gives them back as operations for the shell to do in order; the
+shell acknowledges `applied_sequence` once after them. Flushes run in threads and are answered by their own sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twinsite.core.stream.frames import SEQUENCED, Frame, Kind
+from twinsite.core.stream.hello import Hello, Welcome
+from twinsite.errors import PeerViolation
+
+
+def check_hello(hello: Hello, group_id: str, term: int, sizes_bytes: Mapping[int, int]) -> None:
+    """Raise `PeerViolation` unless a primary's hello speaks of this group, its volumes and no past term."""
+    if hello.group_id != group_id:
+        raise PeerViolation(f"hello is for group {hello.group_id}, this worker runs group {group_id}")
+    if hello.term < term:
+        raise PeerViolation(f"hello has term {hello.term}, this side has seen term {term}: that primary was replaced")
+    theirs = {index: size_bytes for index, size_bytes in hello.members}  # noqa: C416 (the pairs are lists)
+    if theirs != dict(sizes_bytes):
+        raise PeerViolation(f"the two sides list different volumes: primary {theirs}, secondary {dict(sizes_bytes)}")
+    if hello.first_sequence < 1:
+        raise PeerViolation(f"hello starts at sequence {hello.first_sequence}")
+
+
+class Secondary:
+    """The order of one connection's frames. `sizes_bytes` maps a member's index to its volume's size."""
+
+    def __init__(self, sizes_bytes: Mapping[int, int], first_sequence: int) -> None:
+        self._sizes_bytes = dict(sizes_bytes)
+        self.applied_sequence = first_sequence - 1
+
+    def accept(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return the frames that change something, in order; raise `PeerViolation` at the first that is not right.
+
+        `applied_sequence` then counts them: the shell acknowledges it after doing them all.
+        """
+        sequence = self.applied_sequence
+        sizes_bytes = self._sizes_bytes
+        operations: list[Frame] = []
+        for frame in frames:
+            kind = frame.kind
+            if kind not in SEQUENCED:
+                if kind in (Kind.HEARTBEAT, Kind.BYE):
+                    continue
+                raise PeerViolation(f"a primary does not send frames of kind {kind} here")
+            sequence += 1
+            if frame.sequence != sequence:
+                raise PeerViolation(f"frame {frame.sequence} came where {sequence} was due")
+            size_bytes = sizes_bytes.get(frame.volume)
+            if size_bytes is None and kind not in (Kind.RESYNC_BEGIN, Kind.RESYNC_END):
+                raise PeerViolation(f"frame {sequence} is for volume {frame.volume}, which is not in the group")
+            if kind in (Kind.WRITE, Kind.ZERO):
+                assert size_bytes is not None
+                if frame.length == 0 or frame.offset + frame.length > size_bytes:
+                    raise PeerViolation(
+                        f"frame {sequence} covers {frame.length} bytes at {frame.offset} of a volume of {size_bytes}"
+                    )
+            operations.append(frame)
+        self.applied_sequence = sequence
+        return operations
+
+
+def welcome_of(*, term: int, generation: str, consistent: bool, unstable_boot_id: str | None, boot_id: str) -> Welcome:
+    """Describe the image of a secondary: what it held unflushed is suspect if the machine has restarted since."""
+    suspect = unstable_boot_id is not None and unstable_boot_id != boot_id
+    return Welcome(term=term, generation=generation, consistent=consistent, suspect=suspect)

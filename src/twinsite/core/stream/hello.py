@@ -1,0 +1,118 @@
+"""The handshake of the stream: who are you, may you, and what do you have?
+
+The secondary opens with a challenge; the primary answers with a hello that proves the group's key over it; it
+then sends a welcome with a proof over the primary's nonce and the state of its image. Whatever does not fit raises
+`PeerViolation`, and the connection ends before any volume is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twinsite.core.stream.frames import PROTOCOL_VERSION
+from twinsite.errors import PeerViolation
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The secondary's first words. The nonce is random and used once."""
+
+    version: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who the primary is and what it will send. `members` are (index, size in bytes)."""
+
+    version: int
+    group_id: str
+    term: int
+    first_sequence: int
+    members: list[list[int]]
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The state of the secondary's image.
+
+    `generation` names the image's content lineage; the primary's dirty map is only good for the lineage that it knows.
+    `suspect`: the secondary's machine restarted before what it had applied was durable.
+    """
+
+    term: int
+    generation: str
+    consistent: bool
+    suspect: bool
+
+
+def seal(body: Challenge | Hello | Welcome, key: bytes, nonce: str) -> dict[str, Any]:
+    """Return the JSON object of `body` with a proof that its sender knows `key`, bound to the other side's nonce."""
+    fields = asdict(body)
+    return {**fields, "proof": _proof(type(body).__name__, fields, key, nonce)}
+
+
+def open_challenge(value: dict[str, Any]) -> Challenge:
+    """Check and return a challenge; it carries no proof."""
+    challenge = Challenge(version=_take(value, "version", int), nonce=_take(value, "nonce", str))
+    if challenge.version != PROTOCOL_VERSION:
+        raise PeerViolation(
+            f"the peer speaks stream protocol {challenge.version}, this side {PROTOCOL_VERSION}: "
+            "run the same release of Twinsite on both sites"
+        )
+    return challenge
+
+
+def open_hello(value: dict[str, Any], key: bytes, nonce: str) -> Hello:
+    """Check the proof and the form of a hello and return it."""
+    members = _take(value, "members", list)
+    if not all(
+        isinstance(member, list) and len(member) == 2 and all(type(number) is int for number in member)
+        for member in members
+    ):
+        raise PeerViolation("hello: members are not pairs of numbers")
+    hello = Hello(
+        version=_take(value, "version", int),
+        group_id=_take(value, "group_id", str),
+        term=_take(value, "term", int),
+        first_sequence=_take(value, "first_sequence", int),
+        members=members,
+        nonce=_take(value, "nonce", str),
+    )
+    _check_proof(hello, value, key, nonce)
+    return hello
+
+
+def open_welcome(value: dict[str, Any], key: bytes, nonce: str) -> Welcome:
+    """Check the proof and the form of a welcome and return it."""
+    welcome = Welcome(
+        term=_take(value, "term", int),
+        generation=_take(value, "generation", str),
+        consistent=_take(value, "consistent", bool),
+        suspect=_take(value, "suspect", bool),
+    )
+    _check_proof(welcome, value, key, nonce)
+    return welcome
+
+
+def _take(value: dict[str, Any], name: str, kind: type) -> Any:
+    item = value.get(name)
+    if type(item) is not kind:
+        raise PeerViolation(f"handshake: {name!r} is missing or not {kind.__name__}")
+    return item
+
+
+def _check_proof(body: Hello | Welcome, value: dict[str, Any], key: bytes, nonce: str) -> None:
+    expected = _proof(type(body).__name__, asdict(body), key, nonce)
+    if not hmac.compare_digest(expected.encode(), _take(value, "proof", str).encode()):
+        raise PeerViolation("the peer does not know this group's stream key")
+
+
+def _proof(kind: str, fields: dict[str, Any], key: bytes, nonce: str) -> str:
+    text = json.dumps([kind, nonce, fields], sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

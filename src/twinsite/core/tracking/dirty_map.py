@@ -1,0 +1,80 @@
+"""The dirty map of one volume: which blocks the secondary may lack. One bit for each block of `BLOCK_BYTES`."""
+
+from __future__ import annotations
+
+from bitarray import bitarray
+
+from twinsite.core.limits import BLOCK_BYTES, VOLUME_BYTES_MAX
+from twinsite.errors import PeerViolation
+
+
+class DirtyMap:
+    """A set of blocks of a volume of `size_bytes`. Offsets and lengths are in bytes and inside the volume."""
+
+    def __init__(self, size_bytes: int, *, all_dirty: bool = False) -> None:
+        assert 0 < size_bytes <= VOLUME_BYTES_MAX
+        self.size_bytes = size_bytes
+        self.block_count = -(-size_bytes // BLOCK_BYTES)
+        self._bits = bitarray(self.block_count)
+        self._bits.setall(all_dirty)
+
+    def mark(self, offset: int, length: int) -> None:
+        """Add every block that the range touches."""
+        first = offset // BLOCK_BYTES
+        last = (offset + length - 1) // BLOCK_BYTES
+        if first == last:
+            self._bits[first] = 1
+        else:
+            self._bits[first : last + 1] = True
+
+    def mark_all(self) -> None:
+        """Add every block."""
+        self._bits.setall(True)
+
+    def clear_blocks(self, first: int, count: int) -> None:
+        """Remove `count` blocks from block number `first` on."""
+        self._bits[first : first + count] = False
+
+    def covers(self, offset: int, length: int) -> bool:
+        """Say whether every block that the range touches is in the map."""
+        first = offset // BLOCK_BYTES
+        last = (offset + length - 1) // BLOCK_BYTES
+        if first == last:
+            return bool(self._bits[first])
+        return self._bits.find(0, first, last + 1) < 0
+
+    def any(self) -> bool:
+        """Say whether the map holds any block."""
+        return self._bits.any()
+
+    def next_run(self, start_block: int, count_max: int) -> tuple[int, int] | None:
+        """Return (first, count) of the next run of blocks at or after `start_block`, cut to `count_max`, or None."""
+        first = self._bits.find(1, start_block)
+        if first < 0:
+            return None
+        end = self._bits.find(0, first + 1, min(first + count_max, self.block_count))
+        if end < 0:
+            end = min(first + count_max, self.block_count)
+        return first, end - first
+
+    def dirty_bytes(self) -> int:
+        """Return the bytes of volume that the map's blocks cover."""
+        count = self._bits.count()
+        missing = self.block_count * BLOCK_BYTES - self.size_bytes
+        if missing and self._bits[-1]:
+            return count * BLOCK_BYTES - missing
+        return count * BLOCK_BYTES
+
+    def to_bytes(self) -> bytes:
+        """Return the map for storing; block 0 is the highest bit of the first byte."""
+        return self._bits.tobytes()
+
+    @classmethod
+    def from_bytes(cls, size_bytes: int, data: bytes) -> DirtyMap:
+        """Rebuild a stored map; raise `PeerViolation` when it is not one of a volume of this size."""
+        dirty = cls(size_bytes)
+        if len(data) != -(-dirty.block_count // 8):
+            raise PeerViolation(f"a dirty map of {len(data)} bytes does not fit a volume of {size_bytes} bytes")
+        bits = bitarray(buffer=data)
+        dirty._bits = bitarray(bits[: dirty.block_count])
+        return dirty

@@ -1,0 +1,128 @@
+"""A volume of a group at the primary: what was applied to the store is told to the group's machine.
+
+The machine decides who is told and when; this class only translates, once per write, on the hot path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Protocol
+
+from twinsite.core.group.primary import FlushWaiter, Primary
+from twinsite.core.limits import ZERO_FRAME_BYTES_MAX
+from twinsite.core.nbd.constants import Command, CommandFlag
+from twinsite.errors import StorageFault
+from twinsite.messages import Failure, MemberSpec
+from twinsite.stores.base import Store
+from twinsite.worker.device import ExportInfo, ReplySink, Request
+from twinsite.worker.store_device import StoreDevice
+
+_FUA = int(CommandFlag.FUA)
+_NO_HOLE = int(CommandFlag.NO_HOLE)
+_TRIM = int(Command.TRIM)
+
+
+class Mirror(Protocol):
+    """The group behind a device."""
+
+    machine: Primary
+
+    def drain(self) -> None:
+        """Act on what the machine wants."""
+
+    def sink_joined(self, sink: ReplySink) -> None:
+        """A connection has sent its first request."""
+
+    def sink_left(self, sink: ReplySink) -> None:
+        """A connection is gone."""
+
+
+class MirroredDevice(StoreDevice):
+    """One member's device. `failure` is the last fault of its store that hosts still feel."""
+
+    def __init__(self, member: MemberSpec, store: Store, executor: Executor, mirror: Mirror) -> None:
+        info = ExportInfo(
+            name=member.volume_id,
+            description=f"Twinsite volume {member.volume_id}",
+            size_bytes=member.size_bytes,
+            can_fast_zero=store.can_punch,
+        )
+        super().__init__(info, store, executor)
+        self.failure: Failure | None = None
+        self._index = member.index
+        self._mirror = mirror
+        self._machine = mirror.machine
+        self._sinks: set[ReplySink] = set()
+        self._waiters: dict[tuple[ReplySink, int], FlushWaiter] = {}
+        self._failed_range = (0, 0)
+
+    def submit(self, batch: Sequence[Request], sink: ReplySink) -> None:
+        """Execute the batch; make the connection known to the group's backpressure first."""
+        if sink not in self._sinks:
+            self._sinks.add(sink)
+            self._mirror.sink_joined(sink)
+        super().submit(batch, sink)
+
+    def connection_lost(self, sink: ReplySink) -> None:
+        """Forget the connection; its writes go on to the secondary."""
+        self._sinks.discard(sink)
+        self._mirror.sink_left(sink)
+        super().connection_lost(sink)
+
+    def write_applied(self, request: Request, sink: ReplySink) -> None:
+        """Hand a write, or a piece of one, to the machine."""
+        _, flags, cookie, offset, _, payload, is_last = request
+        assert payload is not None
+        if flags & _FUA:
+            self._machine.write_applied(self._index, offset, payload, None)
+            if is_last:
+                self.flush_local(request, sink)
+        else:
+            self._machine.write_applied(self._index, offset, payload, (sink, cookie) if is_last else None)
+        if self.failure is not None:
+            self._recover(request)
+
+    def zero_applied(self, request: Request, sink: ReplySink) -> None:
+        """Hand a zeroing to the machine, in ranges that one frame can carry."""
+        is_fua = bool(request.flags & _FUA)
+        punch = request.command == _TRIM or not request.flags & _NO_HOLE
+        end = request.offset + request.length
+        for start in range(request.offset, end, ZERO_FRAME_BYTES_MAX):
+            length = min(ZERO_FRAME_BYTES_MAX, end - start)
+            is_last = start + length == end
+            token = (sink, request.cookie) if is_last and not is_fua else None
+            self._machine.zero_applied(self._index, start, length, punch, token)
+        if is_fua:
+            self.flush_local(request, sink)
+        if self.failure is not None:
+            self._recover(request)
+
+    def flush_local(self, request: Request, sink: ReplySink) -> None:
+        """Ask the secondary and the local store for a flush at the same time."""
+        self._waiters[sink, request.cookie] = self._machine.flush_begun(self._index, (sink, request.cookie))
+        super().flush_local(request, sink)
+
+    def flush_applied(self, request: Request, sink: ReplySink) -> None:
+        """The local half of a flush is over."""
+        self._machine.flush_local_done(self._waiters.pop((sink, request.cookie)))
+
+    def change_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
+        """Remember that the two sides may differ where a write failed, and what hosts are told."""
+        waiter = self._waiters.pop((sink, request.cookie), None)
+        if waiter is not None:
+            self._machine.flush_local_failed(waiter)
+        else:
+            self._machine.write_failed(self._index, request.offset, request.length)
+            self._failed_range = (request.offset, request.offset + request.length)
+        self.failure = Failure("37100177", f"production disk {self.info.name}: {fault}")
+
+    def batch_done(self) -> None:
+        """Send what the batch brought, and answer what it completed."""
+        self._mirror.drain()
+
+    def _recover(self, request: Request) -> None:
+        """The disk takes writes again where it refused one: the fault is over."""
+        start, end = self._failed_range
+        if request.offset < end and start < request.offset + request.length:
+            self.failure = None

@@ -1,0 +1,81 @@
+"""Read dirty blocks for a resync, telling holes and zeros from data. Runs in a thread; touches only the store."""
+
+from __future__ import annotations
+
+from twinsite.core.group.resync import Piece, ReadOrder
+from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX
+from twinsite.stores.base import Store
+
+_ZERO_BLOCK = bytes(BLOCK_BYTES)
+_READ_BLOCKS_MAX = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
+
+
+def read_order(store: Store, order: ReadOrder) -> list[Piece]:
+    """Return consecutive pieces from the order's first block on: a hole if there is one, then one read of data.
+
+    Blocks that lie in a hole are not read, however many there are; blocks of zeros are read and found to be so. Raises
+    `StorageFault`.
+    """
+    block = order.first_block
+    end_block = block + order.block_count
+    pieces: list[Piece] = []
+    hole_end = _end_of_leading_hole(store, block, end_block)
+    if hole_end > block:
+        pieces.append(Piece(block, hole_end - block, None))
+        block = hole_end
+    if block < end_block:
+        # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
+        window_end = min(end_block, block + _READ_BLOCKS_MAX)
+        pieces += _read_data(store, block, _next_hole(store, block, window_end))
+    return pieces
+
+
+def _end_of_leading_hole(store: Store, block: int, end_block: int) -> int:
+    """Return where the hole at `block` ends, in whole blocks; `block` itself if there is none."""
+    offset = block * BLOCK_BYTES
+    end = min(end_block * BLOCK_BYTES, store.size_bytes)
+    first = next(iter(store.extents(offset, end - offset)))
+    if not first.is_hole:
+        return block
+    return end_block if first.offset + first.length == end else (first.offset + first.length) // BLOCK_BYTES
+
+
+def _next_hole(store: Store, block: int, end_block: int) -> int:
+    """Return the first block of the next hole of at least one whole block, or `end_block` for none."""
+    offset = block * BLOCK_BYTES
+    end = min(end_block * BLOCK_BYTES, store.size_bytes)
+    for extent in store.extents(offset, end - offset):
+        extent_end = extent.offset + extent.length
+        hole_first = -(-extent.offset // BLOCK_BYTES)
+        hole_end = end_block if extent_end == end else extent_end // BLOCK_BYTES
+        if extent.is_hole and block < hole_first < hole_end:
+            return hole_first
+    return end_block
+
+
+def _read_data(store: Store, first_block: int, end_block: int) -> list[Piece]:
+    """Read blocks and cut them into runs of zeros and of data."""
+    offset = first_block * BLOCK_BYTES
+    length = min(end_block * BLOCK_BYTES, store.size_bytes) - offset
+    buffer = bytearray(length)
+    store.read_into(buffer, offset)
+    view = memoryview(buffer)
+    pieces: list[Piece] = []
+    run_start = 0
+    run_is_zero = False
+    count = end_block - first_block
+    for number in range(count + 1):
+        is_end = number == count
+        is_zero = not is_end and _is_zero(buffer, number * BLOCK_BYTES)
+        if number > run_start and (is_end or is_zero != run_is_zero):
+            data = None if run_is_zero else view[run_start * BLOCK_BYTES : number * BLOCK_BYTES]
+            pieces.append(Piece(first_block + run_start, number - run_start, data))
+            run_start = number
+        run_is_zero = is_zero
+    return pieces
+
+
+def _is_zero(buffer: bytearray, start: int) -> bool:
+    if len(buffer) - start >= BLOCK_BYTES:
+        return buffer.startswith(_ZERO_BLOCK, start)
+    return buffer.count(0, start) == len(buffer) - start

@@ -1,0 +1,383 @@
+"""A group at its secondary site: a listener, one connection at a time, frames applied in order, acknowledgements."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+
+import structlog
+
+from twinsite.core.group.secondary import Secondary, check_hello, welcome_of
+from twinsite.core.limits import STREAM_HANDSHAKE_SECONDS, STREAM_RECEIVE_BUFFER_BYTES
+from twinsite.core.stream.frames import PROTOCOL_VERSION, Flag, Frame, Kind, decode_json, encode_header, encode_json
+from twinsite.core.stream.hello import Hello, open_hello, seal
+from twinsite.errors import PeerViolation, StorageFault
+from twinsite.messages import Failure, MemberStatus, Mode, WorkerSpec
+from twinsite.stores.base import Store
+from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
+from twinsite.worker.stream_connection import StreamConnection
+
+log = structlog.get_logger(__name__)
+
+PENDING_CONNECTIONS_MAX = 16
+"""Connections in their handshake; one more is refused."""
+
+
+class SecondaryGroup:
+    """Follows the stream. Serves no host."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        stores: Mapping[int, Store],
+        directory: StateDirectory,
+        state: ReplicaState,
+        executor: Executor,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Take over the stores (by member index) with what `state` remembers of them."""
+        self._spec = spec
+        self._stores = dict(stores)
+        self._directory = directory
+        self._state = state
+        self._executor = executor
+        self._on_change = on_change
+        self._boot_id = read_boot_id()
+        self._server: asyncio.Server | None = None
+        self._pending: set[_Session] = set()
+        self._active: _Session | None = None
+        self._settling: asyncio.Task[None] | None = None
+        self._bytes_of_past_sessions = (0, 0)
+        self.session_count = 0
+        self.failure: Failure | None = None
+
+    # What the worker says
+
+    async def listen(self) -> None:
+        """Open the stream listener where the spec says."""
+        host, _, port = (self._spec.stream_listen or "127.0.0.1:0").rpartition(":")
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._new_connection, host.strip("[]"), int(port))
+
+    @property
+    def endpoint(self) -> str | None:
+        """Return "host:port" of the listener."""
+        if self._server is None:
+            return None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def apply(self, spec: WorkerSpec) -> None:
+        """Take a newer spec of the same members."""
+        self._spec = spec
+
+    async def close(self) -> None:
+        """End the session, flush, and remember that nothing is unstable."""
+        if self._server is not None:
+            self._server.close()
+        await self._end_sessions()
+
+    async def change_members(self, spec: WorkerSpec, added: Mapping[int, Store], removed: Sequence[int]) -> None:
+        """Let volumes in and out; a session ends first, since its hello named the old ones."""
+        await self._end_sessions()
+        for index in removed:
+            del self._stores[index]
+        self._stores.update(added)
+        if added:
+            # The new volumes' content belongs to no lineage yet.
+            self._state.is_consistent = False
+            await self._save()
+        self._spec = spec
+
+    # Status
+
+    def mode(self) -> Mode:
+        """Return what the group is doing, in the words of the status."""
+        return Mode.FOLLOWING
+
+    @property
+    def is_consistent(self) -> bool:
+        """Say whether this image is at one point of the group's history."""
+        return self._state.is_consistent and not self._state.is_suspect
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """Return the last sequence that this side applied in the current session, or 0."""
+        return self._active.machine.applied_sequence if self._active and self._active.machine else 0
+
+    sent_sequence = acknowledged_sequence
+
+    def member_statuses(self) -> list[MemberStatus]:
+        """Return the members' status, in the order of the spec."""
+        return [MemberStatus(volume_id=member.volume_id, serving=False) for member in self._spec.members]
+
+    def bytes_moved(self) -> tuple[int, int]:
+        """Return (sent, received) on the stream since the start."""
+        sent, received = self._bytes_of_past_sessions
+        if self._active is not None and self._active.connection is not None:
+            connection = self._active.connection
+            sent, received = sent + connection.bytes_sent, received + connection.bytes_received
+        return sent, received
+
+    # What sessions say
+
+    def stream_key(self) -> bytes:
+        """Return the group's shared secret."""
+        return bytes.fromhex(self._spec.stream_key)
+
+    async def admit(self, session: _Session, hello: Hello) -> None:
+        """A primary has proved the key: let it replace the session before it, once that one's writes are flushed."""
+        sizes_bytes = {member.index: member.size_bytes for member in self._spec.members}
+        check_hello(hello, self._spec.id, self._state.term, sizes_bytes)
+        if self._active is not None:
+            self._active.end(Failure("37000216", "a newer connection of the primary took over"))
+            await self._active.over.wait()
+        if self._settling is not None:
+            await self._settling
+        if session.connection is None or session.connection.is_closing:
+            return
+        welcome = welcome_of(
+            term=hello.term,
+            generation=self._state.generation,
+            consistent=self._state.is_consistent,
+            unstable_boot_id="failed flush" if self._state.is_suspect else self._state.unstable_boot_id,
+            boot_id=self._boot_id,
+        )
+        if welcome.suspect:
+            self._state.is_suspect = True
+        self._state.term = hello.term
+        self._state.unstable_boot_id = self._boot_id
+        await self._save()
+        self._pending.discard(session)
+        self._active = session
+        self.session_count += 1
+        session.machine = Secondary(sizes_bytes, hello.first_sequence)
+        session.connection.send([encode_json(Kind.WELCOME, seal(welcome, self.stream_key(), hello.nonce))])
+        log.info("stream.up", term=hello.term, first_sequence=hello.first_sequence)
+        self._on_change()
+
+    def apply_frames(self, session: _Session, operations: Sequence[Frame]) -> None:
+        """Do the operations of one receive, in order. Raises `StorageFault`."""
+        stores = self._stores
+        for kind, flags, volume, length, sequence, offset, payload in operations:
+            if kind == Kind.WRITE:
+                assert payload is not None
+                stores[volume].write(payload, offset)
+            elif kind == Kind.ZERO:
+                stores[volume].zero(offset, length, punch=bool(flags & Flag.PUNCH))
+            elif kind == Kind.FLUSH:
+                session.flush(volume, sequence)
+            elif kind == Kind.RESYNC_BEGIN:
+                self._begin_resync(payload)
+            else:
+                session.end_resync(sequence)
+
+    def store(self, volume: int) -> Store:
+        """Return a member's store."""
+        return self._stores[volume]
+
+    async def flush_all(self) -> None:
+        """Flush every store. Raises `StorageFault`; what was applied is then suspect until a full resync has ended."""
+        loop = asyncio.get_running_loop()
+        stores = list(self._stores.values())
+        try:
+            await asyncio.gather(*(loop.run_in_executor(self._executor, store.flush) for store in stores))
+        except StorageFault:
+            await self.distrust()
+            raise
+
+    async def distrust(self) -> None:
+        """A flush failed: the kernel may have dropped what was applied."""
+        self._state.is_suspect = True
+        await self._save()
+
+    async def resync_ended(self) -> None:
+        """Everything up to the end of a resync is durable."""
+        self._state.is_consistent = True
+        self._state.is_suspect = False
+        await self._save()
+        self.failure = None
+        self._on_change()
+
+    def session_over(self, session: _Session, failure: Failure | None) -> None:
+        """A connection is gone: flush what it brought, so that a later restart of the machine loses nothing."""
+        self._pending.discard(session)
+        if self._active is not session:
+            return
+        self._active = None
+        if session.connection is not None:
+            sent, received = self._bytes_of_past_sessions
+            connection = session.connection
+            self._bytes_of_past_sessions = sent + connection.bytes_sent, received + connection.bytes_received
+        self.failure = failure
+        log.info("stream.down", reason=failure.message if failure else "closed")
+        self._settling = asyncio.create_task(self._settle(), name="settle")
+        self._on_change()
+
+    # Inside
+
+    def _new_connection(self) -> asyncio.BaseProtocol:
+        session = _Session(self)
+        if len(self._pending) >= PENDING_CONNECTIONS_MAX:
+            session.is_refused = True
+        self._pending.add(session)
+        return StreamConnection(session, STREAM_RECEIVE_BUFFER_BYTES)
+
+    def _begin_resync(self, payload: memoryview | None) -> None:
+        assert payload is not None
+        frame = Frame(Kind.RESYNC_BEGIN, 0, 0, len(payload), 0, 0, payload)
+        generation = decode_json(frame).get("generation")
+        if not isinstance(generation, str) or not generation:
+            raise PeerViolation("a resync begins without a generation")
+        self._state.generation = generation
+        self._state.is_consistent = False
+        # In the loop on purpose: no frame after this one may be applied before the record is durable.
+        self._directory.save(self._state)
+        self._on_change()
+
+    async def _settle(self) -> None:
+        try:
+            await self.flush_all()
+        except StorageFault as error:
+            log.error("secondary.flush_failed", error=str(error), consequence="the next synchronization is a full one")
+            return
+        self._state.unstable_boot_id = None
+        await self._save()
+
+    async def _end_sessions(self) -> None:
+        for session in [*self._pending, *([self._active] if self._active else [])]:
+            session.end(None)
+            await session.over.wait()
+        if self._settling is not None:
+            await self._settling
+
+    async def _save(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, self._state)
+
+
+class _Session:
+    """One connection of a primary, from its challenge to its end: a `StreamHandler`."""
+
+    def __init__(self, group: SecondaryGroup) -> None:
+        self._group = group
+        self._nonce = secrets.token_hex(16)
+        self._hello_seen = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_flushes: dict[int, list[int]] = {}  # Member index to the sequences that the next flush answers.
+        self._running_flushes: set[int] = set()
+        self.connection: StreamConnection | None = None
+        self.machine: Secondary | None = None
+        self.is_refused = False
+        self.over = asyncio.Event()
+
+    # StreamHandler
+
+    def connection_made(self, connection: StreamConnection) -> None:
+        """Open with a challenge."""
+        self.connection = connection
+        if self.is_refused:
+            connection.close(Failure("37000216", "too many connections are in their handshake"))
+            return
+        connection.send([encode_json(Kind.CHALLENGE, {"version": PROTOCOL_VERSION, "nonce": self._nonce})])
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(STREAM_HANDSHAKE_SECONDS, self._give_up_handshake)
+
+    def frames_received(self, connection: StreamConnection, frames: Sequence[Frame]) -> None:
+        """Take the hello; then apply frames and acknowledge them all at once."""
+        machine = self.machine
+        if machine is None:
+            self._take_hello(frames)
+            return
+        operations = machine.accept(frames)
+        if operations:
+            self._group.apply_frames(self, operations)
+            connection.send([encode_header(Kind.ACK, 0, 0, 0, machine.applied_sequence, 0)])
+
+    def oldest_unacknowledged(self) -> int | None:
+        """A primary owes no acknowledgement."""
+        return None
+
+    def connection_lost(self, connection: StreamConnection, failure: Failure | None) -> None:
+        """The primary is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._group.session_over(self, failure)
+        self.over.set()
+
+    # What the group says
+
+    def end(self, failure: Failure | None) -> None:
+        """Close the connection."""
+        if self.connection is not None:
+            self.connection.close(failure)
+        else:
+            self.over.set()
+
+    def flush(self, volume: int, sequence: int) -> None:
+        """Make a member durable up to here and say so; flushes that wait for the same disk share one."""
+        self._waiting_flushes.setdefault(volume, []).append(sequence)
+        if volume not in self._running_flushes:
+            self._running_flushes.add(volume)
+            self._start(self._flush_volume(volume))
+
+    def end_resync(self, sequence: int) -> None:
+        """Make everything durable, record that the image is consistent, and say so."""
+        self._start(self._end_resync(sequence))
+
+    # Inside
+
+    def _take_hello(self, frames: Sequence[Frame]) -> None:
+        if self._hello_seen or len(frames) != 1 or frames[0].kind != Kind.HELLO:
+            raise PeerViolation(f"frame of kind {frames[0].kind} came where one HELLO was due")
+        self._hello_seen = True
+        hello = open_hello(decode_json(frames[0]), self._group.stream_key(), self._nonce)
+        if hello.version != PROTOCOL_VERSION:
+            raise PeerViolation(f"the primary speaks stream protocol {hello.version}, this side {PROTOCOL_VERSION}")
+        if self._timer is not None:
+            self._timer.cancel()
+        self._start(self._group.admit(self, hello))
+
+    def _give_up_handshake(self) -> None:
+        self.end(Failure("37000212", "the primary did not finish the handshake in time"))
+
+    def _start(self, work: object) -> None:
+        task = asyncio.create_task(self._run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, work: object) -> None:
+        """Run a step of this session; what it raises ends the session."""
+        try:
+            await work  # type: ignore[misc]
+        except PeerViolation as error:
+            log.warning("stream.refused", error=str(error))
+            self.end(Failure("37000212", str(error)))
+        except StorageFault as error:
+            log.error("stream.storage_fault", error=str(error))
+            self.end(Failure("37100178", f"the other site cannot store the data: {error}"))
+
+    async def _flush_volume(self, volume: int) -> None:
+        loop = asyncio.get_running_loop()
+        store = self._group.store(volume)
+        try:
+            while sequences := self._waiting_flushes.pop(volume, None):
+                try:
+                    await loop.run_in_executor(self._group._executor, store.flush)
+                except StorageFault:
+                    await self._group.distrust()
+                    raise
+                self._say_flushed(sequences)
+        finally:
+            self._running_flushes.discard(volume)
+
+    async def _end_resync(self, sequence: int) -> None:
+        await self._group.flush_all()
+        await self._group.resync_ended()
+        self._say_flushed([sequence])
+
+    def _say_flushed(self, sequences: Sequence[int]) -> None:
+        if self.connection is not None:
+            self.connection.send([encode_header(Kind.FLUSHED, 0, 0, 0, sequence, 0) for sequence in sequences])

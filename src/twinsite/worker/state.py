@@ -1,0 +1,127 @@
+"""The durable state of a replica: `replica.json` and one dirty map a volume, in the worker's state directory.
+
+A file is replaced whole (write, fsync, rename, fsync of the directory), so a crash leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xxhash import xxh3_128_digest
+
+from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.errors import PeerViolation, StorageFault
+from twinsite.messages import from_wire, to_wire
+
+_DIGEST_BYTES = 16
+
+
+@dataclass(slots=True)
+class ReplicaState:
+    """What a replica must remember. Both roles' parts are kept, since roles change."""
+
+    format: int = 1
+    term: int = 0
+    # As the primary: what the saved dirty maps are worth.
+    is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.
+    generations: list[str] = field(default_factory=list)
+    sequence: int = 0
+    peer_consistent: bool = False
+    # As the secondary: what this image is worth.
+    generation: str = ""
+    is_consistent: bool = False
+    is_suspect: bool = False  # A flush failed: applied writes may be lost.
+    unstable_boot_id: str | None = None  # Writes were applied under this boot and perhaps not flushed.
+
+
+class StateDirectory:
+    """The state directory of one worker. Every method blocks; a failure raises `StorageFault`."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._replica_path = self.path / "replica.json"
+
+    def load(self) -> ReplicaState:
+        """Return the saved state, or a new one when none was ever saved.
+
+        A file that cannot be understood raises `StorageFault`: guessing here could declare stale data good.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            text = self._replica_path.read_text()
+        except FileNotFoundError:
+            return ReplicaState()
+        except OSError as error:
+            raise StorageFault("read", str(self._replica_path), error) from error
+        try:
+            value = json.loads(text)
+            state = from_wire(ReplicaState, value, "replica.json")
+        except (ValueError, PeerViolation) as error:
+            raise StorageFault(
+                "read", str(self._replica_path), f"not a replica state ({error}); remove it to force a full resync"
+            ) from None
+        if state.format != 1:
+            raise StorageFault("read", str(self._replica_path), f"format {state.format} is newer than this release")
+        return state
+
+    def save(self, state: ReplicaState) -> None:
+        """Make the state durable."""
+        self._replace(self._replica_path, json.dumps(to_wire(state), indent=1).encode() + b"\n")
+
+    def save_dirty_map(self, volume_id: str, dirty: DirtyMap) -> None:
+        """Make a volume's dirty map durable."""
+        data = dirty.to_bytes()
+        self._replace(self._map_path(volume_id), xxh3_128_digest(data) + data)
+
+    def load_dirty_map(self, volume_id: str, size_bytes: int) -> DirtyMap | None:
+        """Return a volume's saved map, or None when there is none that can be trusted."""
+        try:
+            stored = self._map_path(volume_id).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFault("read", str(self._map_path(volume_id)), error) from error
+        digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        if xxh3_128_digest(data) != digest:
+            return None
+        try:
+            return DirtyMap.from_bytes(size_bytes, data)
+        except PeerViolation:
+            return None
+
+    def forget_dirty_map(self, volume_id: str) -> None:
+        """Remove a volume's map: the volume has left the group."""
+        with contextlib.suppress(FileNotFoundError):
+            self._map_path(volume_id).unlink()
+
+    def _map_path(self, volume_id: str) -> Path:
+        return self.path / f"{volume_id}.dirty"
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        temporary = path.with_name(path.name + ".new")
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.write(fd, data[written:])
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            temporary.replace(path)
+            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise StorageFault("save", str(path), error) from error
+
+
+def read_boot_id() -> str:
+    """Return the kernel's name of this boot: it changes when the machine restarts."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,316 @@
+"""A worker: takes specs, opens volumes, runs the group's role, exports the volumes to hosts, and says how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+from twinsite.errors import ConfigurationError, StorageFault, TwinsiteError
+from twinsite.messages import (
+    Counters,
+    Failure,
+    MemberSpec,
+    MemberStatus,
+    Mode,
+    ResyncReport,
+    Role,
+    WorkerSpec,
+    WorkerStatus,
+)
+from twinsite.stores.base import Store
+from twinsite.stores.opening import open_store
+from twinsite.worker.control import STATUS_SECONDS_MIN, ControlServer
+from twinsite.worker.device import ExportInfo
+from twinsite.worker.nbd_server import NbdServer
+from twinsite.worker.primary_group import PrimaryGroup
+from twinsite.worker.secondary_group import SecondaryGroup
+from twinsite.worker.state import ReplicaState, StateDirectory
+from twinsite.worker.store_device import StoreDevice
+
+log = structlog.get_logger(__name__)
+
+THREADS = 4
+"""Threads for calls that may wait for a disk."""
+RETRY_SECONDS = 1.0
+"""Pause before a spec that could not be applied is tried again."""
+IDLE_STATUS_SECONDS = 1.0
+"""How often numbers are looked at while nothing is being copied."""
+BUSY_CODE = "37000216"
+"""A store is still open elsewhere, which passes."""
+
+
+class Worker:
+    """One worker's life. `take` may be called at any time; specs are applied one after the other, the newest wins."""
+
+    def __init__(self, worker_id: str, control_path: Path, state_directory: Path) -> None:
+        self._id = worker_id
+        self._directory = StateDirectory(state_directory)
+        self._state = ReplicaState()
+        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+        self._control = ControlServer(control_path, self.take, self.status)
+        self._stores: dict[int, Store] = {}
+        self._servers: dict[str, NbdServer] = {}
+        self._devices: dict[str, StoreDevice] = {}
+        self._members: dict[int, MemberSpec] = {}
+        self._role: Role | None = None
+        self._group: PrimaryGroup | SecondaryGroup | None = None
+        self._wanted: WorkerSpec | None = None
+        self._applied: WorkerSpec | None = None
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._failure: Failure | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then stop cleanly."""
+        self._state = self._directory.load()
+        await self._control.listen()
+        tasks = [asyncio.create_task(self._apply_specs()), asyncio.create_task(self._publish_statuses())]
+        try:
+            await stop.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            for result in results:
+                if isinstance(result, Exception):
+                    log.error("worker.bug", error=repr(result))
+            await self._tear_down()
+            await self._control.close()
+            self._executor.shutdown()
+
+    def take(self, spec: WorkerSpec) -> None:
+        """Note a spec to apply; an older version than the newest one, or another worker's, is ignored."""
+        if spec.id != self._id:
+            log.error("worker.wrong_spec", given=spec.id, mine=self._id)
+            return
+        if self._wanted is not None and spec.version < self._wanted.version:
+            return
+        if spec != self._wanted:
+            self._wanted = spec
+            self._wake.set()
+
+    def status(self) -> WorkerStatus | None:
+        """Return how the worker is, or None before its first spec."""
+        spec = self._wanted
+        if spec is None:
+            return None
+        group = self._group
+        applied = self._applied
+        in_force = applied is not None and (not isinstance(group, PrimaryGroup) or group.in_force())
+        mode, resync = self._mode_and_resync()
+        members = self._member_statuses(spec)
+        failure = self._failure or (group.failure if group is not None else None)
+        return WorkerStatus(
+            id=self._id,
+            spec_version=applied.version if applied is not None and in_force else 0,
+            role=spec.role,
+            mode=mode,
+            term=spec.term,
+            members=members,
+            stream_endpoint=group.endpoint if isinstance(group, SecondaryGroup) else None,
+            consistent=group is not None and group.is_consistent,
+            in_sync_since=group.in_sync_since if isinstance(group, PrimaryGroup) else None,
+            dirty_bytes=sum(member.dirty_bytes for member in members),
+            acknowledged_sequence=group.acknowledged_sequence if group is not None else 0,
+            sent_sequence=group.sent_sequence if group is not None else 0,
+            resync=resync,
+            counters=self._counters(),
+            failure=failure,
+        )
+
+    # Applying specs
+
+    async def _apply_specs(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            spec = self._wanted
+            assert spec is not None
+            try:
+                await self._apply(spec)
+            except (TwinsiteError, OSError) as error:
+                log.error("worker.spec_failed", error=str(error), version=spec.version)
+                self._failure = _failure_of(error, spec.role)
+                self._report()
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+                continue
+            self._failure = None
+            self._applied = spec
+            self._report()
+
+    async def _apply(self, spec: WorkerSpec) -> None:
+        if self._role is not None and (self._role is not spec.role or self._state.term != spec.term):
+            await self._tear_down()
+        self._adopt_term(spec)
+        wanted = {member.index: member for member in spec.members}
+        removed = [index for index in self._members if index not in wanted]
+        for index in removed:
+            await self._withdraw(self._members[index].volume_id)
+        added = self._open_all([member for index, member in wanted.items() if index not in self._members])
+        if self._role is None:
+            await self._start_role(spec, added)
+        elif self._group is not None and (added or removed):
+            await self._group.change_members(spec, added, removed)
+        for index in removed:
+            self._stores.pop(index).close()
+        self._stores.update(added)
+        self._members = wanted
+        if self._group is not None:
+            self._group.apply(spec)
+        if spec.role is not Role.SECONDARY:
+            for member in spec.members:
+                await self._serve(member)
+
+    def _adopt_term(self, spec: WorkerSpec) -> None:
+        if spec.term < self._state.term:
+            raise ConfigurationError(
+                f"group {spec.id}: the spec has term {spec.term}, this worker has seen term {self._state.term}; "
+                "the controller's database is older than this site"
+            )
+        if spec.term > self._state.term:
+            self._state.term = spec.term
+            self._directory.save(self._state)
+
+    def _open_all(self, members: list[MemberSpec]) -> dict[int, Store]:
+        opened: dict[int, Store] = {}
+        try:
+            for member in members:
+                if member.store is None:
+                    raise ConfigurationError(f"the spec does not say where volume {member.volume_id} lies")
+                opened[member.index] = open_store(member.store, member.size_bytes)
+        except TwinsiteError:
+            for store in opened.values():
+                store.close()
+            raise
+        return opened
+
+    async def _start_role(self, spec: WorkerSpec, stores: dict[int, Store]) -> None:
+        """Take on a role; from here on the stores are ours, whatever comes next."""
+        self._stores = dict(stores)
+        self._members = {member.index: member for member in spec.members}
+        if spec.role is Role.SECONDARY:
+            secondary = SecondaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
+            self._group, self._role = secondary, spec.role
+            await secondary.listen()
+        elif spec.role is Role.PRIMARY:
+            self._group = PrimaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
+            self._role = spec.role
+        else:
+            self._role = spec.role
+
+    async def _serve(self, member: MemberSpec) -> None:
+        if member.volume_id in self._servers:
+            return
+        device = self._device(member)
+        server = NbdServer()
+        server.add_export(device)
+        try:
+            if member.nbd_socket is not None:
+                await server.listen_unix(member.nbd_socket)
+            if member.nbd_tcp is not None:
+                host, _, port = member.nbd_tcp.rpartition(":")
+                await server.listen_tcp(host.strip("[]"), int(port))
+        except BaseException:
+            await server.close()
+            raise
+        self._devices[member.volume_id] = device
+        self._servers[member.volume_id] = server
+
+    def _device(self, member: MemberSpec) -> StoreDevice:
+        if isinstance(self._group, PrimaryGroup):
+            return self._group.devices[member.volume_id]
+        store = self._stores[member.index]
+        info = ExportInfo(
+            name=member.volume_id,
+            description=f"Twinsite volume {member.volume_id}",
+            size_bytes=member.size_bytes,
+            can_fast_zero=store.can_punch,
+        )
+        return StoreDevice(info, store, self._executor)
+
+    async def _withdraw(self, volume_id: str) -> None:
+        """Serve a volume no longer; its hosts are cut off and nothing works on its store afterwards."""
+        server = self._servers.pop(volume_id, None)
+        if server is not None:
+            await server.close()
+        device = self._devices.pop(volume_id, None)
+        if device is not None:
+            await device.drain()
+
+    async def _tear_down(self) -> None:
+        """End the role: no host, no stream, everything flushed and saved, no store open."""
+        for volume_id in list(self._servers):
+            await self._withdraw(volume_id)
+        group, self._group = self._group, None
+        if group is not None:
+            await group.close()
+        for store in self._stores.values():
+            try:
+                if self._role is Role.SOLO:
+                    await asyncio.get_running_loop().run_in_executor(self._executor, store.flush)
+            except StorageFault as error:
+                log.error("worker.flush_failed", error=str(error))
+            store.close()
+        self._stores.clear()
+        self._members = {}
+        self._role = None
+
+    # Status
+
+    def _report(self) -> None:
+        """Somebody may wait for this change: send the status now."""
+        self._changed.set()
+
+    async def _publish_statuses(self) -> None:
+        while True:
+            busy = isinstance(self._group, PrimaryGroup) and self._group.mode() is Mode.COPYING
+            try:
+                async with asyncio.timeout(STATUS_SECONDS_MIN if busy else IDLE_STATUS_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            self._control.publish()
+
+    def _mode_and_resync(self) -> tuple[Mode, ResyncReport | None]:
+        resync = self._group.resync_report() if isinstance(self._group, PrimaryGroup) else None
+        if self._failure is not None and self._failure.code != BUSY_CODE:
+            return Mode.ERROR, resync
+        if self._applied is None or self._role is None:
+            return Mode.STARTING, resync
+        return (Mode.SOLO if self._group is None else self._group.mode()), resync
+
+    def _member_statuses(self, spec: WorkerSpec) -> list[MemberStatus]:
+        if self._group is not None and self._applied is not None:
+            return self._group.member_statuses()
+        return [MemberStatus(m.volume_id, serving=m.volume_id in self._servers) for m in spec.members]
+
+    def _counters(self) -> Counters:
+        devices = self._devices.values()
+        sent, received = self._group.bytes_moved() if self._group is not None else (0, 0)
+        return Counters(
+            writes=sum(device.writes for device in devices),
+            write_bytes=sum(device.write_bytes for device in devices),
+            reads=sum(device.reads for device in devices),
+            read_bytes=sum(device.read_bytes for device in devices),
+            flushes=sum(device.flushes for device in devices),
+            stream_bytes_sent=sent,
+            stream_bytes_received=received,
+            stream_connects=self._group.session_count if self._group is not None else 0,
+        )
+
+
+def _failure_of(error: Exception, role: Role) -> Failure:
+    """Put a spec's failure in the API's codes."""
+    side = "DR" if role is Role.SECONDARY else "production"
+    if isinstance(error, StorageFault):
+        if error.errno_value == errno.EBUSY:
+            return Failure(BUSY_CODE, str(error))
+        if error.errno_value == errno.ENOENT:
+            return Failure("37100050" if role is Role.SECONDARY else "37100048", f"{side} disk is missing: {error}")
+        return Failure("37100178" if role is Role.SECONDARY else "37100177", f"{side} storage is abnormal: {error}")
+    return Failure("37000212", str(error))

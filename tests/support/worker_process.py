@@ -1,0 +1,231 @@
+"""Real worker processes without a node: start one, give it specs, wait for a status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from twinsite.messages import (
+    MemberSpec,
+    Mode,
+    Replication,
+    Role,
+    StorePlace,
+    WorkerSpec,
+    WorkerStatus,
+    from_wire,
+    to_wire,
+)
+from twinsite.stores.opening import create_file_store
+
+WAIT_SECONDS = 30.0
+"""Longest wait for any one thing; a test that needs it has failed."""
+
+
+class WorkerProcess:
+    """One worker process and a connection to its control socket."""
+
+    def __init__(self, worker_id: str, directory: Path) -> None:
+        self.id = worker_id
+        self.directory = directory
+        self.run_dir = directory / "w"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.status: WorkerStatus | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._received = b""
+
+    @property
+    def pid(self) -> int:
+        """The process's pid."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process and connect to it."""
+        log = (self.directory / "worker.log").open("ab")
+        command = [sys.executable, "-W", "error", "-m", "twinsite.worker", "--id", self.id]
+        command += ["--run-dir", str(self.run_dir), "--state-dir", str(self.directory / "state")]
+        self._process = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
+        log.close()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(str(self.run_dir / f"{self.id}.ctl"))
+            except OSError:
+                sock.close()
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(self.log()) from None
+                time.sleep(0.005)
+                continue
+            self._socket, self._received, self.status = sock, b"", None
+            return
+
+    def send(self, spec: WorkerSpec) -> None:
+        """Give the worker a spec."""
+        assert self._socket is not None
+        self._socket.sendall(json.dumps(to_wire(spec)).encode() + b"\n")
+
+    def wait(self, wanted: Callable[[WorkerStatus], bool], what: str) -> WorkerStatus:
+        """Read statuses until one is as wanted."""
+        assert self._socket is not None
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self.status is None or not wanted(self.status):
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                chunk = self._socket.recv(65536)
+            except TimeoutError:
+                chunk = b""
+            if not chunk:
+                raise AssertionError(f"{self.id} did not become {what}: {self.status}\n{self.log()}")
+            *lines, self._received = (self._received + chunk).split(b"\n")
+            for line in lines:
+                self.status = from_wire(WorkerStatus, json.loads(line))
+                if wanted(self.status):
+                    break
+        return self.status
+
+    def kill(self) -> None:
+        """End the process at once, as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the process cleanly and check that it was."""
+        code = self._end(signal.SIGTERM)
+        assert code == 0, f"exit code {code}\n{self.log()}"
+
+    def log(self) -> str:
+        """The end of what it has logged."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.directory / "worker.log").read_text()[-4000:]
+        return ""
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal (SIGSTOP makes a silent peer)."""
+        os.kill(self.pid, number)
+
+    def _end(self, number: int) -> int:
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+            if number == signal.SIGKILL:
+                self._process.send_signal(signal.SIGCONT)
+        code = self._process.wait(WAIT_SECONDS)
+        if self._socket is not None:
+            self._socket.close()
+        self._process, self._socket, self.status = None, None, None
+        return code
+
+    def __enter__(self) -> WorkerProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+class WorkerPair:
+    """A primary and a secondary worker of one group with file volumes, and the specs that drive them."""
+
+    def __init__(self, directory: Path, sizes_bytes: Sequence[int]) -> None:
+        self.group_id = "11111111-2222-4333-8444-555555555555"
+        self.sizes_bytes = list(sizes_bytes)
+        self.directory = directory
+        self.primary = WorkerProcess(self.group_id, directory / "az1")
+        self.secondary = WorkerProcess(self.group_id, directory / "az2")
+        self._version = 0
+        for site in ("az1", "az2"):
+            (directory / site).mkdir(parents=True, exist_ok=True)
+            for index, size_bytes in enumerate(self.sizes_bytes):
+                create_file_store(str(self.path(site, index)), size_bytes)
+
+    def path(self, site: str, index: int) -> Path:
+        """The backing file of a member at a site."""
+        return self.directory / site / f"{index}.raw"
+
+    def uri(self, index: int) -> str:
+        """The NBD URI of a production volume."""
+        return f"nbd+unix:///{self.volume_id(index)}?socket={self.directory}/az1/{index}.sock"
+
+    def volume_id(self, index: int) -> str:
+        """The id of a production volume."""
+        return f"00000000-0000-4000-8000-{index:012d}"
+
+    def spec(self, role: Role, replication: Replication, endpoint: str | None = None) -> WorkerSpec:
+        """A spec of the pair, newer than every one before it."""
+        self._version += 1
+        site = "az1" if role is not Role.SECONDARY else "az2"
+        members = [
+            MemberSpec(
+                index=index,
+                volume_id=self.volume_id(index),
+                size_bytes=size_bytes,
+                store=StorePlace("file", str(self.path(site, index))),
+                nbd_socket=None if role is Role.SECONDARY else f"{self.directory}/az1/{index}.sock",
+            )
+            for index, size_bytes in enumerate(self.sizes_bytes)
+        ]
+        return WorkerSpec(
+            id=self.group_id,
+            version=self._version,
+            role=role,
+            term=1,
+            replication=replication,
+            members=members,
+            stream_key="ab" * 32,
+            stream_listen="127.0.0.1:0",
+            peer_endpoint=endpoint,
+        )
+
+    def start(self) -> None:
+        """Start both, paused, and wait until the volumes are served."""
+        self.secondary.start()
+        self.start_primary()
+        self.follow()
+
+    def start_primary(self) -> None:
+        """Start the primary, paused."""
+        self.primary.start()
+        spec = self.spec(Role.PRIMARY, Replication.PAUSED)
+        self.primary.send(spec)
+        self.primary.wait(lambda s: s.spec_version == spec.version, "ready")
+
+    def follow(self) -> str:
+        """Tell the secondary what it is; return its endpoint."""
+        self.secondary.send(self.spec(Role.SECONDARY, Replication.RUNNING))
+        status = self.secondary.wait(lambda s: s.stream_endpoint is not None, "listening")
+        assert status.stream_endpoint is not None
+        return status.stream_endpoint
+
+    def synchronize(self, *, wait: bool = True) -> None:
+        """What the founding action does: replicate, and wait until the group is in sync."""
+        endpoint = self.follow()
+        spec = replace(self.spec(Role.PRIMARY, Replication.RUNNING), peer_endpoint=endpoint)
+        self.primary.send(spec)
+        if wait:
+            self.primary.wait(lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync")
+
+    def pause(self) -> WorkerStatus:
+        """Stop the replication and wait until that is in force."""
+        spec = self.spec(Role.PRIMARY, Replication.PAUSED)
+        self.primary.send(spec)
+        return self.primary.wait(lambda s: s.spec_version == spec.version and s.mode is Mode.PAUSED, "paused")
+
+    def close(self) -> None:
+        """End both processes, however they are."""
+        self.primary.kill()
+        self.secondary.kill()
