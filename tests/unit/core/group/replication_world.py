@@ -1,0 +1,357 @@
+"""A seeded world of one primary and one secondary machine with volumes in memory and a wire of bytes between them.
+
+The checks know nothing of the machines' insides: they look at the two sides' bytes, at who was told "done", and at what
+had been applied by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+
+from twinsite.core.group.primary import FlushWaiter, Member, Primary
+from twinsite.core.group.resync import Piece, ReadOrder
+from twinsite.core.group.secondary import Secondary
+from twinsite.core.group.states import Phase
+from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.stream.frames import Frame, Kind, decode, decode_json, encode_header
+from twinsite.core.stream.hello import Welcome
+from twinsite.core.tracking.dirty_map import DirtyMap
+
+SIZES_BYTES = [3 * BLOCK_BYTES + 1536, 2 * BLOCK_BYTES]
+
+
+@dataclass
+class PendingRead:
+    """A resync read whose content was taken and whose result has not been given back."""
+
+    order: ReadOrder
+    pieces: list[Piece]
+
+
+@dataclass
+class SecondarySide:
+    """The secondary's volumes, its record of them, and the session it has."""
+
+    volumes: list[bytearray]
+    generation: str = ""
+    consistent: bool = False
+    suspect: bool = False
+    machine: Secondary | None = None
+    received: bytearray = field(default_factory=bytearray)
+    flushes: list[int] = field(default_factory=list)
+    ends: set[int] = field(default_factory=set)
+
+
+class World:
+    """One seed's world. `step` does one random thing; `heal` lets everything recover."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.primary_volumes = [bytearray(self.random.randbytes(size)) for size in SIZES_BYTES]
+        self.secondary = SecondarySide([bytearray(size) for size in SIZES_BYTES])
+        members = [
+            Member(index, f"volume-{index}", DirtyMap(size, all_dirty=True)) for index, size in enumerate(SIZES_BYTES)
+        ]
+        self.machine = Primary(members, generations=frozenset(), sequence=0, peer_consistent=False)
+        self.to_secondary = bytearray()
+        self.to_primary = bytearray()
+        self.primary_received = bytearray()
+        self.connected = False
+        self.stopping = False
+        self.reads: list[PendingRead] = []
+        self.flush_waiters: list[FlushWaiter] = []
+        self.promised: dict[int, int] = {}  # Token to the sequence that must be applied when it is told "done".
+        self.outstanding: set[int] = set()
+        self.told: set[int] = set()
+        self.images: dict[int, bytes] = {}  # Sequence to the digest of the primary's volumes right after it.
+        self.next_token = 1
+        self.trace: list[str] = []
+        self.fault_rate = self.random.choice([0.01, 0.03, 0.15])
+        self.calm = self.random.choice([0, 1, 4])
+
+    # Random steps
+
+    def step(self) -> None:
+        """Do one thing that can happen."""
+        actions = [self.host_write] * 6 + [self.host_zero] * 2 + [self.host_flush, self.finish_local_flush]
+        actions += [self.deliver_to_secondary] * 4 + [self.deliver_to_primary] * 4
+        actions += [self.start_read, self.finish_read] * 2
+        actions += [self.finish_secondary_flush] * 2 + [self.quiet_moment] * self.calm
+        actions += [self.connect] * 2
+        if self.random.random() < self.fault_rate:
+            actions = [self.break_connection, self.failed_write, self.stop, self.secondary_machine_crash]
+        action = self.random.choice(actions)
+        self.trace.append(action.__name__)
+        action()
+        self.settle()
+
+    def host_write(self) -> None:
+        """A host writes a random range; long ones come in pieces."""
+        index, offset, length = self.random_range()
+        data = self.random.randbytes(length)
+        token = self.new_token()
+        cut = self.random.choice([0, length // 2]) if length > 1 else 0
+        for start, end in [(0, cut), (cut, length)]:
+            if end > start:
+                self.primary_volumes[index][offset + start : offset + end] = data[start:end]
+                last = end == length
+                self.machine.write_applied(index, offset + start, data[start:end], token if last else None)
+                self.note_image()
+        self.promise(token)
+
+    def host_zero(self) -> None:
+        """A host trims or zeroes a random range."""
+        index, offset, length = self.random_range()
+        token = self.new_token()
+        self.primary_volumes[index][offset : offset + length] = bytes(length)
+        self.machine.zero_applied(index, offset, length, self.random.random() < 0.5, token)
+        self.note_image()
+        self.promise(token)
+
+    def host_flush(self) -> None:
+        """A host flushes a volume."""
+        token = self.new_token()
+        self.flush_waiters.append(self.machine.flush_begun(self.random.randrange(len(SIZES_BYTES)), token))
+        self.promise(token)
+        self.note_image()
+
+    def finish_local_flush(self) -> None:
+        """The oldest local flush is over, well or badly."""
+        if self.flush_waiters:
+            waiter = self.flush_waiters.pop(0)
+            if self.random.random() < 0.1:
+                token = waiter.token
+                self.machine.flush_local_failed(waiter)
+                if token is not None:
+                    assert isinstance(token, int)
+                    self.outstanding.discard(token)
+            else:
+                self.machine.flush_local_done(waiter)
+
+    def failed_write(self) -> None:
+        """A host's write fails after changing part of its range: the host is told so by the shell."""
+        index, offset, length = self.random_range()
+        changed = self.random.randint(0, length)
+        self.primary_volumes[index][offset : offset + changed] = self.random.randbytes(changed)
+        self.machine.write_failed(index, offset, length)
+
+    def connect(self) -> None:
+        """The link comes up, if it is down."""
+        if self.connected or self.machine.phase is not Phase.ALONE:
+            return
+        self.stopping = False
+        self.connected = True
+        side = self.secondary
+        side.machine = Secondary(dict(enumerate(SIZES_BYTES)), self.machine.sequence + 1)
+        welcome = Welcome(term=1, generation=side.generation, consistent=side.consistent, suspect=side.suspect)
+        self.machine.connected(welcome, f"generation-{self.machine.session + 1}")
+        self.note_image()
+
+    def break_connection(self) -> None:
+        """The link breaks; an unknown part of what is on the wire is lost."""
+        if not self.connected:
+            return
+        self.deliver_to_secondary()
+        self.drop_session()
+        self.machine.broken()
+
+    def secondary_machine_crash(self) -> None:
+        """The secondary's machine restarts and loses some of what it had not flushed; it knows that it may have."""
+        if not self.connected:
+            return
+        self.drop_session()
+        self.machine.broken()
+        for volume in self.secondary.volumes:
+            if self.random.random() < 0.7:
+                start = self.random.randrange(len(volume))
+                end = min(len(volume), start + 9000)
+                volume[start:end] = self.random.randbytes(end - start)
+        self.secondary.suspect = True
+
+    def stop(self) -> None:
+        """The user stops the replication."""
+        if self.connected and not self.stopping:
+            self.stopping = True
+            self.machine.stop()
+
+    def start_read(self) -> None:
+        """A resync read takes the content that the volume has now."""
+        order = self.machine.next_read()
+        if order is None:
+            return
+        volume = self.primary_volumes[order.index]
+        count = self.random.randint(1, order.block_count)
+        pieces = []
+        for block in range(order.first_block, order.first_block + count):
+            data = bytes(volume[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
+            pieces.append(Piece(block, 1, None if not any(data) else data))
+        self.reads.append(PendingRead(order, pieces))
+
+    def finish_read(self) -> None:
+        """A resync read's result arrives, perhaps long after its session."""
+        if self.reads:
+            read = self.reads.pop(self.random.randrange(len(self.reads)))
+            self.machine.read_done(read.order, read.pieces)
+            self.note_image()
+
+    # The wire
+
+    def deliver_to_secondary(self) -> None:
+        """Some bytes reach the secondary, which applies the frames that are whole."""
+        if not self.connected or self.secondary.machine is None:
+            return
+        side = self.secondary
+        machine = self.secondary.machine
+        count = self.random.randint(0, len(self.to_secondary))
+        side.received += self.to_secondary[:count]
+        del self.to_secondary[:count]
+        frames: list[Frame] = []
+        with memoryview(bytes(side.received)) as view:
+            rest = decode(view, 0, len(view), frames)
+            for frame in machine.accept(frames):
+                self.apply(frame)
+                self.check_image(frame.sequence)
+        del side.received[:rest]
+        self.to_primary += encode_header(Kind.ACK, 0, 0, 0, machine.applied_sequence, 0)
+
+    def apply(self, frame: Frame) -> None:
+        """Do to the secondary's volumes what a frame says."""
+        side = self.secondary
+        if frame.kind == Kind.WRITE:
+            assert frame.payload is not None
+            side.volumes[frame.volume][frame.offset : frame.offset + frame.length] = frame.payload
+        elif frame.kind == Kind.ZERO:
+            side.volumes[frame.volume][frame.offset : frame.offset + frame.length] = bytes(frame.length)
+        elif frame.kind == Kind.RESYNC_BEGIN:
+            side.generation = decode_json(frame)["generation"]
+            side.consistent = False
+        elif frame.kind == Kind.RESYNC_END:
+            side.ends.add(frame.sequence)
+            side.flushes.append(frame.sequence)
+        else:
+            side.flushes.append(frame.sequence)
+
+    def finish_secondary_flush(self) -> None:
+        """One of the secondary's flushes is over."""
+        side = self.secondary
+        if side.flushes:
+            sequence = side.flushes.pop(self.random.randrange(len(side.flushes)))
+            if sequence in side.ends:
+                side.consistent, side.suspect = True, False
+            self.to_primary += encode_header(Kind.FLUSHED, 0, 0, 0, sequence, 0)
+
+    def deliver_to_primary(self) -> None:
+        """Some bytes reach the primary."""
+        if not self.connected:
+            return
+        count = self.random.randint(0, len(self.to_primary))
+        self.primary_received += self.to_primary[:count]
+        del self.to_primary[:count]
+        frames: list[Frame] = []
+        with memoryview(bytes(self.primary_received)) as view:
+            rest = decode(view, 0, len(view), frames)
+        del self.primary_received[:rest]
+        self.machine.received(frames)
+        self.note_image()
+
+    # What must hold
+
+    def settle(self) -> None:
+        """Send what the machine wants sent, check whom it tells, and end a drained stream."""
+        if self.connected:
+            self.to_secondary += b"".join(bytes(part) for part in self.machine.outbox)
+        self.machine.outbox.clear()
+        for token in self.machine.completed:
+            assert isinstance(token, int)
+            assert token in self.outstanding, f"token {token} was told twice, or after its failure"
+            self.outstanding.discard(token)
+            self.told.add(token)
+            promised = self.promised.get(token)
+            if promised is not None and self.connected and self.secondary.machine is not None:
+                applied = self.secondary.machine.applied_sequence
+                assert applied >= promised, f"{token} was told done at {applied}, it travels as {promised}"
+        self.machine.completed.clear()
+        if self.machine.is_drained:
+            self.machine.drained()
+            self.drop_session()
+
+    def promise(self, token: int) -> None:
+        """From FINISHING on, a request may only be told done when the secondary has it."""
+        if self.machine.phase in (Phase.FINISHING, Phase.MIRRORED):
+            self.promised[token] = self.machine.sequence
+
+    def note_image(self) -> None:
+        """Remember what the secondary must look like once it has applied the newest frame, if nothing else differs."""
+        mirrors = self.machine.phase in (Phase.FINISHING, Phase.MIRRORED)
+        if mirrors and not any(member.dirty.any() for member in self.machine.members.values()):
+            self.images[self.machine.sequence] = digest(self.primary_volumes)
+
+    def check_image(self, sequence: int) -> None:
+        """The secondary holds exactly the primary's volumes as of this frame: a prefix of the history."""
+        expected = self.images.get(sequence)
+        if expected is not None:
+            assert digest(self.secondary.volumes) == expected, f"the image after frame {sequence} is not a prefix"
+
+    def heal(self) -> None:
+        """No more faults: within a bound the group is in sync, every host is answered and the twins are equal."""
+        for _ in range(2000):
+            self.connect()
+            self.settle()
+            self.pump()
+            quiet = not (self.to_secondary or self.to_primary or self.outstanding or self.secondary.flushes)
+            clean = not any(member.dirty.any() for member in self.machine.members.values())
+            if quiet and clean and self.machine.phase is Phase.MIRRORED and self.machine.oldest_unacknowledged is None:
+                break
+        else:
+            raise AssertionError(f"the group did not heal: {self.machine.phase}, {len(self.outstanding)} unanswered")
+        assert self.secondary.consistent
+        assert self.primary_volumes == self.secondary.volumes, "the twins differ after sync"
+
+    def quiet_moment(self) -> None:
+        """For a while nothing disturbs the two sides."""
+        for _ in range(12):
+            self.pump()
+
+    def pump(self) -> None:
+        """Each side does a little of what it has to do."""
+        self.start_read()
+        self.finish_read()
+        self.settle()
+        self.deliver_to_secondary()
+        self.finish_secondary_flush()
+        self.finish_local_flush()
+        self.deliver_to_primary()
+        self.settle()
+
+    # Small things
+
+    def drop_session(self) -> None:
+        self.connected = False
+        self.stopping = False
+        self.to_secondary.clear()
+        self.to_primary.clear()
+        self.primary_received.clear()
+        self.secondary.received.clear()
+        self.secondary.flushes.clear()
+        self.secondary.ends.clear()
+        self.secondary.machine = None
+
+    def new_token(self) -> int:
+        token = self.next_token
+        self.next_token += 1
+        self.outstanding.add(token)
+        return token
+
+    def random_range(self) -> tuple[int, int, int]:
+        index = self.random.randrange(len(SIZES_BYTES))
+        size = SIZES_BYTES[index]
+        length = self.random.choice([512, 4096, 20000, BLOCK_BYTES, BLOCK_BYTES + 512])
+        offset = self.random.randrange(0, size - length + 1)
+        return index, offset, length
+
+
+def digest(volumes: list[bytearray]) -> bytes:
+    """A fingerprint of a site's volumes."""
+    return hashlib.blake2b(b"".join(volumes), digest_size=16).digest()
