@@ -139,7 +139,7 @@ class Handshake:
         if buffer.end - buffer.start < _CLIENT_FLAGS.size:
             return False
         (flags,) = _CLIENT_FLAGS.unpack_from(buffer.view, buffer.start)
-        if flags & ~_SERVER_FLAGS:
+        if flags & ~int(_SERVER_FLAGS):  # The complement of a flag set would lack the unknown bits.
             raise PeerViolation(f"client flags {flags:#x} have bits that were not offered")
         buffer.start += _CLIENT_FLAGS.size
         self._client_flags = HandshakeFlag(flags)

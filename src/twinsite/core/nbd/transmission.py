@@ -129,7 +129,7 @@ class Transmission:
                 position = body + length
                 batch.append(Request(_WRITE, flags, cookie, offset, length, view[body:position], True))
                 continue
-            if command == _READ and self._must_wait(length):
+            if command == _READ and self._must_wait(cookie, length):
                 self.is_limited = True
                 break
             buffer.start = body
@@ -143,14 +143,16 @@ class Transmission:
         """Note that the reply to a read has been handed to the transport. Other cookies are ignored."""
         self.read_bytes_in_progress -= self._reads.pop(cookie, 0)
 
-    def _must_wait(self, length: int) -> bool:
+    def _must_wait(self, cookie: int, length: int) -> bool:
         in_progress = self.read_bytes_in_progress
+        if cookie in self._reads:
+            return True  # The account could not tell two reads with one cookie apart.
         return in_progress > 0 and in_progress + length > limits.NBD_REPLY_BACKLOG_BYTES
 
     def _take(self, batch: list[Request], request: Request) -> bool:
         """Judge one request whose header has been consumed; return whether the next one can follow in the buffer."""
         command, flags, cookie, offset, length = request[:5]
-        error = self._judge(command, flags, cookie, offset, length)
+        error = self._judge(command, flags, offset, length)
         if command == _WRITE:
             if error is None:
                 self._write_flags, self._write_cookie, self._write_offset = flags, cookie, offset
@@ -169,7 +171,7 @@ class Transmission:
             batch.append(request)
         return True
 
-    def _judge(self, command: int, flags: int, cookie: int, offset: int, length: int) -> NbdError | None:
+    def _judge(self, command: int, flags: int, offset: int, length: int) -> NbdError | None:
         """Return why a request is refused, or None. The order is that of proto.md's "Error values"."""
         if command == _DISC:
             return None
@@ -185,8 +187,6 @@ class Transmission:
             return NbdError.ENOSPC if command in _NO_SPACE_PAST_END else NbdError.EINVAL
         if command in _TRANSFERRING and length > limits.NBD_REQUEST_BYTES_MAX:
             return NbdError.EOVERFLOW
-        if command == _READ and cookie in self._reads:
-            return NbdError.EINVAL  # Two replies could not be told apart, by the client or in the account of reads.
         if command == _BLOCK_STATUS and not self._block_status:
             return NbdError.EINVAL
         if flags & _FAST_NO_HOLE == _FAST_NO_HOLE:
