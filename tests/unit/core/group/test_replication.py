@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.unit.core.group.replication_world import World
+from twinsite.core.group.primary import Token
 
 STEPS = 200
+SEEDS_TO_CATCH_MAX = 40
+"""A planted bug must be found within this many seeds."""
+
+
+def run(world: World) -> None:
+    """A history with faults, then recovery."""
+    for _ in range(STEPS):
+        world.step()
+    world.heal()
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -14,69 +27,63 @@ def test_random_history_keeps_every_promise_and_heals(seed: int) -> None:
     world = World(seed)
     print(f"seed {seed}")
     try:
-        for _ in range(STEPS):
-            world.step()
-        world.heal()
+        run(world)
     except BaseException:
         print("last steps:", *world.trace[-20:])
         raise
 
 
-def test_the_checks_bite_when_a_write_is_told_too_early() -> None:
-    """A primary that acknowledges a mirrored write before the secondary has it must be caught."""
-    caught = 0
-    for seed in range(20):
+def tell_too_early(world: World) -> None:
+    """Acknowledge a mirrored write before the secondary has it."""
+    honest = world.machine.write_applied
+
+    def hasty(index: int, offset: int, data: bytes | bytearray | memoryview, token: Token | None) -> None:
+        honest(index, offset, data, None)
+        if token is not None:
+            world.machine.completed.append(token)
+
+    world.machine.write_applied = hasty  # type: ignore[method-assign]
+
+
+def send_overtaken_reads(world: World) -> None:
+    """Let a resync send what a guest has overwritten meanwhile."""
+    world.machine._overtake = lambda *_: None  # type: ignore[method-assign]
+
+
+def forget_what_was_in_flight(world: World) -> None:
+    """Do not mark unacknowledged frames dirty after a break."""
+    machine: Any = world.machine
+    honest = machine._end_session
+
+    def forgetful() -> None:
+        machine.completed.extend(entry.token for entry in machine._in_flight if entry.token is not None)
+        machine._in_flight.clear()
+        honest()
+
+    machine._end_session = forgetful
+
+
+def trust_any_generation(world: World) -> None:
+    """Make only a delta resync although the secondary may have lost writes."""
+    machine: Any = world.machine
+    honest = machine.connected
+
+    def trusting(welcome: Any, new_generation: str) -> None:
+        known = welcome.generation in machine.generations
+        honest(type(welcome)(welcome.term, welcome.generation, welcome.consistent, not known), new_generation)
+
+    machine.connected = trusting
+
+
+@pytest.mark.parametrize(
+    "plant", [tell_too_early, send_overtaken_reads, forget_what_was_in_flight, trust_any_generation]
+)
+def test_the_checks_find_a_planted_bug(plant: Callable[[World], None]) -> None:
+    for seed in range(SEEDS_TO_CATCH_MAX):
         world = World(seed)
-        honest = world.machine.write_applied
-
-        def hasty(index, offset, data, token, world=world, honest=honest):  # type: ignore[no-untyped-def]
-            honest(index, offset, data, None)
-            if token is not None and token not in world.machine.completed:
-                world.machine.completed.append(token)
-
-        world.machine.write_applied = hasty  # type: ignore[method-assign]
+        plant(world)
         try:
-            for _ in range(STEPS):
-                world.step()
+            run(world)
         except AssertionError:
-            caught += 1
-    assert caught > 5
-
-
-def test_the_checks_bite_when_an_overtaken_read_is_sent() -> None:
-    """A resync that sends what a guest has overwritten meanwhile must be caught."""
-    caught = 0
-    for seed in range(40):
-        world = World(seed)
-        world.machine._overtake = lambda index, offset, length: None  # type: ignore[method-assign]
-        try:
-            for _ in range(STEPS):
-                world.step()
-            world.heal()
-        except AssertionError:
-            caught += 1
-    assert caught > 5
-
-
-def test_the_checks_bite_when_what_was_in_flight_is_forgotten() -> None:
-    """A primary that does not mark unacknowledged frames dirty after a break must be caught."""
-    caught = 0
-    for seed in range(40):
-        world = World(seed)
-        honest = world.machine._end_session
-
-        def forgetful(world=world, honest=honest):  # type: ignore[no-untyped-def]
-            for entry in world.machine._in_flight:
-                if entry.token is not None:
-                    world.machine.completed.append(entry.token)
-            world.machine._in_flight.clear()
-            honest()
-
-        world.machine._end_session = forgetful  # type: ignore[method-assign]
-        try:
-            for _ in range(STEPS):
-                world.step()
-            world.heal()
-        except AssertionError:
-            caught += 1
-    assert caught > 5
+            return
+    pytest.fail(f"{plant.__name__} was not found in {SEEDS_TO_CATCH_MAX} seeds")
