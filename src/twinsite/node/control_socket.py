@@ -29,9 +29,9 @@ async def converse(
         while line := await _read_line(reader):
             yield _parse_status(line)
     finally:
+        writer.close()  # Before the first await: a cancellation there must not leave the connection open.
         sender.cancel()
         await asyncio.gather(sender, return_exceptions=True)
-        writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 

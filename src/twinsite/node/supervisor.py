@@ -41,7 +41,6 @@ class Supervisor:
         self._workers: dict[str, WorkerProcess] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
-        self._adopted_ids: set[str] = set()
         self._adoption_ends_at = 0.0
 
     def adopt(self) -> None:
@@ -49,9 +48,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for path in sorted(self._settings.worker_run_dir.glob("*.pid")):
             if living_pid(path) is not None:
-                self._start(path.stem)
-                self._adopted_ids.add(path.stem)
-        if self._adopted_ids:
+                self._start(path.stem, is_adopted=True)
+        if self._workers:
             self._adoption_ends_at = loop.time() + ADOPTION_SECONDS_MAX
             loop.call_later(ADOPTION_SECONDS_MAX, self._on_lifecycle)
 
@@ -97,8 +95,10 @@ class Supervisor:
             self._begin_stop(worker_id)
         await asyncio.gather(*self._stopping.values(), return_exceptions=True)
 
-    def _start(self, worker_id: str) -> WorkerProcess:
-        worker = WorkerProcess(worker_id, self._settings, self._command, self._on_status, self._on_lifecycle)
+    def _start(self, worker_id: str, *, is_adopted: bool = False) -> WorkerProcess:
+        worker = WorkerProcess(
+            worker_id, self._settings, self._command, self._on_status, self._on_lifecycle, is_adopted=is_adopted
+        )
         self._workers[worker_id] = worker
         self._running[worker_id] = asyncio.create_task(worker.run(), name=f"worker {worker_id}")
         return worker
@@ -131,7 +131,7 @@ class Supervisor:
     def _waits_for_adopted(self) -> bool:
         if asyncio.get_running_loop().time() >= self._adoption_ends_at:
             return False
-        return any(self._workers[id_].is_unheard for id_ in self._adopted_ids if id_ in self._workers)
+        return any(worker.is_unheard for worker in self._workers.values())
 
     @staticmethod
     def _must_release(worker: WorkerProcess, spec: WorkerSpec) -> bool:

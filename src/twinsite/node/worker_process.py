@@ -19,6 +19,7 @@ from twinsite.messages import Failure, ObservedWorker, WorkerSpec, WorkerStatus
 from twinsite.node.control_socket import converse
 from twinsite.node.settings import NodeSettings
 from twinsite.pidfile import LivingProcess, living_process
+from twinsite.readiness import ENVIRONMENT_VARIABLE
 
 RESTART_SECONDS_MIN = 0.2
 RESTART_SECONDS_MAX = 10.0
@@ -52,8 +53,13 @@ class WorkerProcess:
         command: Sequence[str],
         on_status: Callable[[], None],
         on_lifecycle: Callable[[], None],
+        *,
+        is_adopted: bool = False,
     ) -> None:
-        """`on_status` is called after each word of the worker, `on_lifecycle` when it may have released a volume."""
+        """`on_status` is called after each word of the worker, `on_lifecycle` when it may have released a volume.
+
+        `is_adopted`: the process runs already, with volumes that are not known here.
+        """
         self.id = worker_id
         self.spec: WorkerSpec | None = None
         self.status: WorkerStatus | None = None
@@ -62,6 +68,7 @@ class WorkerProcess:
         self._on_status = on_status
         self._on_lifecycle = on_lifecycle
         self._spec_given = asyncio.Event()
+        self._is_unheard = is_adopted
         self._pid: int | None = None
         self._is_child = False
         self._held: frozenset[str] = frozenset()
@@ -95,8 +102,8 @@ class WorkerProcess:
 
     @property
     def is_unheard(self) -> bool:
-        """Whether the process runs and has said nothing yet, so that its volumes are not known."""
-        return self.is_alive and self.status is None
+        """Whether it is an adopted process that has said nothing yet, so that its volumes are not known."""
+        return self._is_unheard
 
     @property
     def has_answered(self) -> bool:
@@ -178,7 +185,7 @@ class WorkerProcess:
         pid = os.posix_spawn(
             arguments[0],
             arguments,
-            os.environ,
+            {name: value for name, value in os.environ.items() if name != ENVIRONMENT_VARIABLE},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, self.log_path, append, 0o644),
@@ -227,7 +234,7 @@ class WorkerProcess:
             held |= {member.volume_id for member in self.spec.members}
             if status.spec_version < self.spec.version:
                 held |= self._held  # Until the newest spec is in force, the worker may still have what it had.
-        was_unheard = self.is_unheard
+        was_unheard, self._is_unheard = self._is_unheard, False
         released = not self._held <= held
         self._held = frozenset(held)
         self.status = status
@@ -241,6 +248,7 @@ class WorkerProcess:
             code = os.waitstatus_to_exitcode(status)
             self._last_end = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
         self._early_deaths = 1 if lived_seconds >= HEALTHY_SECONDS else self._early_deaths + 1
+        self._is_unheard = False
         self._pid = None
         self.status = None
         self._held = frozenset(member.volume_id for member in self.spec.members) if self.spec else frozenset()

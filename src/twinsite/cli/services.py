@@ -1,0 +1,92 @@
+"""The long-running commands: `up`, `node` and `controller`. Each stays in the foreground and logs to standard error.
+
+`python -m twinsite.cli.services` runs them without the rest of the command line; that is how `up` starts its parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twinsite.errors import ConfigurationError
+
+EXIT_CONFIGURATION = 2
+
+services_app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+DataOption = Annotated[
+    Path, typer.Option("--data", file_okay=False, resolve_path=True, help="Directory of the installation's data.")
+]
+LogJsonOption = Annotated[bool, typer.Option("--log-json", help="Log JSON lines instead of readable text.")]
+
+
+@services_app.command()
+def up(
+    data: DataOption,
+    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 for a free one.")] = 8776,
+    log_json: LogJsonOption = False,
+) -> None:
+    """Run everything on this machine: a controller and the sites az1 and az2."""
+    from twinsite.embedded.up import UpSettings, run_up  # noqa: PLC0415 (each command loads only what it needs)
+
+    with _service(log_json, logging.WARNING):
+        run_up(UpSettings(data, host, port, log_json), announce=typer.echo)
+
+
+@services_app.command()
+def node(
+    data: DataOption,
+    site: Annotated[str, typer.Option(help="Name of this site, az1 for example.")],
+    controller: Annotated[str, typer.Option(help="Address of the controller: http://HOST:PORT.")],
+    token_file: Annotated[Path, typer.Option(dir_okay=False, help="File with the controller's node token.")],
+    nbd_host: Annotated[str, typer.Option(help="Address at which hosts reach volumes over TCP.")] = "127.0.0.1",
+    nbd_ports: Annotated[
+        str | None, typer.Option(metavar="FIRST-LAST", help="TCP ports for volumes; without it only Unix sockets.")
+    ] = None,
+    stream_host: Annotated[
+        str, typer.Option(help="Address at which the other site reaches this one's DR disks.")
+    ] = "127.0.0.1",
+    stop_workers: Annotated[
+        bool, typer.Option("--stop-workers", help="End the workers together with the node; by default they go on.")
+    ] = False,
+    log_json: LogJsonOption = False,
+) -> None:
+    """Run the node of one site: its pool of volumes and its workers."""
+    from twinsite.node.service import run_node  # noqa: PLC0415
+    from twinsite.node.settings import NodeSettings, parse_ports, read_token  # noqa: PLC0415
+
+    with _service(log_json, logging.INFO):
+        settings = NodeSettings(
+            site=site,
+            controller_url=controller,
+            data_dir=data,
+            token=read_token(token_file),
+            nbd_host=nbd_host,
+            nbd_ports=None if nbd_ports is None else parse_ports(nbd_ports),
+            stream_host=stream_host,
+            stop_workers=stop_workers,
+        )
+        run_node(settings)
+
+
+@contextlib.contextmanager
+def _service(log_json: bool, level: int) -> Iterator[None]:
+    """Set up the logs, and turn an operator's error into one sentence and an exit status."""
+    from twinsite.logs import configure_logs  # noqa: PLC0415
+
+    configure_logs(as_json=log_json, level=level)
+    try:
+        yield
+    except ConfigurationError as error:
+        typer.echo(f"twinsite: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from error
+
+
+if __name__ == "__main__":
+    services_app()

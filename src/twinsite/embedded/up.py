@@ -1,0 +1,207 @@
+"""`twinsite up`: starts the parts, keeps them alive, and ends them in the order that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import structlog
+
+from twinsite.embedded.credentials import ensure_secrets, write_client_files
+from twinsite.embedded.part import KILL_SECONDS_MAX, Part
+from twinsite.errors import ConfigurationError
+from twinsite.node.settings import NodeSettings, check_socket_paths, host_and_port
+from twinsite.pidfile import PidFile, living_process
+from twinsite.readiness import notify_ready
+
+SITES = ("az1", "az2")
+CONTROLLER_READY_SECONDS_MAX = 60.0
+NODE_READY_SECONDS_MAX = 60.0
+NODE_STOP_SECONDS_MAX = 20.0
+"""A node ends its workers first, which takes as long as the slowest of them."""
+CONTROLLER_STOP_SECONDS_MAX = 10.0
+WORKER_STOP_SECONDS_MAX = 12.0
+PROBE_SECONDS = 0.05
+"""Pause between two attempts to reach the starting controller."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UpSettings:
+    """What `up` is told. `data_dir` is absolute; port 0 lets the kernel choose."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8776
+    log_json: bool = False
+
+    def log_path(self, part: str) -> Path:
+        """Return the log file of a part."""
+        return self.data_dir / "logs" / f"{part}.log"
+
+
+def run_up(settings: UpSettings, announce: Callable[[str], None]) -> None:
+    """Run everything until SIGINT or SIGTERM. `announce` gets the one ready line.
+
+    Raises `ConfigurationError` when the settings cannot work, when another `up` runs on the same directory, and when
+    a part cannot be started; then nothing is left running that `up` started.
+    """
+    for site in SITES:
+        check_socket_paths(NodeSettings(site, controller_url="", data_dir=settings.data_dir, token=""))
+    try:
+        (settings.data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        with PidFile(settings.data_dir / "up.pid"):
+            asyncio.run(_Up(settings, announce).run())
+    except OSError as error:
+        raise ConfigurationError(f"data directory {settings.data_dir} cannot be used: {error.strerror}") from error
+
+
+class _Up:
+    """One run of `up`."""
+
+    def __init__(self, settings: UpSettings, announce: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._announce = announce
+        self._controller: Part | None = None
+        self._nodes: list[Part] = []
+        self._keeping: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Start everything, wait for a signal, end everything."""
+        stop_asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop_asked.set)
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(stop_asked.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await self._stop()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        await self._end_leftovers()
+        port = choose_port(settings.host, settings.port)
+        url = f"http://{host_and_port(_reachable(settings.host), port)}"
+        secrets = ensure_secrets(settings.data_dir / "secrets")
+        write_client_files(settings.data_dir, url, secrets.admin_password)
+        shared = ["--data", str(settings.data_dir), *(["--log-json"] if settings.log_json else [])]
+        self._controller = Part(
+            "controller",
+            ["controller", "--host", settings.host, "--port", str(port), *shared],
+            settings.log_path("controller"),
+        )
+        self._keep(self._controller)
+        answering = asyncio.create_task(_wait_for_answer(url))
+        await self._controller.wait_unless_ended(answering, CONTROLLER_READY_SECONDS_MAX)
+        for site in SITES:
+            arguments = [
+                *("node", "--site", site, "--controller", url),
+                *("--token-file", str(secrets.node_token_path), "--stop-workers"),
+            ]
+            node = Part(f"node {site}", [*arguments, *shared], settings.log_path(f"node-{site}"))
+            self._nodes.append(node)
+            self._keep(node)
+        for node in self._nodes:
+            await node.wait_ready(NODE_READY_SECONDS_MAX)
+        directory = settings.data_dir
+        sites = ", ".join(SITES)
+        self._announce(
+            f"twinsite is ready: {url}  ({sites}; data in {directory}; credentials in {directory}/clouds.yaml)"
+        )
+        notify_ready()
+
+    def _keep(self, part: Part) -> None:
+        self._keeping.append(asyncio.create_task(part.run(), name=part.name))
+
+    async def _stop(self) -> None:
+        """End nodes, which end their workers; then the controller, which hears of it; then workers left by a crash."""
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await asyncio.gather(*(node.stop(NODE_STOP_SECONDS_MAX) for node in self._nodes))
+        if self._controller is not None:
+            await self._controller.stop(CONTROLLER_STOP_SECONDS_MAX)
+        workers = [path for site in SITES for path in (self._settings.data_dir / site / "run" / "w").glob("*.pid")]
+        await asyncio.gather(*(_end(path, WORKER_STOP_SECONDS_MAX) for path in workers))
+
+    async def _end_leftovers(self) -> None:
+        """End what an `up` that was killed left behind, except workers: the new nodes take those over.
+
+        A node would end its workers at SIGTERM; SIGKILL does it no harm, because it only writes whole files.
+        """
+        for site in SITES:
+            await _end(self._settings.data_dir / site / "run" / "node.pid", 0.0)
+        pid_path = self._settings.data_dir / "controller" / "run" / "controller.pid"
+        await _end(pid_path, CONTROLLER_STOP_SECONDS_MAX)
+
+
+async def _end(pid_path: Path, term_seconds_max: float) -> None:
+    """End the process that holds a pid file, if any: SIGTERM, and SIGKILL after a while or, for 0, at once."""
+    process = await asyncio.to_thread(living_process, pid_path)
+    if process is None:
+        return
+    with process:
+        log.warning("ending a leftover process", pid=process.pid, pid_file=str(pid_path))
+        if term_seconds_max > 0:
+            wait = functools.partial(process.terminate, term_seconds_max, KILL_SECONDS_MAX)
+        else:
+            process.send_signal(signal.SIGKILL)
+            wait = functools.partial(process.wait, KILL_SECONDS_MAX)
+        if not await asyncio.to_thread(wait):
+            raise ConfigurationError(f"process {process.pid} of {pid_path} does not end; end it and start again")
+
+
+def choose_port(host: str, port: int) -> int:
+    """Return `port`, or for 0 a free one. Raises `ConfigurationError` when it is taken or the host is not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)  # Two may bind one port with SO_REUSEADDR; only one may listen.
+            return int(probe.getsockname()[1])
+    except socket.gaierror as error:
+        raise ConfigurationError(f"host {host!r} cannot be resolved: {error.strerror}; use an address") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(f"port {port} on {host} is in use; choose another one with --port") from error
+        raise ConfigurationError(f"cannot listen on {host_and_port(host, port)}: {error.strerror}") from error
+
+
+def _reachable(host: str) -> str:
+    """Return an address of this machine at which a server that listens on `host` is reached."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
+
+
+async def _wait_for_answer(url: str) -> None:
+    """Wait until something answers HTTP at `url`."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            try:
+                await client.get(url)
+                return
+            except httpx.HTTPError:
+                await asyncio.sleep(PROBE_SECONDS)
