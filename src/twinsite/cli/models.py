@@ -1,0 +1,107 @@
+"""The shapes of the API's answers that the command line reads; field by field as the API guide says."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Volume(TypedDict):
+    """A volume, as `GET /volumes/{id}` answers it."""
+
+    id: str
+    name: str
+    status: str
+    size: int  # GiB
+    availability_zone: str
+    volume_type: str
+    description: NotRequired[str | None]
+    attachments: NotRequired[list[dict[str, Any]]]
+    replication_status: NotRequired[str | None]
+
+
+class Pair(TypedDict):
+    """A replication pair. `volume_ids` is one string, ids joined by a comma; `progress` a percentage as text."""
+
+    id: str
+    name: str
+    status: str
+    volume_ids: str
+    priority_station: str
+    replication_consistency_group_id: str | None
+    replication_status: NotRequired[str | None]
+    progress: NotRequired[str | None]
+    failure_detail: NotRequired[str | None]
+    fault_level: NotRequired[str | None]
+
+
+class Progress(TypedDict):
+    """How far a resync is. Bytes are of volume content."""
+
+    bytes_total: int
+    bytes_done: int
+    percent: float | None
+    bytes_per_second: float | None
+    seconds_left: float | None
+
+
+class Resync(TypedDict):
+    """The running resync, or the last one."""
+
+    kind: str
+    bytes_total: int
+    bytes_shipped: int
+    bytes_zero: int
+    started_at: str | None
+    finished_at: str | None
+
+
+class GroupReport(TypedDict):
+    """The object `twinsite` of a group: what its primary worker observes."""
+
+    mode: str | None
+    term: int
+    progress: Progress | None
+    dirty_bytes: int | None
+    in_sync_since: str | None
+    last_resync: Resync | None
+    members: NotRequired[list[dict[str, Any]]]
+    counters: NotRequired[dict[str, Any]]
+
+
+class Group(TypedDict):
+    """A replication consistency group."""
+
+    id: str
+    name: str
+    status: str
+    priority_station: str
+    description: NotRequired[str | None]
+    replication_ids: NotRequired[list[str]]
+    replication_status: NotRequired[str | None]
+    failure_detail: NotRequired[str | None]
+    fault_level: NotRequired[str | None]
+    twinsite: NotRequired[GroupReport]
+
+
+class ConnectionInfo(TypedDict):
+    """What a host needs to open a volume: NBD URIs that stay the same for the volume's whole life."""
+
+    driver_volume_type: str
+    data: dict[str, Any]
+
+
+def pair_volume_ids(pair: Pair) -> list[str]:
+    """Return the ids of a pair's two volumes, in the order submitted."""
+    return [part.strip() for part in pair["volume_ids"].split(",")]
+
+
+def connection_uris(connection: ConnectionInfo) -> list[str]:
+    """Return all NBD URIs of a connection, the preferred one first."""
+    data = connection["data"]
+    return [str(uri) for uri in data.get("uris") or [data["uri"]]]
+
+
+def group_mode(group: Group) -> str | None:
+    """Return what the group's primary worker does, None as long as the API does not know."""
+    report = group.get("twinsite")
+    return report.get("mode") if report else None

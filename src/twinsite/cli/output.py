@@ -1,0 +1,85 @@
+"""How results look: tables for people, JSON for programs, numbers with units."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+PIPE_WIDTH_COLUMNS = 240
+"""Width of a table that goes into a pipe: ids must not be cut there."""
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+class Output(StrEnum):
+    """What `--output` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def console_for_results() -> Console:
+    """Return a console on standard output that is wide enough when nobody looks at it."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH_COLUMNS, highlight=False, soft_wrap=False)
+
+
+def print_json(value: object) -> None:
+    """Print the API's own object, indented."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_items(output: Output, items: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print a list of objects; `columns` maps each key to the heading of its column."""
+    if output is Output.JSON:
+        print_json(list(items))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for item in items:
+        table.add_row(*(_cell(item.get(key)) for key in columns))
+    console_for_results().print(table)
+
+
+def print_object(output: Output, item: Mapping[str, Any], rows: Iterable[tuple[str, object]]) -> None:
+    """Print one object: its `rows` of label and value for a person, all of it as JSON."""
+    if output is Output.JSON:
+        print_json(item)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(label, _cell(value))
+    console_for_results().print(table)
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes with a binary unit: `1.5 GiB`."""
+    amount, unit = float(count), _UNITS[0]
+    for unit in _UNITS:
+        if amount < 1024 or unit == _UNITS[-1]:
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == _UNITS[0] else f"{amount:.1f} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as `M:SS`, or `H:MM:SS` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, list):
+        return "\n".join(str(item) for item in value) or "-"
+    return str(value)

@@ -1,0 +1,125 @@
+"""`twinsite pair …`: a production disk and its DR disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinsite.cli.lookup import find
+from twinsite.cli.models import Pair, pair_volume_ids
+from twinsite.cli.options import (
+    WAIT_SECONDS_DEFAULT,
+    CloudOption,
+    DataOption,
+    DescriptionOption,
+    NameArgument,
+    OutputOption,
+    TimeoutOption,
+    WaitOption,
+    open_api,
+)
+from twinsite.cli.output import Output, print_items, print_object
+from twinsite.cli.volumes import find_volume
+from twinsite.cli.waiting import wait_until_available, wait_until_gone
+
+if TYPE_CHECKING:
+    from twinsite.cli.client import ApiClient
+
+pair_app = typer.Typer(no_args_is_help=True)
+
+_COLUMNS = {
+    "id": "ID",
+    "name": "Name",
+    "status": "Status",
+    "replication_status": "Replication",
+    "progress": "%",
+    "priority_station": "Primary AZ",
+    "replication_consistency_group_id": "Group",
+}
+
+
+@pair_app.command("create")
+def create(
+    production: Annotated[str, typer.Option("--production", metavar="VOLUME", help="The volume that hosts use.")],
+    disaster_recovery: Annotated[str, typer.Option("--dr", metavar="VOLUME", help="The volume that follows it.")],
+    name: NameArgument = None,
+    description: DescriptionOption = None,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Pair two volumes of one size and type in two availability zones. What is on the DR volume will be overwritten."""
+    with open_api(data, cloud) as api:
+        primary, secondary = find_volume(api, production), find_volume(api, disaster_recovery)
+        pair = api.create_pair(
+            volume_ids=[primary["id"], secondary["id"]],
+            priority_station=primary["availability_zone"],
+            name=name,
+            description=description,
+        )
+        if wait:
+            pair = wait_until_available("pair", pair["id"], api.pair, timeout)
+        _print_pair(output, pair)
+
+
+@pair_app.command("list")
+def list_all(output: OutputOption = Output.TABLE, data: DataOption = None, cloud: CloudOption = None) -> None:
+    """List all pairs."""
+    with open_api(data, cloud) as api:
+        print_items(output, api.pairs(), _COLUMNS)
+
+
+@pair_app.command("show")
+def show(
+    pair: Annotated[str, typer.Argument(metavar="PAIR", help="Name, id, or the beginning of an id.")],
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Show one pair."""
+    with open_api(data, cloud) as api:
+        _print_pair(output, api.pair(find_pair(api, pair)["id"]))
+
+
+@pair_app.command("delete")
+def delete(
+    pairs: Annotated[list[str], typer.Argument(metavar="PAIR", help="Names, ids, or beginnings of ids.")],
+    wait: WaitOption = False,
+    timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Delete pairs that are in no group. Their volumes stay as they are."""
+    with open_api(data, cloud) as api:
+        found = [find_pair(api, pair)["id"] for pair in pairs]
+        for pair_id in found:
+            api.delete_pair(pair_id)
+        for pair_id in found if wait else []:
+            wait_until_gone("pair", pair_id, api.pair, timeout)
+
+
+def find_pair(api: ApiClient, text: str) -> Pair:
+    """Return the pair that `text` means. Raises `NotFound`."""
+    return find("pair", text, api.pair, api.pairs)
+
+
+def _print_pair(output: Output, pair: Pair) -> None:
+    print_object(
+        output,
+        pair,
+        [
+            ("ID", pair["id"]),
+            ("Name", pair["name"]),
+            ("Status", pair["status"]),
+            ("Replication", pair.get("replication_status")),
+            ("Progress", f"{pair['progress']} %" if pair.get("progress") else None),
+            ("Primary AZ", pair["priority_station"]),
+            ("Volumes", pair_volume_ids(pair)),
+            ("Group", pair["replication_consistency_group_id"]),
+            ("Fault level", pair.get("fault_level")),
+            ("Failure", pair.get("failure_detail")),
+        ],
+    )

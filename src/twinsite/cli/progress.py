@@ -1,0 +1,108 @@
+"""Show how far a synchronization is: a live bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
+
+from twinsite.cli.models import Group, group_mode
+from twinsite.cli.models import Progress as ProgressNumbers
+from twinsite.cli.output import format_bytes, format_seconds
+
+LINE_STEP_PERCENT = 10
+"""Plain lines come no closer than this."""
+
+_STATES = {"connecting": "waiting for the DR site", "copying": "copying", "in_sync": "in sync", "paused": "starting"}
+
+
+class SyncBar:
+    """A progress bar that is fed with the API's answers about a group."""
+
+    def __init__(self, console: Console, *, transient: bool = False) -> None:
+        """Prepare a bar for `console`; a `transient` one disappears at its end."""
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[amount]}"),
+            TextColumn("{task.fields[rate]}", style="cyan"),
+            TextColumn("{task.fields[left]}", style="dim"),
+            console=console,
+            transient=transient,
+        )
+        self._task = self.progress.add_task("starting", total=None, amount="", rate="", left="")
+
+    def update(self, group: Group) -> None:
+        """Show what an answer says."""
+        numbers = _numbers(group)
+        state = describe_state(group)
+        if numbers is None:
+            self.progress.update(self._task, description=state)
+            return
+        done, total = numbers["bytes_done"], numbers["bytes_total"]
+        if state == "in sync":
+            done = total = max(total, 1)
+        rate, left = numbers["bytes_per_second"], numbers["seconds_left"]
+        self.progress.update(
+            self._task,
+            description=state,
+            completed=done,
+            total=total or None,
+            amount=f"{format_bytes(numbers['bytes_done'])} of {format_bytes(numbers['bytes_total'])}",
+            rate=f"{format_bytes(rate)}/s" if rate else "",
+            left=f"{format_seconds(left)} left" if left and state != "in sync" else "",
+        )
+
+    def snapshot(self) -> RenderableType:
+        """Return the bar as it stands, to be printed once."""
+        return self.progress.get_renderable()
+
+
+@contextlib.contextmanager
+def show_sync(console: Console) -> Iterator[Callable[[Group], None]]:
+    """Yield a function that shows each answer about a group that synchronizes."""
+    if console.is_terminal:
+        bar = SyncBar(console)
+        with bar.progress:
+            yield bar.update
+        return
+    yield _LineWriter(console).update
+
+
+class _LineWriter:
+    """Prints a line when the state changes or enough has been copied."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: tuple[str, int] | None = None
+
+    def update(self, group: Group) -> None:
+        state, numbers = describe_state(group), _numbers(group)
+        percent = numbers["percent"] or 0.0 if numbers else 0.0
+        step = (state, int(percent) // LINE_STEP_PERCENT)
+        if step == self._last:
+            return
+        self._last = step
+        if numbers is None or state != "copying":
+            self._console.print(state)
+            return
+        done, total = format_bytes(numbers["bytes_done"]), format_bytes(numbers["bytes_total"])
+        rate = numbers["bytes_per_second"]
+        speed = f", {format_bytes(rate)}/s" if rate else ""
+        self._console.print(f"{state}: {percent:.0f} % ({done} of {total}{speed})")
+
+
+def describe_state(group: Group) -> str:
+    """Return in a few words what a group's replication does."""
+    if group.get("replication_status") == "active":
+        return "in sync"
+    mode = group_mode(group) or group.get("replication_status") or "starting"
+    return _STATES.get(mode, mode)
+
+
+def _numbers(group: Group) -> ProgressNumbers | None:
+    report = group.get("twinsite")
+    return report["progress"] if report and report.get("progress") else None

@@ -1,0 +1,159 @@
+"""`twinsite volume …`: the disks."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinsite.cli.lookup import find
+from twinsite.cli.models import Volume, connection_uris
+from twinsite.cli.options import (
+    WAIT_SECONDS_DEFAULT,
+    CloudOption,
+    DataOption,
+    DescriptionOption,
+    NameArgument,
+    OutputOption,
+    TimeoutOption,
+    WaitOption,
+    open_api,
+)
+from twinsite.cli.output import Output, print_items, print_json, print_object
+from twinsite.cli.waiting import wait_until_available, wait_until_gone
+
+if TYPE_CHECKING:
+    from twinsite.cli.client import ApiClient
+
+volume_app = typer.Typer(no_args_is_help=True)
+
+VolumeArgument = Annotated[
+    str, typer.Argument(metavar="VOLUME", help="Name, id, or the beginning of an id.", show_default=False)
+]
+HostOption = Annotated[str, typer.Option("--host", metavar="NAME", help="Name of the host that uses the volume.")]
+
+_COLUMNS = {
+    "id": "ID",
+    "name": "Name",
+    "status": "Status",
+    "size": "GiB",
+    "availability_zone": "AZ",
+    "volume_type": "Type",
+}
+
+
+@volume_app.command("create")
+def create(
+    size: Annotated[int, typer.Option("--size", metavar="GIB", min=1, help="Size in GiB.")],
+    zone: Annotated[str, typer.Option("--az", metavar="AZ", help="Availability zone, az1 for example.")],
+    name: NameArgument = None,
+    volume_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Volume type.")] = None,
+    description: DescriptionOption = None,
+    multiattach: Annotated[bool, typer.Option("--multiattach", help="Several hosts may use it at once.")] = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Create a volume."""
+    with open_api(data, cloud) as api:
+        volume = api.create_volume(
+            size_gib=size,
+            zone=zone,
+            name=name,
+            volume_type=volume_type,
+            description=description,
+            multiattach=multiattach or None,
+        )
+        if wait:
+            volume = wait_until_available("volume", volume["id"], api.volume, timeout)
+        _print_volume(output, volume)
+
+
+@volume_app.command("list")
+def list_all(output: OutputOption = Output.TABLE, data: DataOption = None, cloud: CloudOption = None) -> None:
+    """List all volumes."""
+    with open_api(data, cloud) as api:
+        print_items(output, api.volumes(), _COLUMNS)
+
+
+@volume_app.command("show")
+def show(
+    volume: VolumeArgument, output: OutputOption = Output.TABLE, data: DataOption = None, cloud: CloudOption = None
+) -> None:
+    """Show one volume."""
+    with open_api(data, cloud) as api:
+        # A list may carry less than the object itself.
+        _print_volume(output, api.volume(find_volume(api, volume)["id"]))
+
+
+@volume_app.command("delete")
+def delete(
+    volumes: Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names, ids, or beginnings of ids.")],
+    wait: WaitOption = False,
+    timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Delete volumes. A volume that is paired or attached is refused."""
+    with open_api(data, cloud) as api:
+        found = [find_volume(api, volume)["id"] for volume in volumes]
+        for volume_id in found:
+            api.delete_volume(volume_id)
+        for volume_id in found if wait else []:
+            wait_until_gone("volume", volume_id, api.volume, timeout)
+
+
+@volume_app.command("connect")
+def connect(
+    volume: VolumeArgument,
+    host: HostOption = socket.gethostname(),
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Serve a volume to a host and print its NBD addresses, one a line. They stay the same for its whole life."""
+    with open_api(data, cloud) as api:
+        connection = api.connect_volume(find_volume(api, volume)["id"], host)
+        if output is Output.JSON:
+            print_json(connection)
+            return
+        for uri in connection_uris(connection):
+            typer.echo(uri)
+
+
+@volume_app.command("disconnect")
+def disconnect(
+    volume: VolumeArgument,
+    host: HostOption = socket.gethostname(),
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """End the use of a volume by a host."""
+    with open_api(data, cloud) as api:
+        api.disconnect_volume(find_volume(api, volume)["id"], host)
+
+
+def find_volume(api: ApiClient, text: str) -> Volume:
+    """Return the volume that `text` means. Raises `NotFound`."""
+    return find("volume", text, api.volume, api.volumes)
+
+
+def _print_volume(output: Output, volume: Volume) -> None:
+    hosts = [str(attachment.get("host_name") or attachment.get("id")) for attachment in volume.get("attachments") or []]
+    print_object(
+        output,
+        volume,
+        [
+            ("ID", volume["id"]),
+            ("Name", volume["name"]),
+            ("Description", volume.get("description")),
+            ("Status", volume["status"]),
+            ("Size", f"{volume['size']} GiB"),
+            ("AZ", volume["availability_zone"]),
+            ("Type", volume["volume_type"]),
+            ("Hosts", hosts),
+        ],
+    )
