@@ -168,18 +168,18 @@ class Peer:
 
     def _parse(self, transmission: Transmission) -> bool:
         try:
-            batch = transmission.parse(limits.NBD_CONNECTION_REQUESTS_MAX)
+            batch = transmission.parse()
         finally:
             self.said.refusals += transmission.refusals
             transmission.refusals.clear()
         for piece in batch:
-            transmission.finish_read(piece.cookie)
             self._arriving.append(
                 Executed(
                     piece.command, piece.flags, piece.cookie, piece.offset, piece.length, bytes(piece.payload or b"")
                 )
             )
             if piece.is_last:
+                transmission.finish(piece.cookie)
                 self.said.executed.append(_join(self._arriving))
                 self._arriving.clear()
         self.said.is_disconnected = transmission.is_disconnected

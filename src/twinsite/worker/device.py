@@ -19,7 +19,8 @@ __all__ = ["Device", "ExportInfo", "ReplySink", "Request"]
 class ReplySink(Protocol):
     """The connection that a batch came from. Replies are queued and leave in one send at `flush`.
 
-    After the connection is gone every call is a harmless no-op. A device calls `flush` once after completing
+    Each request is completed or failed exactly once; while it is in progress, no other one of the connection has its
+    cookie. After the connection is gone every call is a harmless no-op. A device calls `flush` once after completing
     requests outside `submit`; the server itself flushes after `submit` returns.
     """
 

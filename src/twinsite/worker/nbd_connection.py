@@ -21,7 +21,7 @@ from twinsite.core.nbd import replies
 from twinsite.core.nbd.handshake import Aborted, Handshake, Negotiated
 from twinsite.core.nbd.receive_buffer import ReceiveBuffer
 from twinsite.core.nbd.transmission import Transmission
-from twinsite.errors import PeerViolation
+from twinsite.errors import InternalError, PeerViolation
 from twinsite.stores.base import Extent
 from twinsite.worker.device import Device, ExportInfo
 
@@ -40,6 +40,10 @@ class Exports(Protocol):
 
     def device(self, name: str) -> Device | None:
         """Return the device of an export, or None when it has been removed."""
+
+
+def _finish_nothing(cookie: int) -> None:
+    raise InternalError(f"request {cookie} was completed before there were requests")
 
 
 class NbdConnection(asyncio.BufferedProtocol):
@@ -65,7 +69,7 @@ class NbdConnection(asyncio.BufferedProtocol):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._buffer = ReceiveBuffer(limits.NBD_RECEIVE_BUFFER_BYTES)
         self._structured = False
-        self._in_progress = 0
+        self._finish: Callable[[int], None] = _finish_nothing
         self._output: list[bytes | bytearray | memoryview] = []
         self._device_pauses = 0
         self._is_write_paused = False
@@ -130,21 +134,17 @@ class NbdConnection(asyncio.BufferedProtocol):
 
     def complete(self, cookie: int) -> None:
         """Queue a success without data."""
-        self._in_progress -= 1
+        self._finish(cookie)
         self._output.append(_simple_reply(cookie))
 
     def fail(self, cookie: int, errno_value: int) -> None:
         """Queue a failure with a kernel errno."""
-        self._in_progress -= 1
-        assert self._transmission is not None
-        self._transmission.finish_read(cookie)
+        self._finish(cookie)
         self._queue_error(cookie, errno_value)
 
     def complete_read(self, cookie: int, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Queue the data of a read."""
-        self._in_progress -= 1
-        assert self._transmission is not None
-        self._transmission.finish_read(cookie)
+        self._finish(cookie)
         header = replies.data_header(cookie, offset, len(data)) if self._structured else _simple_reply(cookie)
         self._output.append(header)
         if len(data) < _SEND_ALONE_BYTES:
@@ -156,7 +156,7 @@ class NbdConnection(asyncio.BufferedProtocol):
 
     def complete_block_status(self, cookie: int, extents: Sequence[Extent]) -> None:
         """Queue a block status."""
-        self._in_progress -= 1
+        self._finish(cookie)
         self._output.append(replies.block_status(cookie, extents))
 
     def flush(self) -> None:
@@ -205,6 +205,7 @@ class NbdConnection(asyncio.BufferedProtocol):
         self.export_name = agreed.export.name
         self._structured = agreed.structured_replies
         self._transmission = Transmission(agreed, self._buffer)
+        self._finish = self._transmission.finish
         self._process()
 
     def _stop_handshake(self) -> None:
@@ -231,13 +232,11 @@ class NbdConnection(asyncio.BufferedProtocol):
             return
         try:
             while self._device_pauses == 0 and not self._is_write_paused:
-                batch = transmission.parse(limits.NBD_CONNECTION_REQUESTS_MAX - self._in_progress)
+                batch = transmission.parse()
                 for refusal in transmission.refusals:
                     self._queue_error(refusal.cookie, refusal.error)
                 transmission.refusals.clear()
                 if batch:
-                    # A piece of a write is completed with its last one, and only the last of a batch can be another.
-                    self._in_progress += len(batch) if batch[-1].is_last else len(batch) - 1
                     device.submit(batch, self)
                 self._send()
                 if not (batch and transmission.is_limited):
@@ -247,7 +246,7 @@ class NbdConnection(asyncio.BufferedProtocol):
             return
         self._buffer.compact()
         self._update_reading()
-        if transmission.is_disconnected and self._in_progress == 0 and self._transport is not None:
+        if transmission.is_disconnected and transmission.requests_in_progress == 0 and self._transport is not None:
             self._transport.close()
 
     def _schedule(self) -> None:

@@ -63,8 +63,11 @@ class Refusal(NamedTuple):
 class Transmission:
     """The request parser of one connection.
 
-    It also keeps the account of reads in progress, because one small request can ask for a large reply: it stops at a
-    read that would take the promised bytes over `limits.NBD_REPLY_BACKLOG_BYTES`, unless that is the only one.
+    It also keeps the account of requests in progress, and stops (`is_limited`) at a request
+    - that would be one more than `limits.NBD_CONNECTION_REQUESTS_MAX`;
+    - whose cookie is that of a request in progress, so that for devices a cookie names one request of a connection;
+    - that reads, if that took the promised bytes over `limits.NBD_REPLY_BACKLOG_BYTES`, unless no other read is in
+      progress: a small request can ask for a large reply.
     """
 
     def __init__(self, agreed: Negotiated, buffer: ReceiveBuffer) -> None:
@@ -81,7 +84,7 @@ class Transmission:
         self._is_read_only = agreed.export.read_only
         self._block_status = agreed.block_status
         self._flags_allowed = _flags_allowed(agreed)
-        self._reads: dict[int, int] = {}  # Cookie to bytes of each read in progress.
+        self._in_progress: dict[int, int] = {}  # Cookie to the bytes of a read, or 0 for other requests.
         self._write_flags = 0  # The write whose payload is arriving, while `_write_left` > 0.
         self._write_cookie = 0
         self._write_offset = 0
@@ -89,33 +92,37 @@ class Transmission:
         self._skip_left = 0  # Payload of a refused write that has not arrived.
         self._skip_refusal: Refusal | None = None
 
-    def parse(self, requests_max: int) -> list[Request]:
+    @property
+    def requests_in_progress(self) -> int:
+        """Requests handed on, or being received, and not finished."""
+        return len(self._in_progress)
+
+    def parse(self) -> list[Request]:
         """Return the requests that are complete, and long writes as far as they have come, in order.
 
-        At most `requests_max`. Look at `refusals`, `is_limited` and `is_disconnected` afterwards. Payloads are views
-        of the buffer; compact it only when they have been consumed. Raises `PeerViolation`.
+        Look at `refusals`, `is_limited` and `is_disconnected` afterwards. Payloads are views of the buffer; compact it
+        only when they have been consumed. Raises `PeerViolation`.
         """
         batch: list[Request] = []
-        self.is_limited = requests_max <= 0
-        if self.is_limited:
-            return batch
+        self.is_limited = False
         if (self._write_left or self._skip_left) and not self._continue_payload(batch):
             return batch
         buffer = self._buffer
         view = buffer.view
         position, end = buffer.start, buffer.end
         size_bytes, flags_allowed, length_max = self._size_bytes, self._flags_allowed, limits.NBD_REQUEST_BYTES_MAX
+        in_progress, requests_max = self._in_progress, limits.NBD_CONNECTION_REQUESTS_MAX
         is_writable = not self._is_read_only
         while position + _HEADER_BYTES <= end and not self.is_disconnected:
-            if len(batch) >= requests_max:
-                self.is_limited = True
-                break
             magic, flags, command, cookie, offset, length = _unpack_request(view, position)
             if magic != _MAGIC:
                 if batch:
                     self.is_limited = True  # What came before is still to be executed.
                     break
                 raise PeerViolation(f"a request starts with {magic:#x}")
+            if cookie in in_progress or len(in_progress) >= requests_max:
+                self.is_limited = True
+                break
             body = position + _HEADER_BYTES
             if (
                 command == _WRITE
@@ -127,9 +134,10 @@ class Transmission:
             ):
                 # The whole of the common case; everything below is for the others.
                 position = body + length
+                in_progress[cookie] = 0
                 batch.append(Request(_WRITE, flags, cookie, offset, length, view[body:position], True))
                 continue
-            if command == _READ and self._must_wait(cookie, length):
+            if command == _READ and self._must_wait(length):
                 self.is_limited = True
                 break
             buffer.start = body
@@ -139,15 +147,13 @@ class Transmission:
         buffer.start = position
         return batch
 
-    def finish_read(self, cookie: int) -> None:
-        """Note that the reply to a read has been handed to the transport. Other cookies are ignored."""
-        self.read_bytes_in_progress -= self._reads.pop(cookie, 0)
+    def finish(self, cookie: int) -> None:
+        """Note that a request that was handed on has been answered. Once for each; anything else is a bug of ours."""
+        self.read_bytes_in_progress -= self._in_progress.pop(cookie)
 
-    def _must_wait(self, cookie: int, length: int) -> bool:
-        in_progress = self.read_bytes_in_progress
-        if cookie in self._reads:
-            return True  # The account could not tell two reads with one cookie apart.
-        return in_progress > 0 and in_progress + length > limits.NBD_REPLY_BACKLOG_BYTES
+    def _must_wait(self, length: int) -> bool:
+        promised = self.read_bytes_in_progress
+        return promised > 0 and promised + length > limits.NBD_REPLY_BACKLOG_BYTES
 
     def _take(self, batch: list[Request], request: Request) -> bool:
         """Judge one request whose header has been consumed; return whether the next one can follow in the buffer."""
@@ -157,6 +163,7 @@ class Transmission:
             if error is None:
                 self._write_flags, self._write_cookie, self._write_offset = flags, cookie, offset
                 self._write_left = length
+                self._in_progress[cookie] = 0
             else:
                 self._skip_left, self._skip_refusal = length, Refusal(cookie, error)
             return self._continue_payload(batch)
@@ -165,9 +172,9 @@ class Transmission:
         elif command == _DISC:
             self.is_disconnected = True
         else:
-            if command == _READ:
-                self._reads[cookie] = length
-                self.read_bytes_in_progress += length
+            read_bytes = length if command == _READ else 0
+            self._in_progress[cookie] = read_bytes
+            self.read_bytes_in_progress += read_bytes
             batch.append(request)
         return True
 

@@ -177,7 +177,7 @@ def test_writes_in_one_batch() -> None:
         + request(Command.WRITE, 4, SIZE_BYTES - 1, payload=b"c"),
     )
     transmission = Transmission(agreed(), buffer)
-    batch = transmission.parse(100)
+    batch = transmission.parse()
     assert [(r.command, r.flags, r.cookie, r.offset, r.length, bytes(r.payload or b"")) for r in batch] == [
         (Command.WRITE, 0, 1, 0, 512, b"a" * 512),
         (Command.WRITE, FUA, 2, 512, 1, b"b"),
@@ -199,7 +199,7 @@ def test_a_long_write_comes_in_pieces_through_a_buffer_that_is_shorter() -> None
     received = bytearray()
     for start in range(0, len(write), 50_000):
         fill(buffer, write[start : start + 50_000])
-        for piece in transmission.parse(100):
+        for piece in transmission.parse():
             pieces.append(piece)
             received += piece.payload or b""
         buffer.compact()
@@ -212,7 +212,7 @@ def test_a_long_write_comes_in_pieces_through_a_buffer_that_is_shorter() -> None
     for piece in pieces:
         assert piece.offset == offset
         offset += piece.length
-    assert not transmission.parse(100)
+    assert not transmission.parse()
 
 
 def test_the_largest_write() -> None:
@@ -243,21 +243,27 @@ def test_a_wrong_magic_alone() -> None:
     buffer = ReceiveBuffer(4096)
     transmission = Transmission(agreed(), buffer)
     fill(buffer, bytes(27))
-    assert transmission.parse(1) == []
+    assert transmission.parse() == []
     fill(buffer, bytes(1))
     with pytest.raises(PeerViolation):
-        transmission.parse(1)
+        transmission.parse()
 
 
-def test_no_more_requests_than_asked_for() -> None:
+def test_no_more_requests_in_progress_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "NBD_CONNECTION_REQUESTS_MAX", 4)
     buffer = ReceiveBuffer(limits.NBD_RECEIVE_BUFFER_BYTES)
     transmission = Transmission(agreed(), buffer)
-    fill(buffer, b"".join(request(Command.FLUSH, cookie) for cookie in range(10)))
-    assert [r.cookie for r in transmission.parse(4)] == [0, 1, 2, 3]
+    fill(buffer, b"".join(request(Command.FLUSH, cookie) for cookie in range(6)))
+    assert [r.cookie for r in transmission.parse()] == [0, 1, 2, 3]
     assert transmission.is_limited
-    assert transmission.parse(0) == []
+    assert transmission.requests_in_progress == 4
+    assert transmission.parse() == []
     assert transmission.is_limited
-    assert [r.cookie for r in transmission.parse(100)] == [4, 5, 6, 7, 8, 9]
+    transmission.finish(2)
+    assert [r.cookie for r in transmission.parse()] == [4]
+    assert transmission.is_limited
+    transmission.finish(0)
+    assert [r.cookie for r in transmission.parse()] == [5]
     assert not transmission.is_limited
 
 
@@ -267,33 +273,38 @@ def test_reads_wait_when_too_much_is_promised() -> None:
     transmission = Transmission(agreed(), buffer)
     lengths = [backlog // 2, backlog // 2, 1, 2 * backlog, 1]
     fill(buffer, b"".join(request(Command.READ, cookie, 0, length) for cookie, length in enumerate(lengths)))
-    assert [r.cookie for r in transmission.parse(100)] == [0, 1]
+    assert [r.cookie for r in transmission.parse()] == [0, 1]
     assert transmission.is_limited
     assert transmission.read_bytes_in_progress == backlog
-    transmission.finish_read(0)
-    transmission.finish_read(0)  # Completing is counted once, and other cookies do not count.
-    transmission.finish_read(77)
+    transmission.finish(0)
     assert transmission.read_bytes_in_progress == backlog // 2
-    assert [r.cookie for r in transmission.parse(100)] == [2]
-    transmission.finish_read(1)
-    transmission.finish_read(2)
-    assert [r.cookie for r in transmission.parse(100)] == [3]  # Alone, one may be larger than the bound.
+    assert [r.cookie for r in transmission.parse()] == [2]
+    transmission.finish(1)
+    transmission.finish(2)
+    assert [r.cookie for r in transmission.parse()] == [3]  # Alone, one may be larger than the bound.
     assert transmission.is_limited
-    transmission.finish_read(3)
-    assert [r.cookie for r in transmission.parse(100)] == [4]
+    transmission.finish(3)
+    assert [r.cookie for r in transmission.parse()] == [4]
     assert not transmission.is_limited
 
 
-def test_a_read_waits_for_one_with_the_same_cookie() -> None:
+@pytest.mark.parametrize("first", [Command.READ, Command.WRITE, Command.FLUSH])
+@pytest.mark.parametrize("second", [Command.READ, Command.WRITE, Command.FLUSH])
+def test_a_request_waits_for_one_with_the_same_cookie(first: Command, second: Command) -> None:
+    requests = {
+        Command.READ: request(Command.READ, 1, 0, 512),
+        Command.WRITE: request(Command.WRITE, 1, 0, payload=bytes(512)),
+        Command.FLUSH: request(Command.FLUSH, 1),
+    }
     buffer = ReceiveBuffer(4096)
     transmission = Transmission(agreed(), buffer)
-    fill(buffer, request(Command.READ, 1, 0, 512) * 2)
-    assert [r.cookie for r in transmission.parse(100)] == [1]
+    fill(buffer, requests[first] + requests[second] + request(Command.FLUSH, 2))
+    assert [r.command for r in transmission.parse()] == [first]
     assert transmission.is_limited
-    assert transmission.parse(100) == []
-    transmission.finish_read(1)
-    assert [r.cookie for r in transmission.parse(100)] == [1]
-    assert transmission.read_bytes_in_progress == 512
+    assert transmission.parse() == []
+    transmission.finish(1)
+    assert [(r.command, r.cookie) for r in transmission.parse()] == [(second, 1), (Command.FLUSH, 2)]
+    assert transmission.requests_in_progress == 2
 
 
 def test_compacting_moves_only_when_room_is_short() -> None:
