@@ -1,0 +1,290 @@
+"""Bodies that clients get, for the OpenAPI page; tests hold the real answers to them. `views` makes the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """Root of what clients get."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Fault(Answer):
+    """What went wrong; `message` starts with a documented code."""
+
+    code: int
+    message: str
+
+
+class FaultAnswer(BaseModel):
+    """An error: one key, named after the kind of fault (badRequest, itemNotFound …)."""
+
+    badRequest: Fault  # noqa: N815 - the name on the wire.
+
+
+class Link(Answer):
+    """A link to an object or a page."""
+
+    rel: str
+    href: str
+
+
+class AttachmentAnswer(Answer):
+    """A host that uses a volume."""
+
+    id: str
+    attachment_id: str
+    volume_id: str
+    server_id: str | None
+    host_name: str
+    device: str | None
+    attached_at: str
+
+
+class FailureAnswer(Answer):
+    """Why something cannot go on."""
+
+    code: str
+    message: str
+
+
+class VolumeExtras(Answer):
+    """What only this implementation tells of a volume."""
+
+    replication_id: str | None = Field(description="The pair that the volume is part of.")
+    failure: FailureAnswer | None
+
+
+class VolumeAnswer(Answer):
+    """A volume, as Cinder shows it. Sizes are in GiB, times UTC without a zone."""
+
+    id: str
+    name: str | None
+    description: str | None
+    status: str
+    size: int
+    availability_zone: str
+    volume_type: str
+    bootable: str
+    encrypted: bool
+    multiattach: bool
+    metadata: dict[str, str]
+    attachments: list[AttachmentAnswer]
+    links: list[Link]
+    snapshot_id: None
+    source_volid: None
+    consistencygroup_id: None
+    replication_status: str
+    created_at: str
+    updated_at: str | None
+    user_id: str
+    tenant: str = Field(alias="os-vol-tenant-attr:tenant_id")
+    twinsite: VolumeExtras
+
+
+class VolumeOne(Answer):
+    """One volume."""
+
+    volume: VolumeAnswer
+
+
+class VolumeSummary(Answer):
+    """A volume in the short list."""
+
+    id: str
+    name: str | None
+    links: list[Link]
+
+
+class VolumeList(Answer):
+    """The short list; `volumes_links` only while more follow."""
+
+    volumes: list[VolumeSummary]
+    volumes_links: list[Link] = []
+
+
+class VolumeDetailList(Answer):
+    """The long list; `volumes_links` only while more follow."""
+
+    volumes: list[VolumeAnswer]
+    volumes_links: list[Link] = []
+
+
+class PairCreated(Answer):
+    """A pair right after its creation."""
+
+    id: str
+    name: str | None
+    description: str | None
+    status: str
+    replication_consistency_group_id: str | None
+    volume_ids: str = Field(description="Two ids, joined by a comma, in the order that was submitted.")
+    priority_station: str
+    created_at: str
+    updated_at: str | None
+
+
+class PairAnswer(PairCreated):
+    """A pair."""
+
+    replication_model: str
+    replication_status: str
+    progress: str | None = Field(description="Percent.", examples=["42"])
+    failure_detail: str | None
+    record_metadata: str = Field(description="JSON in a string.")
+    fault_level: str = Field(description='"0" none, "2" production side fails, "5" link down.')
+
+
+class PairCreatedOne(Answer):
+    """A new pair."""
+
+    replication: PairCreated
+
+
+class PairOne(Answer):
+    """One pair."""
+
+    replication: PairAnswer
+
+
+class PairList(Answer):
+    """All pairs asked for."""
+
+    replications: list[PairAnswer]
+
+
+class ProgressAnswer(Answer):
+    """How far the resync is. `seconds_left` is an estimate."""
+
+    bytes_total: int
+    bytes_done: int
+    percent: int | None
+    bytes_per_second: float | None
+    seconds_left: float | None
+
+
+class ResyncAnswer(Answer):
+    """The running resync, or the last one."""
+
+    kind: str
+    started_at: str
+    finished_at: str | None
+    bytes_total: int
+    bytes_done: int
+    bytes_shipped: int
+    bytes_zero: int
+    bytes_per_second: float
+    seconds_left: float | None
+
+
+class MemberAnswer(Answer):
+    """One pair of the group, as the primary worker sees it."""
+
+    replication_id: str
+    production_volume_id: str
+    dr_volume_id: str
+    index: int
+    serving: bool
+    replication_status: str
+    bytes_total: int
+    bytes_done: int
+    dirty_bytes: int
+    failure: FailureAnswer | None
+
+
+class GroupExtras(Answer):
+    """What only this implementation tells of a group."""
+
+    mode: str | None = Field(description="What the primary worker is doing; null while it is not there.")
+    term: int
+    replication: str = Field(description="The last wish: running or paused.")
+    secondary_station: str
+    progress: ProgressAnswer
+    dirty_bytes: int
+    in_sync_since: str | None
+    last_resync: ResyncAnswer | None
+    counters: dict[str, int] | None
+    members: list[MemberAnswer]
+
+
+class GroupCreated(Answer):
+    """A group right after its creation or change."""
+
+    id: str
+    name: str | None
+    description: str | None
+    status: str
+    priority_station: str
+    replication_model: str
+    replication_status: str
+    replication_ids: list[str]
+    failure_detail: str | None
+    fault_level: str
+    created_at: str
+    updated_at: str | None
+
+
+class GroupAnswer(GroupCreated):
+    """A group."""
+
+    twinsite: GroupExtras
+
+
+class GroupCreatedOne(Answer):
+    """A new or changed group."""
+
+    replication_consistency_group: GroupCreated
+
+
+class GroupOne(Answer):
+    """One group."""
+
+    replication_consistency_group: GroupAnswer
+
+
+class GroupList(Answer):
+    """All groups asked for."""
+
+    replication_consistency_groups: list[GroupCreated]
+
+
+class ConnectionData(Answer):
+    """How a host reaches a volume; the URIs never change."""
+
+    volume_id: str
+    export: str
+    uri: str
+    uris: list[str]
+    transports: list[dict[str, str]]
+
+
+class ConnectionInfo(Answer):
+    """What Cinder calls connection information."""
+
+    driver_volume_type: str
+    data: ConnectionData
+
+
+class ConnectionOne(Answer):
+    """Answer to os-initialize_connection."""
+
+    connection_info: ConnectionInfo
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": FaultAnswer, "description": "Malformed, or not allowed in this state; the message says what to do."},
+    401: {"model": FaultAnswer, "description": "No token, or an expired one."},
+}
+ERRORS_OF_ONE: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    404: {"model": FaultAnswer, "description": "No such object in this project."},
+}
+ERRORS_OF_CHANGE: dict[int | str, dict[str, Any]] = {
+    **ERRORS_OF_ONE,
+    409: {"model": FaultAnswer, "description": "A concurrent change won."},
+    503: {"model": FaultAnswer, "description": "A site that is needed cannot be reached (37100043)."},
+}

@@ -1,0 +1,56 @@
+"""The application: routers, errors, and the controller behind them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+import twinsite
+from twinsite.api import groups, identity, internal, replications, versions, volumes
+from twinsite.api.envelope import Envelope
+from twinsite.api.errors import add_error_handlers
+from twinsite.control.controller import Controller
+from twinsite.control.settings import ControllerSettings
+
+DESCRIPTION = """
+Disaster recovery for groups of disks, behind the EVS replication API: pair a production disk with a DR disk in
+another availability zone, group the pairs, and synchronize the group. Log in at `/identity/v3/auth/tokens` and put the
+token from the header `X-Subject-Token` into `X-Auth-Token`.
+"""
+
+
+def create_app(settings: ControllerSettings) -> FastAPI:
+    """Return the application. Its lifespan opens the database and closes it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.controller = await Controller.open(settings)
+        try:
+            yield
+        finally:
+            await app.state.controller.close()
+
+    app = FastAPI(
+        title="Twinsite",
+        version=twinsite.__version__,
+        summary="Self-hosted disaster recovery for groups of disks",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.add_middleware(Envelope)
+    add_error_handlers(app)
+    for router in (
+        versions.router,
+        identity.login_router,
+        identity.router,
+        replications.router,
+        groups.router,
+        internal.router,
+    ):
+        app.include_router(router)
+    for version in ("/v2", "/v3"):
+        app.include_router(volumes.router, prefix=version)
+    return app

@@ -1,0 +1,180 @@
+"""What happens around each call of a router, in this order: who is it, is it their project, is the body sound.
+
+The order matters: a stranger learns nothing about the rest, and nobody's body is read before it is bounded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader
+from starlette.types import Message, Receive
+
+from twinsite.control.controller import Controller
+from twinsite.control.identity import Caller
+from twinsite.control.refusals import RequestRefused, bad_request
+
+BODY_BYTES_MAX = 1024 * 1024
+"""Largest body that a client may send."""
+NODE_REPORT_BYTES_MAX = 64 * 1024 * 1024
+"""Largest report of a node: about a hundred thousand volumes."""
+JSON_DEPTH_MAX = 32
+"""Deepest nesting of a body; the interface needs five."""
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+TOKEN_DOCUMENTATION = [Security(APIKeyHeader(name="X-Auth-Token", scheme_name="Keystone token", auto_error=False))]
+"""Tells the OpenAPI page that a router needs a token; the routes below do the checking."""
+
+
+def controller_of(request: Request) -> Controller:
+    """Return the controller that this application serves."""
+    controller: Controller = request.app.state.controller
+    return controller
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who makes the request."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def public_url(request: Request) -> str:
+    """Return the address under which the client reaches this API, without a slash at the end."""
+    configured = controller_of(request).settings.public_url
+    return (configured or str(request.base_url)).rstrip("/")
+
+
+class OpenRoute(APIRoute):
+    """A call for which no token is needed."""
+
+    def get_route_handler(self) -> Handler:
+        """Return the handler with the checks in front."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            await self.admit(request)
+            if request.method in ("POST", "PUT", "PATCH"):
+                request = await request_with_sound_body(request)
+            return await handle(request)
+
+        return checked
+
+    async def admit(self, request: Request) -> None:
+        """Refuse who may not make this call."""
+
+
+class TokenRoute(OpenRoute):
+    """A call that needs a token, of whatever scope."""
+
+    async def admit(self, request: Request) -> None:
+        """Refuse (401) a request without a good token."""
+        text = request.headers.get("x-auth-token")
+        request.state.caller = await controller_of(request).identity.authenticate(text)
+
+
+class ProjectRoute(TokenRoute):
+    """A call on the objects of the project in its path."""
+
+    async def admit(self, request: Request) -> None:
+        """Refuse a request without a good token (401), or with one of another project (400)."""
+        await super().admit(request)
+        project_id = request.path_params["project_id"]
+        if project_id != caller_of(request).project_id:
+            raise bad_request(
+                f"The project {project_id!r} in the URL is not the one that the token is scoped to.", "Common.0018"
+            )
+
+
+class NodeRoute(OpenRoute):
+    """A call that only nodes make."""
+
+    async def admit(self, request: Request) -> None:
+        """Refuse (401) who does not have the nodes' token."""
+        if not controller_of(request).is_node_token(request.headers.get("x-twinsite-node-token")):
+            raise RequestRefused(401, "EVS.5401", "X-Twinsite-Node-Token is missing or wrong; see secrets/node-token.")
+
+
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """Return the body; `RequestRefused` (413) when it is longer than `bytes_max`."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced[:20]) > bytes_max:
+        _refuse_size(bytes_max)
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > bytes_max:
+            _refuse_size(bytes_max)
+    return bytes(chunks)
+
+
+def _refuse_size(bytes_max: int) -> NoReturn:
+    raise RequestRefused(413, "EVS.5413", f"The body is longer than {bytes_max} bytes. Send a smaller request.")
+
+
+async def request_with_sound_body(request: Request) -> Request:
+    """Return the same request with a body that was checked: bounded, UTF-8, JSON, of sane values."""
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise RequestRefused(
+            415, "EVS.5415", f"The content type is {content_type!r}. Send JSON, with Content-Type: application/json."
+        )
+    body = await read_body(request, BODY_BYTES_MAX)
+    check_json(parse_json(body))
+    headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+    scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
+    return Request(scope, _replay(body, request.receive))
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    told = False
+
+    async def replayed() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def parse_json(body: bytes) -> Any:
+    """Return the decoded body; `RequestRefused` (400) when it is not JSON in UTF-8."""
+    if not body.strip():
+        raise bad_request("The body is empty; this call needs a JSON object.")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise bad_request(f"The body is not UTF-8: byte {error.start} is wrong.") from None
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise bad_request(f"The body is not JSON: {error.msg}, at line {error.lineno}, column {error.colno}.") from None
+    except (RecursionError, ValueError):
+        raise bad_request("The body is JSON of absurd size: too deep, or a number of thousands of digits.") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise bad_request(f"The body holds {name}, which JSON does not have.")
+
+
+def check_json(value: Any) -> None:
+    """Refuse (400) a body that is too deep, or holds text that no database keeps."""
+    pending = [(value, 1)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > JSON_DEPTH_MAX:
+            raise bad_request(f"The body is nested deeper than {JSON_DEPTH_MAX} levels.")
+        if isinstance(item, str):
+            if "\0" in item or any("\ud800" <= character <= "\udfff" for character in item):
+                raise bad_request("The body holds a NUL character or half of a surrogate pair, which is no text.")
+        elif isinstance(item, dict):
+            pending += [(key, depth + 1) for key in item]
+            pending += [(inner, depth + 1) for inner in item.values()]
+        elif isinstance(item, list):
+            pending += [(inner, depth + 1) for inner in item]

@@ -1,0 +1,91 @@
+"""Runs the controller as a process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from twinsite.api.app import create_app
+from twinsite.control.controller import Controller
+from twinsite.control.settings import ControllerSettings
+from twinsite.logs import configure_logs
+from twinsite.pidfile import PidFile
+from twinsite.readiness import notify_ready
+
+SHUTDOWN_SECONDS_MAX = 3
+"""How long requests in flight may go on after SIGTERM; held polls end at once."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ControllerServer(uvicorn.Server):
+    """Says when it is ready, and lets those go who wait for news as soon as it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        """Serve `app` as `config` says."""
+        super().__init__(config)
+        self._app = app
+        self._closing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start to listen, then say so."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            _log.info("controller is ready", host=self.config.host, port=self.bound_port())
+            notify_ready()
+
+    def bound_port(self) -> int:
+        """Return the TCP port that the server listens on."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; called on a signal."""
+        super().handle_exit(sig, frame)
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(self._let_waiters_go_soon)
+
+    def _let_waiters_go_soon(self) -> None:
+        self._closing = asyncio.get_running_loop().create_task(self.let_waiters_go())
+
+    async def let_waiters_go(self) -> None:
+        """Answer held polls now: the server cannot end while they are open."""
+        controller: Controller | None = getattr(self._app.state, "controller", None)
+        if controller is not None:
+            await controller.context.wakeups.close()
+
+
+def make_server(settings: ControllerSettings, host: str, port: int) -> ControllerServer:
+    """Return a server for this controller that is not started yet."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
+    )
+    return ControllerServer(config, app)
+
+
+def run_controller(data_dir: Path, host: str, port: int, config_file: Path | None = None) -> None:
+    """Run the controller until SIGINT or SIGTERM.
+
+    Raises `pydantic.ValidationError` for wrong settings, `AlreadyRunningError` when a controller of this directory
+    lives, and `SystemExit` when it cannot start, for instance because the port is taken; the log says why.
+    """
+    configure_logs()
+    settings = ControllerSettings(data_dir=data_dir.absolute(), config_file=config_file)
+    run_dir = settings.controller_dir / "run"
+    # The database holds the groups' stream keys, so the directory is nobody else's to read.
+    settings.controller_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    run_dir.mkdir(exist_ok=True, mode=0o700)
+    with PidFile(run_dir / "controller.pid"):
+        make_server(settings, host, port).run()

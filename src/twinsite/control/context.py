@@ -1,0 +1,102 @@
+"""What every service of the controller shares: settings, database, wake-ups, and who is there."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.clock import utc_now
+from twinsite.control.database import Database
+from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health, within_grace
+from twinsite.control.models import Group, Pair
+from twinsite.control.refusals import site_unreachable
+from twinsite.control.repository import objects, sites
+from twinsite.control.settings import ControllerSettings
+from twinsite.control.wakeups import Wakeups
+from twinsite.messages import ObservedWorker, from_wire
+
+
+@dataclass
+class Presence:
+    """When each site's node was last heard by this process, on the loop's clock in seconds."""
+
+    silence_seconds: float
+    heard: dict[str, float] = field(default_factory=dict)
+
+    def record(self, site: str) -> None:
+        """Record that a site's node was just heard."""
+        self.heard[site] = asyncio.get_running_loop().time()
+
+    def is_fresh(self, site: str, last_seen_at: datetime.datetime | None, now: datetime.datetime) -> bool:
+        """Say whether a site's node was heard lately, by this process or by another controller."""
+        heard = self.heard.get(site)
+        if heard is not None and asyncio.get_running_loop().time() - heard < self.silence_seconds:
+            return True
+        return last_seen_at is not None and abs((now - last_seen_at).total_seconds()) < self.silence_seconds
+
+
+@dataclass
+class Context:
+    """Shared by the services; one for each controller process."""
+
+    settings: ControllerSettings
+    database: Database
+    wakeups: Wakeups
+    presence: Presence
+
+    async def connected_sites(self, session: AsyncSession) -> frozenset[str]:
+        """Return the sites whose nodes are there."""
+        now = utc_now()
+        return frozenset(
+            site.name
+            for site in await sites.all_sites(session)
+            if self.presence.is_fresh(site.name, site.last_seen_at, now)
+        )
+
+    async def require_connected(self, session: AsyncSession, names: Iterable[str], consequence: str) -> None:
+        """Refuse (503) when one of these sites' nodes is silent."""
+        connected = await self.connected_sites(session)
+        for name in sorted(set(names)):
+            if name not in connected:
+                raise site_unreachable(name, consequence)
+
+    async def health_of(self, session: AsyncSession, groups: Iterable[Group]) -> dict[str, GroupHealth]:
+        """Return the health of groups by their ids."""
+        listed = list(groups)
+        reports = await observed_workers(session, [group.id for group in listed])
+        connected = await self.connected_sites(session)
+        return {group.id: self.health(group, reports, connected) for group in listed}
+
+    async def health_of_pairs(self, session: AsyncSession, pairs: Iterable[Pair]) -> dict[str, GroupHealth]:
+        """Return the health of the groups that these pairs belong to, by group id."""
+        group_ids = {pair.group_id for pair in pairs if pair.group_id is not None}
+        if not group_ids:
+            return {}
+        return await self.health_of(session, await objects.groups_by_ids(session, group_ids))
+
+    def health(
+        self, group: Group, reports: Mapping[tuple[str, str], ObservedWorker], connected: frozenset[str]
+    ) -> GroupHealth:
+        """Return the health of one group, given the reports on it by (site, worker id)."""
+        return derive_health(
+            GroupFacts(
+                replication=group.replication,
+                replication_status=group.replication_status,
+                wish_version=group.wish_version,
+                has_members=bool(group.pairs),
+                primary=reports.get((group.priority_station, group.id)),
+                secondary=reports.get((group.secondary_station, group.id)),
+                primary_connected=group.priority_station in connected,
+                in_sync_grace=within_grace(group.synced_at, utc_now(), self.settings.sync_grace_seconds),
+            )
+        )
+
+
+async def observed_workers(session: AsyncSession, worker_ids: Iterable[str]) -> dict[tuple[str, str], ObservedWorker]:
+    """Return the last reports on these workers by (site, worker id)."""
+    rows = await sites.reports_of_workers(session, list(worker_ids))
+    return {key: from_wire(ObservedWorker, row.report, "stored report") for key, row in rows.items()}

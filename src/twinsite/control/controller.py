@@ -1,0 +1,82 @@
+"""The controller as one object: opens the database, makes what the first start lacks, holds the services."""
+
+from __future__ import annotations
+
+import hmac
+import uuid
+
+from twinsite.control.clock import utc_now
+from twinsite.control.context import Context, Presence
+from twinsite.control.database import Database
+from twinsite.control.identity import IdentityService
+from twinsite.control.lifecycle.groups import GroupService
+from twinsite.control.lifecycle.pairs import PairService
+from twinsite.control.lifecycle.volumes import VolumeService
+from twinsite.control.models import Installation, Site
+from twinsite.control.reconciler import Reconciler
+from twinsite.control.repository import sites
+from twinsite.control.secret_files import read_or_create_secret
+from twinsite.control.settings import ControllerSettings
+from twinsite.control.wakeups import Wakeups
+
+
+class Controller:
+    """The services behind the API. `await Controller.open(settings)`, and `close` at the end."""
+
+    def __init__(self, context: Context, installation_id: str, node_token: str) -> None:
+        """Put the services together; use `open`."""
+        self.context = context
+        self.settings = context.settings
+        self.volumes = VolumeService(context)
+        self.pairs = PairService(context)
+        self.groups = GroupService(context)
+        self.identity = IdentityService(context)
+        self.reconciler = Reconciler(context, installation_id)
+        self._node_token = node_token
+
+    @classmethod
+    async def open(cls, settings: ControllerSettings) -> Controller:
+        """Open the database, run its migrations and make what the first start lacks."""
+        node_token = read_or_create_secret(settings.secrets_dir / "node-token")
+        admin_password = read_or_create_secret(settings.secrets_dir / "admin-password")
+        database = Database(settings.database_address())
+        try:
+            await database.open()
+            installation_id = await _prepare(database, settings)
+            context = Context(
+                settings, database, Wakeups(settings.poll_seconds), Presence(settings.node_silence_seconds)
+            )
+            controller = cls(context, installation_id, node_token)
+            await controller.identity.bootstrap(admin_password)
+        except BaseException:
+            await database.close()
+            raise
+        return controller
+
+    async def close(self) -> None:
+        """Let every waiter go, and close the database."""
+        await self.context.wakeups.close()
+        await self.context.database.close()
+
+    def is_node_token(self, text: str | None) -> bool:
+        """Say whether this is the token that nodes share, in constant time."""
+        return hmac.compare_digest((text or "").encode(errors="replace"), self._node_token.encode())
+
+    async def connected_sites(self) -> frozenset[str]:
+        """Return the sites whose nodes are there."""
+        async with self.context.database.read() as session:
+            return await self.context.connected_sites(session)
+
+
+async def _prepare(database: Database, settings: ControllerSettings) -> str:
+    """Make the rows of the installation and its sites; return the installation's id."""
+    async with database.write() as session:
+        installation_id = await sites.installation_id(session)
+        if installation_id is None:
+            installation_id = str(uuid.uuid4())
+            session.add(Installation(id=installation_id, created_at=utc_now()))
+        known = {site.name for site in await sites.all_sites(session)}
+        for name in settings.availability_zones:
+            if name not in known:
+                session.add(Site(name=name, generation=1, pool_total_bytes=0, pool_free_bytes=0))
+    return installation_id

@@ -1,0 +1,96 @@
+"""The database connection: SQLite as safe as it gets, PostgreSQL by the same code; migrations run at opening.
+
+Two kinds of transaction. `read` sees one snapshot. `write` takes SQLite's write lock at its start, so that what it
+read is still true when it writes and an upgrade from a stale snapshot cannot fail half-way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+BUSY_TIMEOUT_SECONDS = 20
+"""How long a transaction waits for SQLite's write lock before it fails."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """The controller's database. `open` before use, `close` at the end."""
+
+    def __init__(self, address: str) -> None:
+        """Prepare the database at the SQLAlchemy `address`; nothing is opened yet."""
+        self._url = make_url(address)
+        self._sqlite = self._url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}} if self._sqlite else {}
+        self._engine: AsyncEngine = create_async_engine(self._url, **options)
+        if self._sqlite:
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite_connection)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite_transaction)
+            readers, writers = self._engine, self._engine.execution_options(twinsite_write=True)
+        else:
+            readers, writers = self._engine.execution_options(isolation_level="REPEATABLE READ"), self._engine
+        self._read = async_sessionmaker(readers, expire_on_commit=False)
+        self._write = async_sessionmaker(writers, expire_on_commit=False)
+        self._writer_engine = writers
+
+    async def open(self) -> None:
+        """Bring the tables up to date, in one transaction."""
+        if self._sqlite and self._url.database:
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        async with self.connection() as connection:
+            await connection.run_sync(upgrade)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Open a session that sees one snapshot and writes nothing."""
+        async with self._read() as session:
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """Open a session that commits at the end of the block, or rolls back when the block raises."""
+        async with self._write() as session, session.begin():
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """Open a bare connection in a transaction, for migrations and their tests."""
+        async with self._writer_engine.begin() as connection:
+            yield connection
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that the database lacks, on an open transaction."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")
+
+
+def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
+    # The driver must not start transactions by itself: `_begin_sqlite_transaction` says which kind it is to be.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite_transaction(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("twinsite_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

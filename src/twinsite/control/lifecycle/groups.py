@@ -1,0 +1,375 @@
+"""Replication consistency groups: create, change their pairs, synchronize, stop."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.clock import utc_now
+from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle.health import GroupHealth, group_status_after_reports, living_status
+from twinsite.control.lifecycle.pairs import check_model
+from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
+from twinsite.control.models import Group, Pair
+from twinsite.control.refusals import bad_request, conflict, not_found, not_in_time, wrong_state
+from twinsite.control.repository import objects, sites
+from twinsite.control.repository.listing import Page, PageQuery, fetch_page
+from twinsite.control.texts import check_description, check_name
+from twinsite.core.limits import GROUP_MEMBERS_MAX
+from twinsite.messages import Mode, ObservedWorker, Replication, Role
+
+STREAM_KEY_BYTES = 32
+MEMBER_INDEXES = 2**16
+"""An index is never given out twice while other members live, and travels in 16 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewGroup:
+    """What a client wants."""
+
+    pair_ids: Sequence[str]
+    priority_station: str
+    replication_model: str
+    name: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChange:
+    """New values; None leaves a field as it is."""
+
+    name: str | None = None
+    description: str | None = None
+    replication_model: str | None = None
+    add_pair_ids: Sequence[str] = ()
+    remove_pair_ids: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGroup:
+    """A group with what its workers say of it."""
+
+    group: Group
+    health: GroupHealth
+
+
+class GroupService:
+    """The calls on groups. Each raises `RequestRefused` and changes nothing when it cannot be done.
+
+    A call first reads and decides, then writes with a compare-and-swap on the group's `version`: of two calls that
+    decided on the same state, one wins and the other gets a 409, unless both wanted the same.
+    """
+
+    def __init__(self, context: Context) -> None:
+        """Work on the controller's database."""
+        self._context = context
+
+    async def create(self, project_id: str, wanted: NewGroup) -> Group:
+        """Record a group in `creating`; it is available once both sites' workers have taken it up."""
+        check_model(wanted.replication_model)
+        if not wanted.pair_ids:
+            raise bad_request("replication_ids is empty; a group starts with at least one pair.")
+        async with self._context.database.write() as session:
+            pairs = await _free_pairs(session, project_id, wanted.pair_ids, wanted.priority_station)
+            stations = {pair.dr_volume.site for pair in pairs}
+            if len(stations) != 1:
+                raise bad_request(
+                    f"The DR disks are in {' and '.join(sorted(stations))}; all pairs of a group share one DR zone."
+                )
+            (secondary,) = stations
+            both = [wanted.priority_station, secondary]
+            await self._context.require_connected(session, both, "The group cannot be set up there; try again later.")
+            group = Group(
+                id=str(uuid.uuid4()),
+                project_id=project_id,
+                name=check_name(wanted.name),
+                description=check_description(wanted.description),
+                priority_station=wanted.priority_station,
+                secondary_station=secondary,
+                replication_model=wanted.replication_model,
+                status=GroupStatus.CREATING.value,
+                replication=Replication.PAUSED.value,
+                replication_status=ReplicationStatus.INACTIVE.value,
+                term=1,
+                stream_key=secrets.token_hex(STREAM_KEY_BYTES),
+                next_member_index=len(pairs),
+                version=1,
+                spec_version=1,
+                wish_version=1,
+                created_at=utc_now(),
+                updated_at=None,
+                pairs=pairs,
+            )
+            session.add(group)
+            for index, pair in enumerate(pairs):
+                pair.member_index, pair.updated_at = index, utc_now()
+            await sites.raise_generation(session, both)
+        await self._context.wakeups.notify()
+        return group
+
+    async def show(self, project_id: str, group_id: str) -> ShownGroup:
+        """Return a group and its health."""
+        async with self._context.database.read() as session:
+            group = await _find(session, project_id, group_id)
+            return await self._shown(session, group)
+
+    async def page(self, project_id: str, query: PageQuery) -> tuple[Page[Group], Mapping[str, GroupHealth]]:
+        """Return one page of groups, and their health by id."""
+        async with self._context.database.read() as session:
+            page = await fetch_page(session, Group, project_id, query)
+            return page, await self._context.health_of(session, page.rows)
+
+    async def _shown(self, session: AsyncSession, group: Group) -> ShownGroup:
+        return ShownGroup(group, (await self._context.health_of(session, [group]))[group.id])
+
+    async def change(self, project_id: str, group_id: str, wanted: GroupChange) -> ShownGroup:
+        """Rename a group, or add and remove pairs while it is paused; then it is `updating` until that is in force."""
+        shown = await self.show(project_id, group_id)
+        group = shown.group
+        admit_group(group_id, group.status, GroupCall.UPDATE)
+        if wanted.replication_model is not None:
+            check_model(wanted.replication_model)
+        values: dict[str, Any] = {"updated_at": utc_now()}
+        if wanted.name is not None:
+            values["name"] = check_name(wanted.name)
+        if wanted.description is not None:
+            values["description"] = check_description(wanted.description)
+        moves = bool(wanted.add_pair_ids or wanted.remove_pair_ids)
+        if moves:
+            _check_paused(shown)
+        async with self._context.database.write() as session:
+            if moves:
+                values.update(await self._move_pairs(session, group, wanted))
+            if not await objects.change_group(session, group_id, group.version, values):
+                raise _lost(group_id, "change")
+            session.expire_all()
+            changed = await _find(session, project_id, group_id)
+            if moves:
+                await self._settle(session, changed)
+            shown = await self._shown(session, changed)
+        await self._context.wakeups.notify()
+        return shown
+
+    async def _move_pairs(self, session: AsyncSession, group: Group, wanted: GroupChange) -> dict[str, Any]:
+        both = [group.priority_station, group.secondary_station]
+        await self._context.require_connected(session, both, "Pairs cannot be moved; try again later.")
+        members = {pair.id for pair in group.pairs}
+        removed = list(dict.fromkeys(wanted.remove_pair_ids))
+        for pair_id in removed:
+            if pair_id not in members:
+                raise bad_request(f"The replication pair {pair_id!r} is not in the group {group.id}; leave it out.")
+        added: list[Pair] = []
+        if wanted.add_pair_ids:
+            added = await _free_pairs(session, group.project_id, wanted.add_pair_ids, group.priority_station)
+        for pair in added:
+            if pair.dr_volume.site != group.secondary_station:
+                raise bad_request(
+                    f"The DR disk of the replication pair {pair.id} is in {pair.dr_volume.site}, "
+                    f"the group's DR zone is {group.secondary_station}."
+                )
+        left = len(members) - len(removed)
+        if left + len(added) > GROUP_MEMBERS_MAX:
+            raise bad_request(f"A group holds at most {GROUP_MEMBERS_MAX} pairs; put the others into another group.")
+        for pair in (await objects.find_many(session, Pair, group.project_id, removed, locked=True)).values():
+            pair.group_id, pair.member_index, pair.updated_at = None, None, utc_now()
+        first = 0 if left == 0 else group.next_member_index
+        if first + len(added) > MEMBER_INDEXES:
+            raise bad_request(
+                f"The group {group.id} has used up its member indexes. Remove all its pairs, then add them anew."
+            )
+        for index, pair in enumerate(added, start=first):
+            pair.group_id, pair.member_index, pair.updated_at = group.id, index, utc_now()
+        await session.flush()
+        await sites.raise_generation(session, both)
+        values: dict[str, Any] = {
+            "status": GroupStatus.UPDATING.value,
+            "failure_code": None,
+            "failure_message": None,
+            "spec_version": Group.spec_version + 1,
+            "next_member_index": first + len(added),
+        }
+        if left == 0:
+            values.update(peer_endpoint=None, replication_status=ReplicationStatus.INACTIVE.value)
+        return values
+
+    async def _settle(self, session: AsyncSession, group: Group) -> None:
+        reports = await observed_workers(session, [group.id])
+        settle_group(group, reports)
+
+    async def delete(self, project_id: str, group_id: str) -> None:
+        """Delete an empty group."""
+        shown = await self.show(project_id, group_id)
+        group = shown.group
+        admit_group(group_id, group.status, GroupCall.DELETE)
+        if group.pairs:
+            raise bad_request(
+                f"The group {group_id} still has {len(group.pairs)} pairs. "
+                "Remove them first (PUT with remove_replication_ids)."
+            )
+        async with self._context.database.write() as session:
+            if not await objects.delete_group(session, group_id, group.version):
+                raise _lost(group_id, "deletion")
+        await self._context.wakeups.notify()
+
+    async def sync(self, project_id: str, group_id: str) -> None:
+        """Record that the group's data is to be synchronized and kept so; does not wait for it.
+
+        No-op while it is copying or active, and for a group without pairs.
+        """
+        shown = await self.show(project_id, group_id)
+        group = shown.group
+        admit_group(group_id, group.status, GroupCall.SYNC)
+        running = {ReplicationStatus.ACTIVE, ReplicationStatus.COPYING}
+        if not group.pairs:
+            return
+        if group.replication == Replication.RUNNING and shown.health.replication_status in running:
+            return
+        async with self._context.database.write() as session:
+            await self._context.require_connected(
+                session, [group.priority_station, group.secondary_station], "Nothing was changed; try again later."
+            )
+            values = {
+                "replication": Replication.RUNNING.value,
+                "replication_status": ReplicationStatus.COPYING.value,
+                "synced_at": utc_now(),
+            }
+            won = await self._record_wish(session, group, values)
+        await self._context.wakeups.notify()
+        if not won:
+            await self._accept_same_wish(project_id, group_id, Replication.RUNNING)
+
+    async def stop(self, project_id: str, group_id: str) -> None:
+        """Pause replication, and return when nothing more is sent to the DR side. No-op when that is so."""
+        shown = await self.show(project_id, group_id)
+        group = shown.group
+        admit_group(group_id, group.status, GroupCall.STOP)
+        if group.replication != Replication.PAUSED:
+            async with self._context.database.write() as session:
+                await self._context.require_connected(
+                    session, [group.priority_station], "Nothing was changed; try again later."
+                )
+                won = await self._record_wish(session, group, {"replication": Replication.PAUSED.value})
+            await self._context.wakeups.notify()
+            if not won:
+                await self._accept_same_wish(project_id, group_id, Replication.PAUSED)
+        seconds = self._context.settings.stop_wait_seconds
+        if await self._context.wakeups.until(lambda: self._look_paused(project_id, group_id), seconds) is None:
+            raise not_in_time(
+                f"the pause of the group {group_id} is recorded, but the primary worker in {group.priority_station} "
+                f"did not confirm it within {seconds:g} s. Repeat the stop."
+            )
+
+    async def _record_wish(self, session: AsyncSession, group: Group, values: dict[str, Any]) -> bool:
+        """Write a new wish; say whether nobody changed the group since it was read."""
+        both = [group.priority_station, group.secondary_station]
+        wish = {
+            **values,
+            "failure_code": None,
+            "failure_message": None,
+            "updated_at": utc_now(),
+            "spec_version": Group.spec_version + 1,
+            "wish_version": Group.spec_version + 1,
+        }
+        won = await objects.change_group(session, group.id, group.version, wish)
+        if won:
+            await sites.raise_generation(session, both)
+        return won
+
+    async def _accept_same_wish(self, project_id: str, group_id: str, wish: Replication) -> None:
+        """After a lost race: fine if the winner wanted the same, else a 409."""
+        shown = await self.show(project_id, group_id)
+        if shown.group.replication != wish:
+            raise _lost(group_id, "action")
+
+    async def _look_paused(self, project_id: str, group_id: str) -> bool | None:
+        async with self._context.database.read() as session:
+            group = await _find(session, project_id, group_id)
+            reports = await observed_workers(session, [group_id])
+        if group.replication != Replication.PAUSED:
+            raise _lost(group_id, "stop")
+        if not group.pairs:
+            return True
+        status = living_status(reports.get((group.priority_station, group_id)), Role.PRIMARY)
+        if status is None or status.spec_version < group.wish_version:
+            return None
+        return True if status.mode in (Mode.PAUSED, Mode.ERROR) else None
+
+
+def settle_group(group: Group, reports: Mapping[tuple[str, str], ObservedWorker]) -> bool:
+    """Move a group on that waits for its workers, and say whether its status changed.
+
+    It is a change like a user's, so it raises `version`: a call that was decided before it must decide again.
+    """
+    status, failure = group_status_after_reports(
+        group.status,
+        group.spec_version,
+        bool(group.pairs),
+        reports.get((group.priority_station, group.id)),
+        reports.get((group.secondary_station, group.id)),
+    )
+    code, message = (failure.code, failure.message) if failure is not None else (None, None)
+    if status == group.status and (status is not GroupStatus.ERROR or message == group.failure_message):
+        return False
+    group.status, group.failure_code, group.failure_message = status.value, code, message
+    group.version += 1
+    return True
+
+
+def _check_paused(shown: ShownGroup) -> None:
+    if shown.group.replication != Replication.PAUSED:
+        allowed = {ReplicationStatus.ACTIVE_STOPPED.value, ReplicationStatus.INACTIVE.value}
+        raise wrong_state(
+            "replication consistency group",
+            shown.group.id,
+            shown.health.replication_status.value,
+            allowed,
+            "Pause it first (os-stop-replication-consistency-group), and synchronize it afterwards.",
+        )
+
+
+async def _find(session: AsyncSession, project_id: str, group_id: str) -> Group:
+    group = await objects.find(session, Group, project_id, group_id)
+    if group is None:
+        raise not_found("replication consistency group", group_id)
+    return group
+
+
+async def _free_pairs(
+    session: AsyncSession, project_id: str, pair_ids: Sequence[str], priority_station: str
+) -> list[Pair]:
+    """Return the pairs in the order given, after checking that a group with this primary zone may take them."""
+    if len(set(pair_ids)) != len(pair_ids):
+        raise bad_request("A replication pair is named twice; name each once.")
+    if len(pair_ids) > GROUP_MEMBERS_MAX:
+        raise bad_request(f"A group holds at most {GROUP_MEMBERS_MAX} pairs; put the others into another group.")
+    found = await objects.find_many(session, Pair, project_id, pair_ids, locked=True)
+    for pair_id in pair_ids:
+        pair = found.get(pair_id)
+        if pair is None:
+            raise not_found("replication pair", pair_id)
+        if pair.status != PairStatus.AVAILABLE:
+            raise wrong_state(
+                "replication pair", pair_id, pair.status, {PairStatus.AVAILABLE}, "Wait until it is available."
+            )
+        if pair.group_id is not None:
+            raise bad_request(
+                f"The replication pair {pair_id} is already in the group {pair.group_id}. Remove it there first."
+            )
+        if pair.priority_station != priority_station:
+            raise bad_request(
+                f"The production disk of the replication pair {pair_id} is in {pair.priority_station}, "
+                f"not in the group's priority_station {priority_station!r}.",
+                "EVS.1036",
+            )
+    return [found[pair_id] for pair_id in pair_ids]
+
+
+def _lost(group_id: str, what: str) -> Exception:
+    return conflict(
+        f"Another change of the group {group_id} came first, so this {what} did nothing. Read the group and try again."
+    )

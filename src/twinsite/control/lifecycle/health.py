@@ -1,0 +1,204 @@
+"""What the API shows of a group, derived from its row and its workers' last reports. Pure.
+
+The table is in docs/architecture.md, section Status.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twinsite.control.lifecycle.states import REPLICATION_STATUS_WORST_FIRST, GroupStatus, ReplicationStatus
+from twinsite.control.refusals import INTERNAL_FAULT
+from twinsite.messages import Failure, MemberStatus, Mode, ObservedWorker, Replication, Role, WorkerStatus
+
+FAULT_NONE = "0"
+FAULT_PRODUCTION = "2"
+"""The production side is unreachable or its disk fails, and the DR side is in sync: fail over."""
+FAULT_LINK = "5"
+"""The link is down and the production side goes on alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """What is known of a group. `replication_status` is the last one that a worker settled."""
+
+    replication: str
+    replication_status: str
+    wish_version: int
+    has_members: bool
+    primary: ObservedWorker | None
+    secondary: ObservedWorker | None
+    primary_connected: bool
+    in_sync_grace: bool
+    """The user asked for sync so recently that connecting is part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupHealth:
+    """What is shown of a group. `members` holds the primary's members by the production volume's id."""
+
+    replication_status: ReplicationStatus
+    fault_level: str = FAULT_NONE
+    failure: Failure | None = None
+    status: WorkerStatus | None = None
+    members: Mapping[str, MemberStatus] = field(default_factory=dict)
+    member_failures: Mapping[str, Failure] = field(default_factory=dict)
+    """Failures by volume id, of either side."""
+
+
+def living_status(worker: ObservedWorker | None, role: Role) -> WorkerStatus | None:
+    """Return the status of a worker that lives and has taken this role, or None."""
+    if worker is None or not worker.alive or worker.status is None or worker.status.role is not role:
+        return None
+    return worker.status
+
+
+def worker_failure(worker: ObservedWorker | None) -> Failure | None:
+    """Return the first failure that a report on a worker holds: of the process, the worker, or a member."""
+    if worker is None:
+        return None
+    if worker.failure is not None:
+        return worker.failure
+    if worker.status is None:
+        return None
+    if worker.status.failure is not None:
+        return worker.status.failure
+    for member in worker.status.members:
+        if member.failure is not None:
+            return member.failure
+    if worker.status.mode is Mode.ERROR:
+        return Failure(INTERNAL_FAULT, f"worker {worker.id} stopped without saying why; see its log")
+    return None
+
+
+def _member_failures(*workers: ObservedWorker | None) -> dict[str, Failure]:
+    failures: dict[str, Failure] = {}
+    for worker in workers:
+        for member in worker.status.members if worker is not None and worker.status is not None else ():
+            if member.failure is not None:
+                failures[member.volume_id] = member.failure
+    return failures
+
+
+def derive_health(facts: GroupFacts) -> GroupHealth:
+    """Return what the API shows of a group."""
+    settled = ReplicationStatus(facts.replication_status)
+    if not facts.has_members:
+        return GroupHealth(settled)
+    status = living_status(facts.primary, Role.PRIMARY)
+    replication_status = settled
+    if status is not None and status.spec_version >= facts.wish_version:
+        replication_status = _status_of_mode(status, settled, facts.in_sync_grace)
+    elif status is None and settled is ReplicationStatus.COPYING and not facts.in_sync_grace:
+        replication_status = ReplicationStatus.INACTIVE  # The worker that copied is gone.
+    failure = worker_failure(facts.primary)
+    if failure is not None:
+        replication_status = ReplicationStatus.ERROR
+    elif replication_status is ReplicationStatus.INACTIVE or (status is not None and status.mode is Mode.CONNECTING):
+        failure = worker_failure(facts.secondary)
+        if failure is not None:
+            replication_status = ReplicationStatus.ERROR
+    return GroupHealth(
+        replication_status=replication_status,
+        fault_level=_fault_level(facts, settled, status),
+        failure=failure,
+        status=status,
+        members={member.volume_id: member for member in status.members} if status is not None else {},
+        member_failures=_member_failures(facts.primary, facts.secondary),
+    )
+
+
+def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, in_sync_grace: bool) -> ReplicationStatus:
+    match status.mode:
+        case Mode.PAUSED:
+            return ReplicationStatus.ACTIVE_STOPPED if status.consistent else ReplicationStatus.INACTIVE
+        case Mode.CONNECTING:
+            return ReplicationStatus.COPYING if in_sync_grace else ReplicationStatus.INACTIVE
+        case Mode.COPYING:
+            return ReplicationStatus.COPYING
+        case Mode.IN_SYNC:
+            return ReplicationStatus.ACTIVE
+        case Mode.ERROR:
+            return ReplicationStatus.ERROR
+        case _:
+            return settled
+
+
+def _fault_level(facts: GroupFacts, settled: ReplicationStatus, status: WorkerStatus | None) -> str:
+    production_fails = (
+        not facts.primary_connected
+        or status is None
+        or worker_failure(facts.primary) is not None
+        or status.mode is Mode.ERROR
+    )
+    was_in_sync = settled is ReplicationStatus.ACTIVE or (status is not None and status.consistent)
+    if production_fails and was_in_sync and facts.replication == Replication.RUNNING:
+        return FAULT_PRODUCTION
+    told_to_run = (
+        facts.replication == Replication.RUNNING
+        and status is not None
+        and status.mode is Mode.CONNECTING
+        and status.spec_version >= facts.wish_version
+    )
+    return FAULT_LINK if told_to_run and not facts.in_sync_grace else FAULT_NONE
+
+
+def pair_replication_status(health: GroupHealth, production_id: str, dr_id: str) -> ReplicationStatus:
+    """Return a pair's replication status within its group.
+
+    When a member fails the stream stops for all, and the others are interrupted rather than broken.
+    """
+    if health.replication_status is not ReplicationStatus.ERROR or not health.member_failures:
+        return health.replication_status
+    if production_id in health.member_failures or dr_id in health.member_failures:
+        return ReplicationStatus.ERROR
+    return ReplicationStatus.INACTIVE
+
+
+def worst(statuses: list[ReplicationStatus]) -> ReplicationStatus:
+    """Return the worst of several replication statuses, of at least one."""
+    return min(statuses, key=REPLICATION_STATUS_WORST_FIRST.index)
+
+
+def progress_percent(replication_status: ReplicationStatus, bytes_done: int, bytes_total: int) -> int | None:
+    """Return how much of the last resync is done, 0 to 100; None when there is nothing to say.
+
+    100 only when all is done, however close it is.
+    """
+    if replication_status is ReplicationStatus.ACTIVE:
+        return 100
+    if bytes_total <= 0:
+        return 0 if replication_status is ReplicationStatus.COPYING else None
+    return max(0, min(100, bytes_done * 100 // bytes_total))
+
+
+def group_status_after_reports(
+    status: str, spec_version: int, has_members: bool, primary: ObservedWorker | None, secondary: ObservedWorker | None
+) -> tuple[GroupStatus, Failure | None]:
+    """Return a group's status once its workers reported, with the failure when that is `error`.
+
+    Only `creating`, `updating` and `error` depend on workers; every other status is returned as it is.
+    """
+    current = GroupStatus(status)
+    if current not in {GroupStatus.CREATING, GroupStatus.UPDATING, GroupStatus.ERROR}:
+        return current, None
+    if not has_members:
+        # The group's last volumes are free once no worker holds them any more.
+        busy = any(worker is not None and worker.alive for worker in (primary, secondary))
+        return (current if busy else GroupStatus.AVAILABLE), None
+    failure = worker_failure(primary) or worker_failure(secondary)
+    if failure is not None:
+        return GroupStatus.ERROR, failure
+    statuses = (living_status(primary, Role.PRIMARY), living_status(secondary, Role.SECONDARY))
+    in_force = all(
+        worker is not None and worker.spec_version >= spec_version and worker.mode is not Mode.STARTING
+        for worker in statuses
+    )
+    return (GroupStatus.AVAILABLE if in_force else current), None
+
+
+def within_grace(synced_at: datetime.datetime | None, now: datetime.datetime, grace_seconds: float) -> bool:
+    """Say whether the user's last sync is younger than the grace."""
+    return synced_at is not None and (now - synced_at).total_seconds() < grace_seconds

@@ -1,0 +1,178 @@
+"""State tables of volumes, pairs and groups: pure, so that a test can walk over every status and every event.
+
+The words are those of the EVS API reference. A transitional status admits only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from twinsite.control.refusals import wrong_state
+
+
+class VolumeStatus(StrEnum):
+    """Status of a volume."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    IN_USE = "in-use"
+    ERROR = "error"
+    DELETING = "deleting"
+
+
+class PairStatus(StrEnum):
+    """Status of a pair."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    ERROR = "error"
+    DELETING = "deleting"
+    ERROR_DELETING = "error_deleting"
+
+
+class GroupStatus(StrEnum):
+    """Status of a group."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    ERROR = "error"
+    DELETING = "deleting"
+    ERROR_DELETING = "error_deleting"
+    UPDATING = "updating"
+    REVERSING = "reversing"
+    ERROR_REVERSING = "error_reversing"
+    FAILING_OVER = "failovering"
+    FAILED_OVER = "failovered"
+    ERROR_FAILING_OVER = "error_failovering"
+
+
+class ReplicationStatus(StrEnum):
+    """Whether the DR side is current."""
+
+    ACTIVE = "active"  # Running, consistent.
+    ACTIVE_STOPPED = "active-stopped"  # Paused, consistent.
+    COPYING = "copying"
+    INACTIVE = "inactive"  # Paused or interrupted; needs sync.
+    ERROR = "error"
+
+
+REPLICATION_STATUS_WORST_FIRST = (
+    ReplicationStatus.ERROR,
+    ReplicationStatus.COPYING,
+    ReplicationStatus.INACTIVE,
+    ReplicationStatus.ACTIVE_STOPPED,
+    ReplicationStatus.ACTIVE,
+)
+"""A group's replication status is the worst of its members'."""
+
+
+class VolumeCall(StrEnum):
+    """What a client may ask of a volume, beyond reading and renaming it."""
+
+    DELETE = "delete"
+    PAIR = "be paired"
+    CONNECT = "be connected"
+    DISCONNECT = "be disconnected"
+
+
+class GroupCall(StrEnum):
+    """What a client may ask of a group, beyond reading it."""
+
+    SYNC = "sync"
+    STOP = "stop"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+VOLUME_ADMITS: Mapping[VolumeCall, frozenset[VolumeStatus]] = {
+    VolumeCall.DELETE: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.ERROR}),
+    VolumeCall.PAIR: frozenset({VolumeStatus.CREATING, VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}),
+    VolumeCall.CONNECT: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}),
+    VolumeCall.DISCONNECT: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE, VolumeStatus.ERROR}),
+}
+
+PAIR_DELETABLE: frozenset[PairStatus] = frozenset({PairStatus.AVAILABLE, PairStatus.ERROR})
+
+_GROUP_SETTLED = frozenset(
+    {
+        GroupStatus.AVAILABLE,
+        GroupStatus.ERROR,
+        GroupStatus.FAILED_OVER,
+        GroupStatus.ERROR_FAILING_OVER,
+        GroupStatus.ERROR_REVERSING,
+    }
+)
+
+GROUP_ADMITS: Mapping[GroupCall, frozenset[GroupStatus]] = {
+    GroupCall.SYNC: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR}),
+    GroupCall.STOP: _GROUP_SETTLED,
+    GroupCall.UPDATE: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR}),
+    GroupCall.DELETE: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR}),
+}
+
+_WAY_OUT_OF_VOLUME: Mapping[VolumeStatus, str] = {
+    VolumeStatus.CREATING: "Wait until it is available.",
+    VolumeStatus.IN_USE: "Disconnect its hosts first (os-terminate_connection).",
+    VolumeStatus.ERROR: "Its failure is in the node's log; repair the storage, or delete the volume.",
+    VolumeStatus.DELETING: "It is on its way out; use another volume.",
+}
+
+_WAY_OUT_OF_GROUP: Mapping[GroupStatus, str] = {
+    GroupStatus.CREATING: "Wait until it is available.",
+    GroupStatus.UPDATING: "Wait until it is available.",
+    GroupStatus.REVERSING: "Wait until the switchover is over.",
+    GroupStatus.FAILING_OVER: "Wait until the failover is over.",
+    GroupStatus.DELETING: "It is on its way out.",
+}
+
+
+def admit_volume(volume_id: str, status: str, call: VolumeCall) -> None:
+    """Refuse (400) what the volume's status does not allow."""
+    allowed = VOLUME_ADMITS[call]
+    if status not in allowed:
+        code = "EVS.1046" if call is VolumeCall.DELETE else "EVS.5400"
+        way_out = _WAY_OUT_OF_VOLUME.get(VolumeStatus(status), "Try again later.")
+        raise wrong_state("volume", volume_id, status, allowed, f"To {call}: {way_out}", code)
+
+
+def admit_pair_delete(pair_id: str, status: str) -> None:
+    """Refuse (400) to delete a pair whose status does not allow it."""
+    if status not in PAIR_DELETABLE:
+        raise wrong_state("replication pair", pair_id, status, PAIR_DELETABLE, "Wait until it is available.")
+
+
+def admit_group(group_id: str, status: str, call: GroupCall) -> None:
+    """Refuse (400) what the group's status does not allow."""
+    allowed = GROUP_ADMITS[call]
+    if status not in allowed:
+        way_out = _WAY_OUT_OF_GROUP.get(GroupStatus(status), "Bring it back to available first.")
+        raise wrong_state(
+            "replication consistency group", group_id, status, allowed, f"To {call} it: {way_out}", "EVS.5400"
+        )
+
+
+def volume_status_after_report(status: str, node_state: str, attached: bool) -> VolumeStatus | None:
+    """Return a volume's status after its node reported `node_state`; None when the volume is gone."""
+    if status == VolumeStatus.DELETING:
+        return None if node_state == "deleted" else VolumeStatus.DELETING
+    if node_state == "ready":
+        return VolumeStatus.IN_USE if attached else VolumeStatus.AVAILABLE
+    if node_state in {"error", "deleted"}:
+        return VolumeStatus.ERROR
+    return VolumeStatus(status)
+
+
+def pair_status_after_volumes(status: str, production: str, dr: str) -> PairStatus:
+    """Return a pair's status once the statuses of its two volumes are known.
+
+    Only a pair that was never available follows its volumes; later faults show as fault level and failure detail.
+    """
+    if status not in {PairStatus.CREATING, PairStatus.ERROR}:
+        return PairStatus(status)
+    ready = {VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}
+    if production in ready and dr in ready:
+        return PairStatus.AVAILABLE
+    if VolumeStatus.ERROR in (production, dr):
+        return PairStatus.ERROR
+    return PairStatus(status)

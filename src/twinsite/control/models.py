@@ -1,0 +1,235 @@
+"""The tables. Times are UTC without a zone; ids are dashed UUIDs unless stated; JSON columns hold plain JSON."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+NAME_BYTES_MAX = 255
+"""Longest name or description, in bytes of UTF-8."""
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads a plain class attribute.
+        dict[str, Any]: JSON,
+        dict[str, str]: JSON,
+        list[str]: JSON,
+    }
+
+
+class Installation(Base):
+    """One row: which installation this database belongs to."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    created_at: Mapped[datetime.datetime]
+
+
+class Site(Base):
+    """An availability zone, and its node as last heard."""
+
+    __tablename__ = "sites"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    generation: Mapped[int] = mapped_column(BigInteger)  # Grows with every change of what the site should be.
+    node_name: Mapped[str | None] = mapped_column(String(255))
+    last_seen_at: Mapped[datetime.datetime | None]
+    pool_total_bytes: Mapped[int] = mapped_column(BigInteger)
+    pool_free_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Volume(Base):
+    """A disk. `node_state` and `nbd_uris` are its node's last word."""
+
+    __tablename__ = "volumes"
+    __table_args__ = (Index("ix_volumes_project", "project_id", "created_at"), Index("ix_volumes_site", "site"))
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    user_id: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str | None] = mapped_column(String(255))
+    description: Mapped[str | None] = mapped_column(String(255))
+    size_gib: Mapped[int]
+    site: Mapped[str] = mapped_column(ForeignKey("sites.name"))
+    volume_type: Mapped[str] = mapped_column(String(255))
+    multiattach: Mapped[bool]
+    user_metadata: Mapped[dict[str, str]]
+    status: Mapped[str] = mapped_column(String(32))
+    node_state: Mapped[str | None] = mapped_column(String(32))
+    nbd_uris: Mapped[list[str]]
+    failure_code: Mapped[str | None] = mapped_column(String(32))
+    failure_message: Mapped[str | None]
+    spec_version: Mapped[int] = mapped_column(BigInteger)  # Of the worker that serves the volume outside any group.
+    created_at: Mapped[datetime.datetime]
+    updated_at: Mapped[datetime.datetime | None]
+
+    attachments: Mapped[list[Attachment]] = relationship(
+        back_populates="volume", cascade="all, delete-orphan", lazy="selectin", order_by="Attachment.attached_at"
+    )
+
+
+class Attachment(Base):
+    """A host that was given the way to a volume."""
+
+    __tablename__ = "attachments"
+    __table_args__ = (UniqueConstraint("volume_id", "host", name="uq_attachments_volume_host"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    volume_id: Mapped[str] = mapped_column(ForeignKey("volumes.id", ondelete="CASCADE"))
+    host: Mapped[str] = mapped_column(String(255))
+    attached_at: Mapped[datetime.datetime]
+
+    volume: Mapped[Volume] = relationship(back_populates="attachments")
+
+
+class Group(Base):
+    """A replication consistency group.
+
+    `version` guards what users change (compare-and-swap); `spec_version` grows with anything in the workers' specs;
+    `wish_version` is the `spec_version` of the last sync or stop, so that older reports cannot speak about it.
+    """
+
+    __tablename__ = "replication_groups"
+    __table_args__ = (Index("ix_groups_project", "project_id", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str | None] = mapped_column(String(255))
+    description: Mapped[str | None] = mapped_column(String(255))
+    priority_station: Mapped[str] = mapped_column(ForeignKey("sites.name"))
+    secondary_station: Mapped[str] = mapped_column(ForeignKey("sites.name"))
+    replication_model: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(32))
+    replication: Mapped[str] = mapped_column(String(32))  # The user's wish: "paused" or "running".
+    replication_status: Mapped[str] = mapped_column(String(32))  # The last one that a worker settled.
+    synced_at: Mapped[datetime.datetime | None]  # When the user last asked for sync.
+    term: Mapped[int] = mapped_column(BigInteger)
+    stream_key: Mapped[str] = mapped_column(String(64))
+    peer_endpoint: Mapped[str | None] = mapped_column(String(255))
+    next_member_index: Mapped[int]
+    version: Mapped[int] = mapped_column(BigInteger)
+    spec_version: Mapped[int] = mapped_column(BigInteger)
+    wish_version: Mapped[int] = mapped_column(BigInteger)
+    failure_code: Mapped[str | None] = mapped_column(String(32))
+    failure_message: Mapped[str | None]
+    created_at: Mapped[datetime.datetime]
+    updated_at: Mapped[datetime.datetime | None]
+
+    pairs: Mapped[list[Pair]] = relationship(back_populates="group", lazy="selectin", order_by="Pair.member_index")
+
+
+class Pair(Base):
+    """A production disk and a DR disk. `member_index` is their number in the group's stream."""
+
+    __tablename__ = "replication_pairs"
+    __table_args__ = (
+        Index("ix_pairs_project", "project_id", "created_at"),
+        Index("ix_pairs_group", "group_id"),
+        UniqueConstraint("production_volume_id", name="uq_pairs_production"),
+        UniqueConstraint("dr_volume_id", name="uq_pairs_dr"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str | None] = mapped_column(String(255))
+    description: Mapped[str | None] = mapped_column(String(255))
+    production_volume_id: Mapped[str] = mapped_column(ForeignKey("volumes.id"))
+    dr_volume_id: Mapped[str] = mapped_column(ForeignKey("volumes.id"))
+    production_first: Mapped[bool]  # In which order the client named the two.
+    priority_station: Mapped[str] = mapped_column(ForeignKey("sites.name"))
+    replication_model: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(32))
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("replication_groups.id"))
+    member_index: Mapped[int | None]
+    failure_code: Mapped[str | None] = mapped_column(String(32))
+    failure_message: Mapped[str | None]
+    created_at: Mapped[datetime.datetime]
+    updated_at: Mapped[datetime.datetime | None]
+
+    group: Mapped[Group | None] = relationship(back_populates="pairs")
+    production_volume: Mapped[Volume] = relationship(foreign_keys=[production_volume_id], lazy="selectin")
+    dr_volume: Mapped[Volume] = relationship(foreign_keys=[dr_volume_id], lazy="selectin")
+
+
+class WorkerReport(Base):
+    """What a site's node last said about one worker, as JSON of `messages.ObservedWorker`."""
+
+    __tablename__ = "worker_reports"
+
+    site: Mapped[str] = mapped_column(ForeignKey("sites.name"), primary_key=True)
+    worker_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    report: Mapped[dict[str, Any]]
+
+
+class Domain(Base):
+    """A Keystone domain."""
+
+    __tablename__ = "domains"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+
+
+class Project(Base):
+    """A Keystone project; owns volumes, pairs and groups."""
+
+    __tablename__ = "projects"
+    __table_args__ = (UniqueConstraint("domain_id", "name", name="uq_projects_domain_name"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+
+    domain: Mapped[Domain] = relationship(lazy="joined")
+
+
+class User(Base):
+    """A Keystone user with an Argon2 password hash."""
+
+    __tablename__ = "users"
+    __table_args__ = (UniqueConstraint("domain_id", "name", name="uq_users_domain_name"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    password_hash: Mapped[str] = mapped_column(String(255))
+
+    domain: Mapped[Domain] = relationship(lazy="joined")
+
+
+class Assignment(Base):
+    """A role that a user has on a project or on a domain; exactly one of the two is set."""
+
+    __tablename__ = "assignments"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    domain_id: Mapped[str | None] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
+    role: Mapped[str] = mapped_column(String(255))
+
+
+class Token(Base):
+    """A token: only the SHA-256 of its text is kept."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (Index("ix_tokens_expires_at", "expires_at"),)
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    domain_id: Mapped[str | None] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
+    methods: Mapped[list[str]]
+    audit_id: Mapped[str] = mapped_column(String(64))
+    issued_at: Mapped[datetime.datetime]
+    expires_at: Mapped[datetime.datetime]
+
+    user: Mapped[User] = relationship(lazy="joined")
+    project: Mapped[Project | None] = relationship(lazy="joined")
+    domain: Mapped[Domain | None] = relationship(lazy="joined")

@@ -1,0 +1,246 @@
+"""Nodes: takes their reports into the database, and tells them what their site should be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.clock import utc_now
+from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle.groups import settle_group
+from twinsite.control.lifecycle.health import living_status
+from twinsite.control.lifecycle.states import (
+    VolumeStatus,
+    pair_status_after_volumes,
+    volume_status_after_report,
+)
+from twinsite.control.models import Group, Volume, WorkerReport
+from twinsite.control.refusals import RequestRefused
+from twinsite.control.repository import objects, sites
+from twinsite.core.limits import GIB
+from twinsite.messages import (
+    DesiredVolume,
+    Failure,
+    MemberSpec,
+    NodeDesired,
+    NodeReport,
+    ObservedVolume,
+    ObservedWorker,
+    Replication,
+    Role,
+    WorkerSpec,
+    to_wire,
+)
+
+GENERATION_MAX = 2**53
+"""A node that claims to have seen more is not believed; also where JSON numbers stay exact."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """The controller's half of the conversation with nodes. Both halves are level-triggered."""
+
+    def __init__(self, context: Context, installation_id: str) -> None:
+        """Serve the nodes of this installation."""
+        self._context = context
+        self._installation_id = installation_id
+        self._taken: dict[str, tuple[Any, Any]] = {}
+        self._recorded: dict[str, float] = {}
+
+    async def sync(self, report: NodeReport, gone: Callable[[], Awaitable[bool]]) -> NodeDesired:
+        """Take a report in; answer what the site should be, once that is newer than what the node has seen.
+
+        `gone` says whether the node hung up; a node that did gets an answer that nobody reads. `RequestRefused` (404)
+        for a site that is not in the settings.
+        """
+        if report.site not in self._context.settings.availability_zones:
+            zones = ", ".join(self._context.settings.availability_zones)
+            raise RequestRefused(404, "EVS.1036", f"There is no site {report.site!r}; the settings have {zones}.")
+        await self.observe(report)
+
+        async def look() -> bool | None:
+            await self._keep_presence(report.site)
+            async with self._context.database.read() as session:
+                if await sites.generation(session, report.site) > report.seen_generation:
+                    return True
+            return True if await gone() else None
+
+        seconds = min(report.wait_seconds, self._context.settings.node_wait_seconds_max)
+        await self._context.wakeups.until(look, max(0.0, seconds))
+        return await self.desired(report.site)
+
+    async def _keep_presence(self, site: str) -> None:
+        """Record that a node is there: always in memory, in the database now and then for other controllers."""
+        self._context.presence.record(site)
+        now = asyncio.get_running_loop().time()
+        if now - self._recorded.get(site, float("-inf")) >= self._context.settings.presence_seconds:
+            self._recorded[site] = now
+            async with self._context.database.write() as session:
+                await sites.record_presence(session, site, {}, utc_now())
+
+    async def observe(self, report: NodeReport) -> None:
+        """Take a report in. One that says nothing new costs no write."""
+        self._context.presence.record(report.site)
+        content = (to_wire(report.volumes), to_wire(report.workers))
+        unseen = self._taken.get(report.site) != content
+        ahead = await self._generation_lags(report)
+        if not unseen and not ahead:
+            return
+        async with self._context.database.write() as session:
+            values = {
+                "node_name": report.node_name[:255],
+                "pool_total_bytes": report.pool.total_bytes,
+                "pool_free_bytes": report.pool.free_bytes,
+            }
+            await sites.record_presence(session, report.site, values, utc_now())
+            stale = await self._take_volumes(session, report.site, report.volumes)
+            stale |= await self._take_workers(session, report.site, report.workers)
+            await session.flush()
+            await sites.raise_generation(session, stale)
+            if ahead:
+                await sites.set_generation(session, report.site, report.seen_generation + 1)
+        self._taken[report.site] = content
+        await self._context.wakeups.notify()
+
+    async def _generation_lags(self, report: NodeReport) -> bool:
+        """Say whether the node has seen a generation of the future: the database was restored from a backup."""
+        async with self._context.database.read() as session:
+            current = await sites.generation(session, report.site)
+        return current < report.seen_generation < GENERATION_MAX
+
+    async def _take_volumes(self, session: AsyncSession, site: str, observed: Sequence[ObservedVolume]) -> set[str]:
+        """Move volumes, and the pairs that wait for them, on; return the sites whose desired state changed."""
+        known = {volume.id: volume for volume in await objects.volumes_of_site(session, site)}
+        changed: list[str] = []
+        stale: set[str] = set()
+        for item in observed:
+            volume = known.get(item.id)
+            if volume is None or not _take_volume(volume, item):
+                continue
+            changed.append(volume.id)
+            if volume.status == VolumeStatus.DELETING and item.state == "deleted":
+                await session.delete(volume)
+                stale.add(site)
+        for pair in await objects.pairs_of_volumes(session, changed):
+            status = pair_status_after_volumes(pair.status, pair.production_volume.status, pair.dr_volume.status)
+            if status != pair.status:
+                pair.status, pair.updated_at = status.value, utc_now()
+                failing = pair.production_volume if pair.production_volume.failure_code else pair.dr_volume
+                pair.failure_code, pair.failure_message = failing.failure_code, failing.failure_message
+        return stale
+
+    async def _take_workers(self, session: AsyncSession, site: str, observed: Sequence[ObservedWorker]) -> set[str]:
+        """Store reports on workers and move their groups on; return the sites whose desired state changed."""
+        stored = await sites.reports_of_site(session, site)
+        touched: set[str] = set()
+        for worker in observed:
+            row = stored.pop(worker.id, None)
+            wire = to_wire(worker)
+            if row is None:
+                session.add(WorkerReport(site=site, worker_id=worker.id[:36], report=wire))
+            elif row.report != wire and not _is_older(worker, row.report):
+                row.report = wire
+            else:
+                continue
+            touched.add(worker.id)
+        await sites.forget_reports(session, site, list(stored))
+        touched |= set(stored)
+        await session.flush()
+        stale: set[str] = set()
+        reports = await observed_workers(session, touched)
+        connected = await self._context.connected_sites(session)
+        for group in await objects.groups_by_ids(session, touched, locked=True):
+            secondary = living_status(reports.get((group.secondary_station, group.id)), Role.SECONDARY)
+            endpoint = secondary.stream_endpoint if secondary is not None else None
+            if endpoint is not None and endpoint != group.peer_endpoint:
+                group.peer_endpoint = endpoint
+                group.spec_version += 1
+                stale |= {group.priority_station, group.secondary_station}
+            group.replication_status = self._context.health(group, reports, connected).replication_status.value
+            settle_group(group, reports)
+        return stale
+
+    async def desired(self, site: str) -> NodeDesired:
+        """Return everything that a site should be, from one snapshot of the database."""
+        async with self._context.database.read() as session:
+            generation = await sites.generation(session, site)
+            volumes = await objects.volumes_of_site(session, site)
+            groups = await objects.groups_of_site(session, site)
+            grouped = await objects.grouped_volume_ids(session, site)
+        workers = [group_worker(group, site) for group in groups]
+        workers += [solo_worker(volume) for volume in volumes if volume.attachments and volume.id not in grouped]
+        return NodeDesired(
+            installation_id=self._installation_id,
+            generation=generation,
+            volumes=[
+                DesiredVolume(
+                    id=volume.id,
+                    size_bytes=volume.size_gib * GIB,
+                    volume_type=volume.volume_type,
+                    deleted=volume.status == VolumeStatus.DELETING,
+                )
+                for volume in volumes
+            ],
+            workers=workers,
+        )
+
+
+def group_worker(group: Group, site: str) -> WorkerSpec:
+    """Return the spec of a group's worker at one of its two sites."""
+    primary = site == group.priority_station
+    members = []
+    for pair in group.pairs:
+        assert pair.member_index is not None, "a pair in a group has an index"
+        volume = pair.production_volume if primary else pair.dr_volume
+        members.append(MemberSpec(pair.member_index, volume.id, volume.size_gib * GIB))
+    return WorkerSpec(
+        id=group.id,
+        version=group.spec_version,
+        role=Role.PRIMARY if primary else Role.SECONDARY,
+        term=group.term,
+        replication=Replication(group.replication),
+        members=members,
+        stream_key=group.stream_key,
+        peer_endpoint=group.peer_endpoint if primary else None,
+    )
+
+
+def solo_worker(volume: Volume) -> WorkerSpec:
+    """Return the spec of the worker that serves a volume outside any group."""
+    return WorkerSpec(
+        id=volume.id,
+        version=volume.spec_version,
+        role=Role.SOLO,
+        term=0,
+        replication=Replication.PAUSED,
+        members=[MemberSpec(0, volume.id, volume.size_gib * GIB)],
+    )
+
+
+def _take_volume(volume: Volume, item: ObservedVolume) -> bool:
+    """Take a node's word on a volume in; say whether anything changed."""
+    status = volume_status_after_report(volume.status, item.state, bool(volume.attachments))
+    failure = item.failure or (
+        Failure("37100048", f"the disk {volume.id} is missing") if item.state != "ready" else None
+    )
+    code, message = (failure.code, failure.message) if failure is not None and item.state == "error" else (None, None)
+    new_status = status.value if status is not None else VolumeStatus.DELETING.value
+    before = (volume.status, volume.node_state, volume.nbd_uris, volume.failure_code, volume.failure_message)
+    after = (new_status, item.state, list(item.nbd_uris), code, message)
+    if before == after:
+        return False
+    volume.status, volume.node_state, volume.nbd_uris, volume.failure_code, volume.failure_message = after
+    return True
+
+
+def _is_older(worker: ObservedWorker, stored: dict[str, Any]) -> bool:
+    """Say whether a report left the node before the stored one: two requests of a node may overtake each other."""
+    status = stored.get("status")
+    if worker.status is None or not isinstance(status, dict) or worker.pid != stored.get("pid"):
+        return False
+    return worker.status.spec_version < int(status["spec_version"])

@@ -1,0 +1,105 @@
+"""Volumes, attachments, pairs and groups by id. `locked` asks for the row lock that a change needs on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import CursorResult, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.models import Group, Pair, Volume
+
+Owned = TypeVar("Owned", Volume, Pair, Group)
+
+
+async def find(
+    session: AsyncSession, model: type[Owned], project_id: str, object_id: str, *, locked: bool = False
+) -> Owned | None:
+    """Return a project's object, or None."""
+    statement = select(model).where(model.id == object_id, model.project_id == project_id)
+    if locked:
+        statement = statement.with_for_update(of=model)
+    return (await session.scalars(statement)).unique().one_or_none()
+
+
+async def find_many(
+    session: AsyncSession, model: type[Owned], project_id: str, ids: Collection[str], *, locked: bool = False
+) -> dict[str, Owned]:
+    """Return those of a project's objects that exist, by id."""
+    statement = select(model).where(model.id.in_(ids), model.project_id == project_id).order_by(model.id)
+    if locked:
+        statement = statement.with_for_update(of=model)
+    return {row.id: row for row in (await session.scalars(statement)).unique()}
+
+
+async def volume_usage(session: AsyncSession, project_id: str) -> tuple[int, int]:
+    """Return how many volumes a project has and their GiB together."""
+    statement = select(func.count(), func.coalesce(func.sum(Volume.size_gib), 0)).where(Volume.project_id == project_id)
+    count, gigabytes = (await session.execute(statement)).one()
+    return int(count), int(gigabytes)
+
+
+async def pairs_of_volumes(session: AsyncSession, volume_ids: Collection[str]) -> Sequence[Pair]:
+    """Return the pairs that any of the volumes is part of."""
+    statement = select(Pair).where(or_(Pair.production_volume_id.in_(volume_ids), Pair.dr_volume_id.in_(volume_ids)))
+    return (await session.scalars(statement)).unique().all()
+
+
+async def pair_of_volume(session: AsyncSession, volume_id: str) -> Pair | None:
+    """Return the pair that a volume is part of, or None."""
+    pairs = await pairs_of_volumes(session, [volume_id])
+    return pairs[0] if pairs else None
+
+
+async def volumes_of_site(session: AsyncSession, site: str) -> Sequence[Volume]:
+    """Return all volumes that a site has or should lose, in the order of their ids."""
+    return (await session.scalars(select(Volume).where(Volume.site == site).order_by(Volume.id))).all()
+
+
+async def groups_of_site(session: AsyncSession, site: str) -> Sequence[Group]:
+    """Return the groups that have a worker at a site, in the order of their ids."""
+    statement = (
+        select(Group)
+        .where(or_(Group.priority_station == site, Group.secondary_station == site), Group.pairs.any())
+        .order_by(Group.id)
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def groups_by_ids(session: AsyncSession, group_ids: Collection[str], *, locked: bool = False) -> Sequence[Group]:
+    """Return the groups with these ids, of whatever project."""
+    statement = select(Group).where(Group.id.in_(group_ids)).order_by(Group.id)
+    if locked:
+        statement = statement.with_for_update(of=Group)
+    return (await session.scalars(statement)).all()
+
+
+async def grouped_volume_ids(session: AsyncSession, site: str) -> set[str]:
+    """Return the ids of a site's volumes that a group's worker holds."""
+    statement = select(Volume.id).where(
+        Volume.site == site,
+        or_(
+            Volume.id.in_(select(Pair.production_volume_id).where(Pair.group_id.is_not(None))),
+            Volume.id.in_(select(Pair.dr_volume_id).where(Pair.group_id.is_not(None))),
+        ),
+    )
+    return set((await session.scalars(statement)).all())
+
+
+async def change_group(session: AsyncSession, group_id: str, expected_version: int, values: dict[str, Any]) -> bool:
+    """Write `values` to a group if nobody changed it since `expected_version`; say whether that was so."""
+    statement = (
+        update(Group)
+        .where(Group.id == group_id, Group.version == expected_version)
+        .values(**values, version=Group.version + 1)
+    )
+    result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
+    return result.rowcount == 1
+
+
+async def delete_group(session: AsyncSession, group_id: str, expected_version: int) -> bool:
+    """Delete a group if nobody changed it since `expected_version`; say whether that was so."""
+    statement = delete(Group).where(Group.id == group_id, Group.version == expected_version)
+    result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
+    return result.rowcount == 1

@@ -1,0 +1,65 @@
+"""Sites, their nodes' presence, their generations, and what the nodes said about workers."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.models import Installation, Site, WorkerReport
+
+
+async def installation_id(session: AsyncSession) -> str | None:
+    """Return the id of the installation, or None before the first start is over."""
+    return (await session.scalars(select(Installation.id))).one_or_none()
+
+
+async def all_sites(session: AsyncSession) -> Sequence[Site]:
+    """Return every site, by name."""
+    return (await session.scalars(select(Site).order_by(Site.name))).all()
+
+
+async def site(session: AsyncSession, name: str) -> Site | None:
+    """Return one site."""
+    return await session.get(Site, name)
+
+
+async def generation(session: AsyncSession, name: str) -> int:
+    """Return the generation of a site's desired state."""
+    return (await session.scalars(select(Site.generation).where(Site.name == name))).one()
+
+
+async def raise_generation(session: AsyncSession, names: Collection[str]) -> None:
+    """Say that the desired state of these sites changed. Rows in order, so that two writers cannot deadlock."""
+    for name in sorted(names):
+        await session.execute(update(Site).where(Site.name == name).values(generation=Site.generation + 1))
+
+
+async def set_generation(session: AsyncSession, name: str, value: int) -> None:
+    """Put a site's generation past one that its node has seen already."""
+    await session.execute(update(Site).where(Site.name == name).values(generation=value))
+
+
+async def record_presence(session: AsyncSession, name: str, values: Mapping[str, Any], now: datetime.datetime) -> None:
+    """Record that a site's node was heard, and what it said of itself."""
+    await session.execute(update(Site).where(Site.name == name).values(**values, last_seen_at=now))
+
+
+async def reports_of_site(session: AsyncSession, name: str) -> dict[str, WorkerReport]:
+    """Return a site's worker reports by worker id."""
+    rows = (await session.scalars(select(WorkerReport).where(WorkerReport.site == name))).all()
+    return {row.worker_id: row for row in rows}
+
+
+async def reports_of_workers(session: AsyncSession, worker_ids: Collection[str]) -> dict[tuple[str, str], WorkerReport]:
+    """Return the reports on these workers from every site, by (site, worker id)."""
+    rows = (await session.scalars(select(WorkerReport).where(WorkerReport.worker_id.in_(worker_ids)))).all()
+    return {(row.site, row.worker_id): row for row in rows}
+
+
+async def forget_reports(session: AsyncSession, name: str, worker_ids: Collection[str]) -> None:
+    """Delete a site's reports on these workers."""
+    await session.execute(delete(WorkerReport).where(WorkerReport.site == name, WorkerReport.worker_id.in_(worker_ids)))

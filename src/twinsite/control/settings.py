@@ -1,0 +1,99 @@
+"""The controller's settings: defaults, a TOML file, environment variables; the later ones win."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+SETTINGS_FILE_NAME = "twinsite.toml"
+"""Looked for in the data directory when no other file is named."""
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+_VOLUME_TYPE_NAMESPACE = uuid.UUID("6f6b5c0e-5d1c-4a1f-9a1e-6d4b7c0f3d11")
+
+
+class ControllerSettings(BaseSettings):
+    """Everything that an operator may set. Environment variables are named `TWINSITE_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="TWINSITE_", extra="forbid")
+
+    data_dir: Path
+    config_file: Path | None = None
+    database_url: str | None = None
+    """SQLAlchemy address of the database; a SQLite file in the data directory when left out."""
+    public_url: str | None = None
+    """Address under which clients reach this API; taken from each request's Host header when left out."""
+    region: Name = "RegionOne"
+    availability_zones: list[Name] = ["az1", "az2"]
+    volume_types: list[Name] = ["SSD", "SAS", "SATA"]
+    default_volume_type: Name = "SSD"
+    quota_volumes: int = Field(default=10_000, ge=0, le=1_000_000)
+    quota_gigabytes: int = Field(default=10_000_000, ge=0, le=2**40)
+    token_lifetime_seconds: int = Field(default=24 * 3600, ge=60, le=10 * 365 * 24 * 3600)
+    """Long by default: a client that cannot log in again half-way must get through its work."""
+    admin_user: Name = "admin"
+    admin_project: Name = "admin"
+    poll_seconds: Seconds = 1.0
+    """How often a waiter looks at the database by itself, for changes made by another controller."""
+    node_wait_seconds_max: Seconds = 30.0
+    """Longest time that a node's report is held."""
+    node_silence_seconds: Seconds = 12.0
+    """A node silent for longer is taken to be out of reach."""
+    presence_seconds: Seconds = 4.0
+    """How often a node that is there is recorded as such; well below `node_silence_seconds`."""
+    connect_wait_seconds: Seconds = 30.0
+    """How long os-initialize_connection waits for the worker."""
+    stop_wait_seconds: Seconds = 30.0
+    """How long `stop` waits until the primary worker has stopped sending."""
+    sync_grace_seconds: Seconds = 8.0
+    """After `sync`, a primary that is still connecting counts as copying for this long."""
+
+    @model_validator(mode="after")
+    def _check_relations(self) -> Self:
+        if len(set(self.availability_zones)) != len(self.availability_zones) or len(self.availability_zones) < 2:
+            raise ValueError("availability_zones: name at least two zones, each once")
+        if not all(zone.replace("-", "").replace("_", "").isalnum() for zone in self.availability_zones):
+            raise ValueError("availability_zones: use letters, digits, '-' and '_' only; the name is part of a path")
+        if self.default_volume_type not in self.volume_types:
+            raise ValueError("default_volume_type: must be one of volume_types")
+        if self.presence_seconds * 2 > self.node_silence_seconds:
+            raise ValueError("presence_seconds: must be at most half of node_silence_seconds")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the TOML file."""
+        given = {**env_settings(), **init_settings()}
+        file = given.get("config_file") or Path(given.get("data_dir", ".")) / SETTINGS_FILE_NAME
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file))
+
+    @property
+    def controller_dir(self) -> Path:
+        """Where the controller keeps its own files."""
+        return self.data_dir / "controller"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Where the admin's password and the nodes' token lie."""
+        return self.data_dir / "secrets"
+
+    def database_address(self) -> str:
+        """Return the SQLAlchemy address of the database."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.controller_dir / 'twinsite.db'}"
+
+    def volume_type_id(self, name: str) -> str:
+        """Return the id of a volume type: the same on every controller and after every start."""
+        return str(uuid.uuid5(_VOLUME_TYPE_NAMESPACE, name))

@@ -1,0 +1,175 @@
+"""A controller in this process, and a client that is logged in: what the tests of the API share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from tests.support.fake_node import FakeNode, running, settle
+from twinsite.api.app import create_app
+from twinsite.api.server import ControllerServer, make_server
+from twinsite.control.controller import Controller
+from twinsite.control.settings import ControllerSettings
+
+START_SECONDS_MAX = 20.0
+Json = dict[str, Any]
+
+
+class Site:
+    """A controller with two fake nodes and a client of its API."""
+
+    def __init__(self, app: FastAPI, http: httpx.AsyncClient, settings: ControllerSettings) -> None:
+        """Wrap a running application."""
+        self.app = app
+        self.http = http
+        self.settings = settings
+        token = (settings.secrets_dir / "node-token").read_text().strip()
+        self.az1 = FakeNode(http, "az1", token)
+        self.az2 = FakeNode(http, "az2", token)
+        self.project_id = ""
+
+    @property
+    def controller(self) -> Controller:
+        """Return the controller behind the application."""
+        controller: Controller = self.app.state.controller
+        return controller
+
+    @property
+    def password(self) -> str:
+        """Return the admin's password."""
+        return (self.settings.secrets_dir / "admin-password").read_text().strip()
+
+    async def log_in(self) -> None:
+        """Log the client in as the admin of the admin project."""
+        answer = await self.http.post("/identity/v3/auth/tokens", json=login_body(self.password))
+        assert answer.status_code == 201, answer.text
+        self.project_id = answer.json()["token"]["project"]["id"]
+        self.http.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
+
+    async def call(self, method: str, path: str, body: object = None, *, version: str = "v2") -> httpx.Response:
+        """Make a call below the project's path."""
+        url = f"/{version}/{self.project_id}{path}"
+        return await self.http.request(method, url, json=body)
+
+    async def settle(self) -> None:
+        """Let both nodes do all that they are asked for."""
+        await settle(self.az1, self.az2)
+
+    @contextlib.asynccontextmanager
+    async def nodes_running(self) -> AsyncIterator[None]:
+        """Run both nodes in the background."""
+        async with running(self.az1, self.az2):
+            yield
+
+    async def make_volume(self, zone: str = "az1", **fields: object) -> Json:
+        """Create a volume and wait until it is available."""
+        answer = await self.call("POST", "/volumes", {"volume": {"size": 1, "availability_zone": zone, **fields}})
+        assert answer.status_code == 202, answer.text
+        await self.settle()
+        return await self.show("volumes", answer.json()["volume"]["id"], "volume")
+
+    async def make_pair(self, **fields: object) -> Json:
+        """Create two volumes and a pair of them."""
+        production, dr = await self.make_volume("az1"), await self.make_volume("az2")
+        body = {
+            "volume_ids": [production["id"], dr["id"]],
+            "priority_station": "az1",
+            "replication_model": "hypermetro",
+            **fields,
+        }
+        answer = await self.call("POST", PAIRS, {"replication": body})
+        assert answer.status_code == 202, answer.text
+        return await self.show_pair(answer.json()["replication"]["id"])
+
+    async def make_group(self, pairs: int = 1) -> Json:
+        """Create a group of new pairs and wait until it is available."""
+        ids = [(await self.make_pair())["id"] for _ in range(pairs)]
+        answer = await self.call("POST", GROUPS, {"replication_consistency_group": group_fields(ids)})
+        assert answer.status_code == 202, answer.text
+        await self.settle()
+        return await self.show_group(answer.json()["replication_consistency_group"]["id"])
+
+    async def show(self, kind: str, object_id: str, key: str) -> Json:
+        """Show an object that is expected to exist."""
+        answer = await self.call("GET", f"/{kind}/{object_id}")
+        assert answer.status_code == 200, answer.text
+        view: Json = answer.json()[key]
+        return view
+
+    async def show_volume(self, volume_id: str) -> Json:
+        """Show a volume."""
+        return await self.show("volumes", volume_id, "volume")
+
+    async def show_pair(self, pair_id: str) -> Json:
+        """Show a pair."""
+        return await self.show("os-vendor-replications", pair_id, "replication")
+
+    async def show_group(self, group_id: str) -> Json:
+        """Show a group."""
+        return await self.show("os-vendor-replication-consistency-groups", group_id, "replication_consistency_group")
+
+    async def act(self, group_id: str, action: str, value: object = None) -> httpx.Response:
+        """Make an action on a group; `action` is "sync", "stop" or a whole key."""
+        key = f"os-{action}-replication-consistency-group" if "-" not in action else action
+        return await self.call("POST", f"{GROUPS}/{group_id}/action", {key: value})
+
+
+PAIRS = "/os-vendor-replications"
+GROUPS = "/os-vendor-replication-consistency-groups"
+
+
+def group_fields(pair_ids: list[str], **fields: object) -> Json:
+    """Return the fields of a new group."""
+    return {"replication_ids": pair_ids, "priority_station": "az1", "replication_model": "hypermetro", **fields}
+
+
+def login_body(password: str, scope: object = None) -> Json:
+    """Return the body of a login as admin, by default into the admin project."""
+    user = {"name": "admin", "domain": {"id": "default"}, "password": password}
+    wanted = {"project": {"name": "admin", "domain": {"id": "default"}}} if scope is None else scope
+    return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": wanted}}
+
+
+def make_settings(**values: Any) -> ControllerSettings:
+    """Return settings with a data directory of their own and short waits for what never comes."""
+    directory = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    defaults: Json = {"connect_wait_seconds": 5.0, "stop_wait_seconds": 5.0, "node_silence_seconds": 600.0}
+    return ControllerSettings(data_dir=directory, **{**defaults, **values})
+
+
+@contextlib.asynccontextmanager
+async def open_site(settings: ControllerSettings | None = None) -> AsyncIterator[Site]:
+    """Start a controller in this event loop, without a socket, and log a client in."""
+    settings = settings or make_settings()
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://twinsite.test") as http,
+    ):
+        site = Site(app, http, settings)
+        await site.log_in()
+        yield site
+
+
+@contextlib.asynccontextmanager
+async def serve(settings: ControllerSettings) -> AsyncIterator[tuple[ControllerServer, str]]:
+    """Run a real server on a port of the kernel's choice; give it and its address."""
+    server = make_server(settings, "127.0.0.1", 0)
+    task = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while not server.started:
+                assert not task.done(), "the server ended before it started"
+                await asyncio.sleep(0.01)
+        yield server, f"http://127.0.0.1:{server.bound_port()}"
+    finally:
+        server.should_exit = True
+        await server.let_waiters_go()
+        await task

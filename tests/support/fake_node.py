@@ -1,0 +1,178 @@
+"""A node without disks: a real HTTP client of the controller's internal endpoint, whose workers a test plays.
+
+`step` is one report and one obeyed answer; `run` does that for ever, with the long poll of a real node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+
+from twinsite.messages import (
+    Failure,
+    MemberStatus,
+    Mode,
+    NodeDesired,
+    NodeReport,
+    ObservedVolume,
+    ObservedWorker,
+    PoolReport,
+    Replication,
+    Role,
+    WorkerSpec,
+    WorkerStatus,
+    from_wire,
+    to_wire,
+)
+
+STEPS_MAX = 50
+WAIT_SECONDS = 10.0
+
+Change = Callable[[WorkerStatus], WorkerStatus]
+
+
+class FakeNode:
+    """Obeys at once: every volume becomes ready, every worker takes its spec up, and a running primary is in sync.
+
+    `primary_mode` is what a running primary reports; `changes` alters the statuses of workers by id; `volume_failures`
+    and `worker_failures` break things.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, site: str, token: str) -> None:
+        """Speak for `site` over `http`."""
+        self._http = http
+        self.site = site
+        self._headers = {"X-Twinsite-Node-Token": token}
+        self.generation = 0
+        self.desired: NodeDesired | None = None
+        self.volumes: dict[str, ObservedVolume] = {}
+        self.workers: dict[str, ObservedWorker] = {}
+        self.primary_mode = Mode.IN_SYNC
+        self.changes: dict[str, Change] = {}
+        self.volume_failures: dict[str, Failure] = {}
+        self.worker_failures: dict[str, Failure] = {}
+        self.obeys_volumes = True
+        self.obeys_workers = True
+        self.stream_port = 7001
+        self.pid = 1000
+
+    def report(self, wait_seconds: float = 0.0) -> NodeReport:
+        """Return what the node would say now."""
+        return NodeReport(
+            site=self.site,
+            node_name=f"fake-{self.site}",
+            seen_generation=self.generation,
+            wait_seconds=wait_seconds,
+            pool=PoolReport(total_bytes=10**12, free_bytes=10**11),
+            volumes=list(self.volumes.values()),
+            workers=list(self.workers.values()),
+        )
+
+    async def post(self, wait_seconds: float = 0.0) -> NodeDesired:
+        """Report, and remember the answer."""
+        answer = await self._http.post(
+            f"/internal/v1/nodes/{self.site}/sync",
+            json=to_wire(self.report(wait_seconds)),
+            headers=self._headers,
+            timeout=wait_seconds + 10,
+        )
+        answer.raise_for_status()
+        self.desired = from_wire(NodeDesired, answer.json())
+        self.generation = self.desired.generation
+        return self.desired
+
+    async def step(self, wait_seconds: float = 0.0) -> bool:
+        """Report and obey; say whether that changed what the node observes."""
+        before = (dict(self.volumes), dict(self.workers))
+        self.obey(await self.post(wait_seconds))
+        return before != (self.volumes, self.workers)
+
+    def obey(self, desired: NodeDesired) -> None:
+        """Make the site what the controller wants, as far as the test lets it."""
+        if self.obeys_volumes:
+            self.volumes = {}
+            for volume in desired.volumes:
+                failure = self.volume_failures.get(volume.id)
+                state = "deleted" if volume.deleted else "ready" if failure is None else "error"
+                uris = [f"nbd+unix:///{volume.id}?socket=/run/{volume.id}.sock", f"nbd://{self.site}:10809/{volume.id}"]
+                self.volumes[volume.id] = ObservedVolume(volume.id, state, uris if state == "ready" else [], failure)
+        if self.obeys_workers:
+            self.workers = {spec.id: self._worker(spec) for spec in desired.workers}
+
+    def _worker(self, spec: WorkerSpec) -> ObservedWorker:
+        failure = self.worker_failures.get(spec.id)
+        if failure is not None:
+            return ObservedWorker(spec.id, alive=False, failure=failure)
+        members = [
+            MemberStatus(member.volume_id, serving=spec.role is not Role.SECONDARY, resync_bytes_total=100)
+            for member in spec.members
+        ]
+        status = WorkerStatus(
+            id=spec.id,
+            spec_version=spec.version,
+            role=spec.role,
+            mode=self._mode(spec),
+            term=spec.term,
+            members=members,
+            stream_endpoint=f"127.0.0.1:{self.stream_port}" if spec.role is Role.SECONDARY else None,
+            consistent=spec.role is Role.PRIMARY and self._was_in_sync(spec.id),
+        )
+        change = self.changes.get(spec.id)
+        return ObservedWorker(spec.id, alive=True, pid=self.pid, status=change(status) if change else status)
+
+    def _mode(self, spec: WorkerSpec) -> Mode:
+        if spec.role is Role.SOLO:
+            return Mode.SOLO
+        if spec.role is Role.SECONDARY:
+            return Mode.FOLLOWING
+        if spec.replication is Replication.PAUSED:
+            return Mode.PAUSED
+        return self.primary_mode if spec.peer_endpoint is not None else Mode.CONNECTING
+
+    def _was_in_sync(self, worker_id: str) -> bool:
+        last = self.workers.get(worker_id)
+        return (
+            last is not None
+            and last.status is not None
+            and (last.status.mode is Mode.IN_SYNC or last.status.consistent)
+        )
+
+    def alter(self, worker_id: str, **values: Any) -> None:
+        """Change what a worker reports, until it is obeyed anew."""
+        worker = self.workers[worker_id]
+        assert worker.status is not None
+        self.workers[worker_id] = dataclasses.replace(worker, status=dataclasses.replace(worker.status, **values))
+
+    async def run(self) -> None:
+        """Report and obey until cancelled, as a real node does."""
+        while True:
+            changed = await self.step(WAIT_SECONDS)
+            while changed:
+                changed = await self.step()
+
+
+async def settle(*nodes: FakeNode) -> None:
+    """Step the nodes until none of them changes any more."""
+    for _ in range(STEPS_MAX):
+        changes = [await node.step() for node in nodes]
+        if not any(changes):
+            return
+    raise AssertionError("the nodes and the controller never agree")
+
+
+@contextlib.asynccontextmanager
+async def running(*nodes: FakeNode) -> AsyncIterator[None]:
+    """Run the nodes in the background; both have reported when this begins."""
+    await settle(*nodes)
+    tasks = [asyncio.create_task(node.run()) for node in nodes]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
