@@ -66,6 +66,9 @@ RESYNC_IN_FLIGHT_BYTES_MAX = 8 * MIB
 RESYNC_READ_BYTES_MAX = 1 * MIB
 """Most data of one resync read."""
 
+RESYNC_READS_MAX = 4
+"""Resync reads of a group that are out at once."""
+
 # Time-outs trigger questions, never decisions.
 HEARTBEAT_SECONDS = 1.0
 """Longest silence before an end of the stream says that it is alive."""

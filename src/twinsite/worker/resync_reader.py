@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from twinsite.core.group.resync import Piece, ReadOrder
-from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX
+from twinsite.core.group.resync import READ_BLOCKS_MAX, Piece, ReadOrder
+from twinsite.core.limits import BLOCK_BYTES
 from twinsite.stores.base import Store
 
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
-_READ_BLOCKS_MAX = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
+
+PIECES_MAX = 64
+"""An order that finds more changes between holes and data is given back part done."""
 
 
 def read_order(store: Store, order: ReadOrder) -> list[Piece]:
-    """Return consecutive pieces from the order's first block on: a hole if there is one, then one read of data.
+    """Return consecutive pieces from the order's first block on: to its end, or to the end of one read's worth of data.
 
     Blocks that lie in a hole are not read, however many there are; blocks of zeros are read and found to be so. Raises
     `StorageFault`.
@@ -19,14 +21,18 @@ def read_order(store: Store, order: ReadOrder) -> list[Piece]:
     block = order.first_block
     end_block = block + order.block_count
     pieces: list[Piece] = []
-    hole_end = _end_of_leading_hole(store, block, end_block)
-    if hole_end > block:
-        pieces.append(Piece(block, hole_end - block, None))
-        block = hole_end
-    if block < end_block:
+    budget_blocks = READ_BLOCKS_MAX
+    while block < end_block and budget_blocks > 0 and len(pieces) < PIECES_MAX:
+        hole_end = _end_of_leading_hole(store, block, end_block)
+        if hole_end > block:
+            pieces.append(Piece(block, hole_end - block, None))
+            block = hole_end
+            continue
         # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
-        window_end = min(end_block, block + _READ_BLOCKS_MAX)
-        pieces += _read_data(store, block, _next_hole(store, block, window_end))
+        data_end = _next_hole(store, block, min(end_block, block + budget_blocks))
+        pieces += _read_data(store, block, data_end)
+        budget_blocks -= data_end - block
+        block = data_end
     return pieces
 
 

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 PENDING_CONNECTIONS_MAX = 16
 """Connections in their handshake; one more is refused."""
+RESYNC_FLUSH_BYTES = 128 * 1024 * 1024
+"""Resync data after which a flush is started."""
 
 
 class SecondaryGroup:
@@ -165,6 +167,8 @@ class SecondaryGroup:
             if kind == Kind.WRITE:
                 assert payload is not None
                 stores[volume].write(payload, offset)
+                if flags & Flag.RESYNC:
+                    session.count_resync(volume, length)
             elif kind == Kind.ZERO:
                 stores[volume].zero(offset, length, punch=bool(flags & Flag.PUNCH))
             elif kind == Kind.FLUSH:
@@ -268,6 +272,7 @@ class _Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_flushes: dict[int, list[int]] = {}  # Member index to the sequences that the next flush answers.
         self._running_flushes: set[int] = set()
+        self._resync_bytes = 0  # Since the last flush that they started.
         self.connection: StreamConnection | None = None
         self.machine: Secondary | None = None
         self.is_refused = False
@@ -323,6 +328,15 @@ class _Session:
             self._running_flushes.add(volume)
             self._start(self._flush_volume(volume))
 
+    def count_resync(self, volume: int, length: int) -> None:
+        """Let the disk work while a resync runs, so that its end does not wait for all of it at once."""
+        self._resync_bytes += length
+        if self._resync_bytes >= RESYNC_FLUSH_BYTES and volume not in self._running_flushes:
+            self._resync_bytes = 0
+            self._waiting_flushes.setdefault(volume, [])
+            self._running_flushes.add(volume)
+            self._start(self._flush_volume(volume))
+
     def end_resync(self, sequence: int) -> None:
         """Make everything durable, record that the image is consistent, and say so."""
         self._start(self._end_resync(sequence))
@@ -363,7 +377,7 @@ class _Session:
         loop = asyncio.get_running_loop()
         store = self._group.store(volume)
         try:
-            while sequences := self._waiting_flushes.pop(volume, None):
+            while (sequences := self._waiting_flushes.pop(volume, None)) is not None:
                 try:
                     await loop.run_in_executor(self._group._executor, store.flush)
                 except StorageFault:
@@ -379,5 +393,5 @@ class _Session:
         self._say_flushed([sequence])
 
     def _say_flushed(self, sequences: Sequence[int]) -> None:
-        if self.connection is not None:
+        if self.connection is not None and sequences:
             self.connection.send([encode_header(Kind.FLUSHED, 0, 0, 0, sequence, 0) for sequence in sequences])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from twinsite.core.group.resync import MemberResync, Piece, ReadOrder
 from twinsite.core.group.states import Event, Phase, next_phase
-from twinsite.core.limits import BLOCK_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX
+from twinsite.core.limits import BLOCK_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, RESYNC_READS_MAX
 from twinsite.core.stream.frames import Flag, Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
@@ -227,7 +227,7 @@ class Primary:
         """Return a resync read for the shell to do, or None when there is nothing to read or no room to send it."""
         if self.phase is not Phase.COPYING and self.phase is not Phase.MIRRORED:
             return None
-        if self._resync_bytes_in_flight >= RESYNC_IN_FLIGHT_BYTES_MAX:
+        if self._resync_bytes_in_flight >= RESYNC_IN_FLIGHT_BYTES_MAX or self._reads_out >= RESYNC_READS_MAX:
             return None
         for member in self.members.values():
             order = member.resync.next_order(self.session)
@@ -317,9 +317,7 @@ class Primary:
             self.completed.append(token)
 
     def _overtake(self, index: int, offset: int, length: int) -> None:
-        order = self.members[index].resync.order
-        if order is not None:
-            order.touch(offset, length)
+        self.members[index].resync.touch(offset, length)
 
     def _acknowledged(self, sequence: int) -> None:
         if not self.acknowledged_sequence <= sequence <= self.sequence:
@@ -380,7 +378,7 @@ class Primary:
             self._settle(waiter)
         self._flush_waiters.clear()
         for member in self.members.values():
-            member.resync.forget_order()
+            member.resync.forget_orders()
             member.resync_bytes_in_flight = 0
         self.outbox.clear()
         self.in_flight_bytes = self._resync_bytes_in_flight = self._reads_out = 0

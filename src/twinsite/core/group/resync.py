@@ -13,6 +13,8 @@ from typing import NamedTuple
 from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, ZERO_FRAME_BYTES_MAX
 from twinsite.core.tracking.dirty_map import DirtyMap
 
+READ_BLOCKS_MAX = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
+"""Most blocks of data that one order brings."""
 RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
 """Longest run of one order. Only zeros can make it that long; data ends it after `RESYNC_READ_BYTES_MAX`."""
 
@@ -47,34 +49,40 @@ class ReadOrder:
 
 
 class MemberResync:
-    """The resync of one member: a cursor over its dirty map, one read at a time, front to back and round again."""
+    """The resync of one member: a cursor over its dirty map, front to back and round again.
+
+    Where there is data, several short reads are out at once, side by side; where there is a hole, one long read finds
+    its end. What the last read found decides how the next one is cut.
+    """
 
     def __init__(self, index: int, dirty: DirtyMap) -> None:
         self.index = index
         self.dirty = dirty
-        self.order: ReadOrder | None = None
+        self.orders: list[ReadOrder] = []
         self._cursor = 0
+        self._is_in_data = False
 
     def next_order(self, session: int) -> ReadOrder | None:
-        """Return a read to do next, or None while one is out or nothing is dirty."""
-        if self.order is not None:
+        """Return a read to do next, or None while those that are out must come back first, or nothing is dirty."""
+        if self.orders and not self._is_in_data:
             return None
-        run = self.dirty.next_run(self._cursor, RUN_BLOCKS_MAX)
-        if run is None and self._cursor > 0:
-            self._cursor = 0
-            run = self.dirty.next_run(0, RUN_BLOCKS_MAX)
+        count_max = READ_BLOCKS_MAX if self._is_in_data else RUN_BLOCKS_MAX
+        run = self.dirty.next_run(self._cursor, count_max) if self._cursor < self.dirty.block_count else None
+        if run is None and not self.orders:
+            run = self.dirty.next_run(0, count_max)
         if run is None:
             return None
-        self.order = ReadOrder(self.index, run[0], run[1], session)
-        return self.order
+        order = ReadOrder(self.index, run[0], run[1], session)
+        self.orders.append(order)
+        self._cursor = run[0] + run[1]
+        return order
 
     def take_back(self, order: ReadOrder, pieces: list[Piece]) -> list[Piece]:
         """The read is done: return what may be sent of it, and count that as no longer dirty.
 
         Pieces are consecutive from `order.first_block` on. Overtaken blocks stay dirty.
         """
-        assert self.order is order
-        self.order = None
+        self.orders.remove(order)
         expected = order.first_block
         sendable: list[Piece] = []
         for piece in pieces:
@@ -82,15 +90,23 @@ class MemberResync:
             expected += piece.block_count
             sendable.extend(_without(piece, order.overtaken))
         assert order.first_block < expected <= order.first_block + order.block_count
-        self._cursor = expected if expected < self.dirty.block_count else 0
+        if not self.orders:
+            self._cursor = expected
+        self._is_in_data = pieces[-1].data is not None
         for piece in sendable:
             self.dirty.clear_blocks(piece.first_block, piece.block_count)
         return sendable
 
-    def forget_order(self) -> None:
-        """The session of the read is over; its result will not be taken."""
-        self.order = None
+    def touch(self, offset: int, length: int) -> None:
+        """A guest wrote this range while reads were out."""
+        for order in self.orders:
+            order.touch(offset, length)
+
+    def forget_orders(self) -> None:
+        """The session of the reads is over; their results will not be taken."""
+        self.orders.clear()
         self._cursor = 0
+        self._is_in_data = False
 
 
 def _without(piece: Piece, overtaken: set[int]) -> list[Piece]:
