@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import cast
 
 import structlog
 
@@ -139,8 +140,7 @@ class _RefusedConnection(asyncio.BufferedProtocol):
     """A connection too many: it ends before a byte is said."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        cast(asyncio.Transport, transport).abort()  # uvloop's transports are not of that class.
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return bytearray(max(1, sizehint))
