@@ -1,0 +1,75 @@
+"""The command `twinsite`: puts the commands together, and turns every expected error into one sentence.
+
+Exit statuses: 0 done; 1 refused or failed; 2 wrong usage or configuration; 3 the API cannot be reached.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import twinsite
+from twinsite.cli.errors import exit_status
+from twinsite.cli.groups import group_app
+from twinsite.cli.pairs import pair_app
+from twinsite.cli.services import services_app
+from twinsite.cli.volumes import volume_app
+from twinsite.errors import TwinsiteError
+
+app = typer.Typer(
+    help="Twinsite: disaster recovery for groups of disks. Start with 'twinsite demo' or 'twinsite up --data DIR'.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(services_app)
+app.add_typer(volume_app, name="volume", help="Volumes: the disks.")
+app.add_typer(pair_app, name="pair", help="Pairs: a production disk and its DR disk.")
+app.add_typer(group_app, name="group", help="Groups: pairs replicated together, at one common point in time.")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"twinsite {twinsite.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
+
+
+@app.command("demo")
+def demo(
+    svg: Annotated[
+        Path | None, typer.Option("--svg", dir_okay=False, help="Also write the run as a picture to this file.")
+    ] = None,
+) -> None:
+    """Show the main job on a temporary directory: real disks, synchronized, checked, and cleaned up."""
+    from twinsite.demo.story import run_demo  # noqa: PLC0415 (only this command needs it)
+
+    raise typer.Exit(run_demo(svg))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line on `arguments`, those of the process by default, and exit with its status."""
+    try:
+        app(arguments)
+    except TwinsiteError as error:
+        typer.echo(f"twinsite: {error}", err=True)
+        sys.exit(exit_status(error))
+    except BrokenPipeError:
+        # Whoever read the output has enough of it.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
