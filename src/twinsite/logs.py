@@ -14,8 +14,11 @@ NOISY_LOGGERS = ("httpx", "httpcore")
 def configure_logs(*, as_json: bool = False, level: int = logging.INFO) -> None:
     """Send structlog and the standard library's loggers to standard error, as JSON lines or as readable text.
 
+    The first call in a process decides, and later ones change nothing: a command's options win over a default.
     Secrets stay out because nobody logs them: settings keep them out of their `repr`, and tracebacks carry no locals.
     """
+    if structlog.is_configured():
+        return
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +76,23 @@ def node(
         run_node(settings)
 
 
+@services_app.command()
+def controller(
+    data: DataOption,
+    host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 for a free one.")] = 8776,
+    config: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Settings file; DATA/twinsite.toml by default.")
+    ] = None,
+    log_json: LogJsonOption = False,
+) -> None:
+    """Run the controller: the API and its database."""
+    from twinsite.api.server import run_controller  # noqa: PLC0415
+
+    with _service(log_json, logging.INFO):
+        run_controller(data, host, port, config)
+
+
 @contextlib.contextmanager
 def _service(log_json: bool, level: int) -> Iterator[None]:
     """Set up the logs, and turn an operator's error into one sentence and an exit status."""
@@ -86,6 +104,21 @@ def _service(log_json: bool, level: int) -> Iterator[None]:
     except ConfigurationError as error:
         typer.echo(f"twinsite: {error}", err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from error
+    except ValueError as error:
+        typer.echo(f"twinsite: {_settings_sentence(error)}", err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from error
+
+
+def _settings_sentence(error: ValueError) -> str:
+    """Return what is wrong in the settings, without their values; re-raise what is not about settings."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"the settings file is not TOML: {error}"
+    if not isinstance(error, ValidationError):
+        raise error
+    problems = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'all'}: {item['msg']}" for item in error.errors())
+    return f"the controller's settings (twinsite.toml, TWINSITE_… variables) cannot work: {problems}"
 
 
 if __name__ == "__main__":

@@ -70,25 +70,18 @@ class Part:
     async def wait_ready(self, seconds_max: float) -> None:
         """Wait until the process says that it is ready. Raises `ConfigurationError` when it ends or takes too long."""
         ready = asyncio.create_task(self._readiness.wait())
-        try:
-            await self.wait_unless_ended(ready, seconds_max)
-        finally:
-            # From now on nobody listens, and a restarted process need not be heard.
-            self._readiness.close()
-
-    async def wait_unless_ended(self, ready: asyncio.Task[None], seconds_max: float) -> None:
-        """Wait for `ready`. Raises `ConfigurationError` when the process ends first or it takes too long."""
         ended = asyncio.create_task(self.ended.wait())
         try:
             await asyncio.wait((ready, ended), timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
-                ready.result()
                 return
             problem = "ended at its start" if ended.done() else f"was not ready after {seconds_max:.0f} seconds"
         finally:
             ready.cancel()
             ended.cancel()
             await asyncio.gather(ready, ended, return_exceptions=True)
+            # From now on nobody listens, and a restarted process need not be heard.
+            self._readiness.close()
         raise ConfigurationError(f"{self.name} {problem}; its log {self.log_path} ends with:\n{self._log_tail()}")
 
     async def stop(self, seconds_max: float) -> None:

@@ -12,25 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import structlog
 
-from twinsite.embedded.credentials import ensure_secrets, write_client_files
+from twinsite.control.secret_files import read_or_create_secret
+from twinsite.control.settings import ControllerSettings
+from twinsite.embedded.credentials import Login, write_client_files
 from twinsite.embedded.part import KILL_SECONDS_MAX, Part
 from twinsite.errors import ConfigurationError
 from twinsite.node.settings import NodeSettings, check_socket_paths, host_and_port
 from twinsite.pidfile import PidFile, living_process
 from twinsite.readiness import notify_ready
 
-SITES = ("az1", "az2")
 CONTROLLER_READY_SECONDS_MAX = 60.0
 NODE_READY_SECONDS_MAX = 60.0
 NODE_STOP_SECONDS_MAX = 20.0
 """A node ends its workers first, which takes as long as the slowest of them."""
 CONTROLLER_STOP_SECONDS_MAX = 10.0
 WORKER_STOP_SECONDS_MAX = 12.0
-PROBE_SECONDS = 0.05
-"""Pause between two attempts to reach the starting controller."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,14 +51,16 @@ def run_up(settings: UpSettings, announce: Callable[[str], None]) -> None:
     """Run everything until SIGINT or SIGTERM. `announce` gets the one ready line.
 
     Raises `ConfigurationError` when the settings cannot work, when another `up` runs on the same directory, and when
-    a part cannot be started; then nothing is left running that `up` started.
+    a part cannot be started; then nothing is left running that `up` started. Raises `pydantic.ValidationError` when
+    the controller's own settings, from the environment and twinsite.toml, cannot work.
     """
-    for site in SITES:
+    controller_settings = ControllerSettings(data_dir=settings.data_dir)
+    for site in controller_settings.availability_zones:
         check_socket_paths(NodeSettings(site, controller_url="", data_dir=settings.data_dir, token=""))
     try:
         (settings.data_dir / "logs").mkdir(parents=True, exist_ok=True)
         with PidFile(settings.data_dir / "up.pid"):
-            asyncio.run(_Up(settings, announce).run())
+            asyncio.run(_Up(settings, controller_settings, announce).run())
     except OSError as error:
         raise ConfigurationError(f"data directory {settings.data_dir} cannot be used: {error.strerror}") from error
 
@@ -68,8 +68,12 @@ def run_up(settings: UpSettings, announce: Callable[[str], None]) -> None:
 class _Up:
     """One run of `up`."""
 
-    def __init__(self, settings: UpSettings, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: UpSettings, controller_settings: ControllerSettings, announce: Callable[[str], None]
+    ) -> None:
         self._settings = settings
+        self._controller_settings = controller_settings
+        self._sites = controller_settings.availability_zones
         self._announce = announce
         self._controller: Part | None = None
         self._nodes: list[Part] = []
@@ -99,8 +103,9 @@ class _Up:
         await self._end_leftovers()
         port = choose_port(settings.host, settings.port)
         url = f"http://{host_and_port(_reachable(settings.host), port)}"
-        secrets = ensure_secrets(settings.data_dir / "secrets")
-        write_client_files(settings.data_dir, url, secrets.admin_password)
+        self._write_client_files(url)
+        token_path = self._controller_settings.secrets_dir / "node-token"
+        read_or_create_secret(token_path)
         shared = ["--data", str(settings.data_dir), *(["--log-json"] if settings.log_json else [])]
         self._controller = Part(
             "controller",
@@ -108,24 +113,31 @@ class _Up:
             settings.log_path("controller"),
         )
         self._keep(self._controller)
-        answering = asyncio.create_task(_wait_for_answer(url))
-        await self._controller.wait_unless_ended(answering, CONTROLLER_READY_SECONDS_MAX)
-        for site in SITES:
-            arguments = [
-                *("node", "--site", site, "--controller", url),
-                *("--token-file", str(secrets.node_token_path), "--stop-workers"),
-            ]
+        await self._controller.wait_ready(CONTROLLER_READY_SECONDS_MAX)
+        for site in self._sites:
+            arguments = ["node", "--site", site, "--controller", url, "--token-file", str(token_path), "--stop-workers"]
             node = Part(f"node {site}", [*arguments, *shared], settings.log_path(f"node-{site}"))
             self._nodes.append(node)
             self._keep(node)
         for node in self._nodes:
             await node.wait_ready(NODE_READY_SECONDS_MAX)
         directory = settings.data_dir
-        sites = ", ".join(SITES)
+        sites = ", ".join(self._sites)
         self._announce(
             f"twinsite is ready: {url}  ({sites}; data in {directory}; credentials in {directory}/clouds.yaml)"
         )
         notify_ready()
+
+    def _write_client_files(self, url: str) -> None:
+        settings = self._controller_settings
+        login = Login(
+            api_url=(settings.public_url or url).rstrip("/"),
+            user=settings.admin_user,
+            password=read_or_create_secret(settings.secrets_dir / "admin-password"),
+            project=settings.admin_project,
+            region=settings.region,
+        )
+        write_client_files(self._settings.data_dir, login)
 
     def _keep(self, part: Part) -> None:
         self._keeping.append(asyncio.create_task(part.run(), name=part.name))
@@ -138,7 +150,9 @@ class _Up:
         await asyncio.gather(*(node.stop(NODE_STOP_SECONDS_MAX) for node in self._nodes))
         if self._controller is not None:
             await self._controller.stop(CONTROLLER_STOP_SECONDS_MAX)
-        workers = [path for site in SITES for path in (self._settings.data_dir / site / "run" / "w").glob("*.pid")]
+        workers = [
+            path for site in self._sites for path in (self._settings.data_dir / site / "run" / "w").glob("*.pid")
+        ]
         await asyncio.gather(*(_end(path, WORKER_STOP_SECONDS_MAX) for path in workers))
 
     async def _end_leftovers(self) -> None:
@@ -146,7 +160,7 @@ class _Up:
 
         A node would end its workers at SIGTERM; SIGKILL does it no harm, because it only writes whole files.
         """
-        for site in SITES:
+        for site in self._sites:
             await _end(self._settings.data_dir / site / "run" / "node.pid", 0.0)
         pid_path = self._settings.data_dir / "controller" / "run" / "controller.pid"
         await _end(pid_path, CONTROLLER_STOP_SECONDS_MAX)
@@ -194,14 +208,3 @@ def _reachable(host: str) -> str:
     if not address.is_unspecified:
         return host
     return "127.0.0.1" if address.version == 4 else "::1"
-
-
-async def _wait_for_answer(url: str) -> None:
-    """Wait until something answers HTTP at `url`."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while True:
-            try:
-                await client.get(url)
-                return
-            except httpx.HTTPError:
-                await asyncio.sleep(PROBE_SECONDS)

@@ -1,4 +1,4 @@
-"""Secrets and client files of an installation."""
+"""Client files of an installation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from twinsite.embedded.credentials import ensure_secrets, write_client_files
+from twinsite.embedded.credentials import Login, write_client_files
 
 
 def mode(path: Path) -> int:
@@ -16,21 +16,10 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_secrets_are_drawn_once_and_private(tmp_path: Path) -> None:
-    first = ensure_secrets(tmp_path / "secrets")
-    again = ensure_secrets(tmp_path / "secrets")
-    assert first == again
-    assert first.admin_password != first.node_token
-    assert len(first.admin_password) >= 32
-    assert first.node_token_path.read_text().strip() == first.node_token
-    assert mode(tmp_path / "secrets") == 0o700
-    assert {mode(path) for path in (tmp_path / "secrets").iterdir()} == {0o600}
-    assert first.admin_password not in repr(first)
-    assert first.node_token not in repr(first)
-
-
 def test_client_files_say_where_and_who(tmp_path: Path) -> None:
-    write_client_files(tmp_path, "http://127.0.0.1:8776", "it's a password")
+    login = Login("http://127.0.0.1:8776", "admin", "it's a password", "admin", "RegionOne")
+    write_client_files(tmp_path, login)
+    assert "it's" not in repr(login)
     cloud = yaml.safe_load((tmp_path / "clouds.yaml").read_text())["clouds"]["twinsite"]
     assert cloud["auth"] == {
         "auth_url": "http://127.0.0.1:8776/identity/v3",
