@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
@@ -56,8 +57,13 @@ class SyncBar:
             left=f"{format_seconds(left)} left" if left and state != "in sync" else "",
         )
 
-    def snapshot(self) -> RenderableType:
-        """Return the bar as it stands, to be printed once."""
+    def shown(self) -> AbstractContextManager[object]:
+        """Return a context in which the bar is live; on a console that is no terminal it does nothing."""
+        return self.progress if self.progress.console.is_terminal else contextlib.nullcontext()
+
+    def snapshot(self, remark: str) -> RenderableType:
+        """Return the bar as it stands with a remark at its end, to be printed once."""
+        self.progress.update(self._task, left=remark)
         return self.progress.get_renderable()
 
 
@@ -66,7 +72,7 @@ def show_sync(console: Console) -> Iterator[Callable[[Group], None]]:
     """Yield a function that shows each answer about a group that synchronizes."""
     if console.is_terminal:
         bar = SyncBar(console)
-        with bar.progress:
+        with bar.shown():
             yield bar.update
         return
     yield _LineWriter(console).update

@@ -4,47 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import subprocess
 import tarfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
-from twinsite.core.limits import BLOCK_BYTES, MIB
-from twinsite.demo.images import TOOL_SECONDS_MAX, find_tool
+from twinsite.core.limits import BLOCK_BYTES
+from twinsite.demo.images import TOOL_SECONDS_MAX, data_ranges, find_tool
 from twinsite.demo.writer import RECORD_BYTES, record_number, record_offset
 
-HASH_PIECE_BYTES = 4 * MIB
 _E2FSCK_CLEAN = 0
+_ZERO_BLOCK = bytes(BLOCK_BYTES)
+_OFFSET = struct.Struct("!Q")
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a whole file, holes read as zeros."""
+def content_sha256(path: Path) -> str:
+    """Return a SHA-256 that stands for the content of a disk's file.
+
+    It is taken over the offset and the content of every 64 KiB block that is not all zeros, so that two files have the
+    same one exactly when they read the same, and gigabytes of holes cost nothing. Both files must be of one size.
+    """
     digest = hashlib.sha256()
-    buffer = bytearray(HASH_PIECE_BYTES)
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:count])
+        for block in data_blocks(file.fileno()):
+            content = os.pread(file.fileno(), BLOCK_BYTES, block * BLOCK_BYTES)
+            if content != _ZERO_BLOCK:
+                digest.update(_OFFSET.pack(block * BLOCK_BYTES))
+                digest.update(content)
     return digest.hexdigest()
-
-
-def sha256_of_all(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file; several are read at once, since hashing leaves Python's lock."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(pool.map(sha256_of, paths))
 
 
 def differing_blocks(left: Path, right: Path) -> int:
     """Return how many 64 KiB blocks of two files of one size differ."""
-    count = 0
     with left.open("rb", buffering=0) as left_file, right.open("rb", buffering=0) as right_file:
-        while left_piece := left_file.read(HASH_PIECE_BYTES):
-            right_piece = right_file.read(HASH_PIECE_BYTES)
-            if left_piece == right_piece:
-                continue
-            starts = range(0, len(left_piece), BLOCK_BYTES)
-            count += sum(left_piece[at : at + BLOCK_BYTES] != right_piece[at : at + BLOCK_BYTES] for at in starts)
-    return count
+        files = (left_file.fileno(), right_file.fileno())
+        blocks = {block for fd in files for block in data_blocks(fd)}
+        return sum(
+            os.pread(files[0], BLOCK_BYTES, block * BLOCK_BYTES) != os.pread(files[1], BLOCK_BYTES, block * BLOCK_BYTES)
+            for block in blocks
+        )
+
+
+def data_blocks(fd: int) -> Iterator[int]:
+    """Yield the number of each 64 KiB block of a file that is not a hole, in order."""
+    following = 0
+    for start, end in data_ranges(fd, os.fstat(fd).st_size):
+        first = max(start // BLOCK_BYTES, following)
+        following = -(-end // BLOCK_BYTES)
+        yield from range(first, following)
 
 
 def filesystem_is_clean(path: Path) -> bool | None:

@@ -115,7 +115,7 @@ def copy_to_disk(image: Path, disk: NbdClient) -> int:
     copied_bytes = 0
     with image.open("rb", buffering=0) as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        for start, end in _data_ranges(file.fileno(), size_bytes):
+        for start, end in data_ranges(file.fileno(), size_bytes):
             for offset in range(start, end, COPY_PIECE_BYTES):
                 piece = os.pread(file.fileno(), min(COPY_PIECE_BYTES, end - offset), offset)
                 disk.write(offset, piece)
@@ -124,7 +124,8 @@ def copy_to_disk(image: Path, disk: NbdClient) -> int:
     return copied_bytes
 
 
-def _data_ranges(fd: int, size_bytes: int) -> Iterator[tuple[int, int]]:
+def data_ranges(fd: int, size_bytes: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each range of a file that is not a hole, in bytes and in order."""
     end = 0
     while end < size_bytes:
         try:

@@ -57,7 +57,9 @@ class Narrator:
 
     def code(self, text: str) -> None:
         """Print what a user would type or see on the wire."""
-        self.show(f"[yellow]{escape(text)}[/yellow]")
+        self._record.print(Padding(f"[yellow]{escape(text)}[/yellow]", (0, 0, 0, INDENT_COLUMNS), expand=False))
+        # Left unbroken where it is longer than the line, so that it can be copied.
+        self.live.print(" " * INDENT_COLUMNS + f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
 
     def fail(self, text: str) -> None:
         """Print why the story ends here."""

@@ -155,7 +155,7 @@ class _Story:
 
     def _make_disks(self, api: ApiClient) -> None:
         narrator = self._narrator
-        narrator.chapter("Make three production disks in az1 and three disaster-recovery (DR) disks in az2")
+        narrator.chapter("Make three production disks in az1, and three DR disks in az2")
         names = ("files", "library", "journal")
         orders = [(name, PRODUCTION_SITE) for name in names] + [(f"{name}-dr", RECOVERY_SITE) for name in names]
         with narrator.live.status("creating six disks"):
@@ -168,9 +168,7 @@ class _Story:
                 recovery_file = self._installation.pool_file(RECOVERY_SITE, recovery_id)
                 uri = connection_uris(connection)[0]
                 self._disks.append(Disk(name, production_id, recovery_id, uri, production_file, recovery_file))
-        narrator.fact(
-            f"Six disks of {DISK_GIB} GiB. A host reaches a production disk over NBD, at an address for life:"
-        )
+        narrator.fact(f"Six disks of {DISK_GIB} GiB. A production disk has one NBD address for its whole life:")
         narrator.code(self._disks[0].uri)
 
     def _fill_disks(self) -> None:
@@ -211,7 +209,7 @@ class _Story:
     def _first_sync(self, api: ApiClient, group_id: str, writer: LiveWriter) -> None:
         narrator = self._narrator
         narrator.chapter("Synchronize the group, while the writer keeps writing")
-        narrator.code(f"POST {api.url(f'{GROUPS}/{group_id}/action')}\n{json.dumps({SYNC_ACTION: None})}")
+        self._show_request(api, group_id)
         before = writer.acknowledged
         resync = self._sync(api, group_id)
         if resync["kind"] != "full":
@@ -223,15 +221,22 @@ class _Story:
             f"for the rest is empty. The writer wrote {during} records meanwhile."
         )
 
+    def _show_request(self, api: ApiClient, group_id: str) -> None:
+        action = api.url(f"{GROUPS}/{group_id}/action")
+        endpoint = action[: action.index(GROUPS) - 1]
+        self._narrator.code(f"POST {endpoint}")
+        self._narrator.code(f"     {action.removeprefix(endpoint)}")
+        self._narrator.code(json.dumps({SYNC_ACTION: None}))
+
     def _sync(self, api: ApiClient, group_id: str) -> Resync:
-        """Call the founding action, follow it with a bar, and return what the synchronization moved."""
+        """Call the sync action, follow it with a bar, and return what the synchronization moved."""
         started_at = time.monotonic()
         api.sync_group(group_id)
         self._narrator.say(f"→ 200 OK, after {(time.monotonic() - started_at) * 1000:.0f} ms")
         bar = SyncBar(self._narrator.live, transient=True)
-        with bar.progress:
+        with bar.shown():
             group = follow_sync(api, group_id, bar.update, SYNC_SECONDS_MAX)
-        self._narrator.show(bar.snapshot())
+        self._narrator.show(bar.snapshot(f"in {time.monotonic() - started_at:.1f} s"))
         return _last_resync(group)
 
     def _show_synchronous(self, writer: LiveWriter) -> None:
@@ -253,15 +258,15 @@ class _Story:
                 raise DemoFailed(f"record {number} was acknowledged and is not on the DR disk")
             seen, last = seen + 1, number
         narrator.fact(
-            f"{seen} times in a row, the record that the host had just been told is written was already on the DR disk."
+            f"{seen} times in a row, a record was on the DR disk by the time the writer was told that it is written."
         )
 
     def _prove_identical(self, writer: LiveWriter) -> None:
         narrator = self._narrator
         narrator.chapter("Stop the writer, and prove that each DR disk is identical")
         narrator.say(
-            f"The writer stopped after {writer.acknowledged} acknowledged records, "
-            f"{writer.reconnects} reconnection{'' if writer.reconnects == 1 else 's'} and no error."
+            f"The writer stopped after {writer.acknowledged} acknowledged records and no error. Its longest wait for one "
+            f"was {writer.longest_wait_seconds * 1000:.0f} ms, the move to the group's worker included."
         )
         self._compare_hashes()
         self._check_content(writer)
@@ -269,10 +274,11 @@ class _Story:
     def _compare_hashes(self) -> None:
         narrator = self._narrator
         with narrator.live.status("hashing six disks"):
-            files = [path for disk in self._disks for path in (disk.production_file, disk.recovery_file)]
-            hashes = checks.sha256_of_all(files)
-        for index, disk in enumerate(self._disks):
-            production, recovery = hashes[2 * index : 2 * index + 2]
+            hashes = [
+                (checks.content_sha256(disk.production_file), checks.content_sha256(disk.recovery_file))
+                for disk in self._disks
+            ]
+        for disk, (production, recovery) in zip(self._disks, hashes, strict=True):
             if production != recovery:
                 count = checks.differing_blocks(disk.production_file, disk.recovery_file)
                 raise DemoFailed(f"the DR disk of {disk.name} differs from its production disk in {count} blocks")
@@ -301,7 +307,7 @@ class _Story:
 
     def _change_and_sync_again(self, api: ApiClient, group_id: str, writer: LiveWriter) -> None:
         narrator = self._narrator
-        narrator.chapter("Pause, write some more, and synchronize again: only what changed travels")
+        narrator.chapter("Pause, write some more, synchronize again: only what changed travels")
         api.stop_group(group_id)
         changed_bytes = self._change_blocks(random.Random(SEED))
         differing = sum(checks.differing_blocks(disk.production_file, disk.recovery_file) for disk in self._disks)
@@ -311,7 +317,7 @@ class _Story:
             f"Replication paused; {differing} scattered blocks of 64 KiB changed on the production disks "
             f"({format_bytes(changed_bytes)}); exactly these differ now"
         )
-        narrator.code(f"POST …/{GROUPS}/{group_id}/action\n{json.dumps({SYNC_ACTION: None})}")
+        self._show_request(api, group_id)
         resync = self._sync(api, group_id)
         shipped_bytes = resync["bytes_shipped"]
         if resync["kind"] != "delta" or not changed_bytes <= shipped_bytes <= changed_bytes * SHIPPED_RATIO_MAX:
