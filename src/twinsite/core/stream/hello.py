@@ -109,7 +109,9 @@ def _take(value: dict[str, Any], name: str, kind: type) -> Any:
 
 def _check_proof(body: Hello | Welcome, value: dict[str, Any], key: bytes, nonce: str) -> None:
     expected = _proof(type(body).__name__, asdict(body), key, nonce)
-    if not hmac.compare_digest(expected.encode(), _take(value, "proof", str).encode()):
+    # JSON can spell what UTF-8 cannot, and such a proof is only wrong.
+    given = _take(value, "proof", str).encode(errors="surrogatepass")
+    if not hmac.compare_digest(expected.encode(), given):
         raise PeerViolation("the peer does not know this group's stream key")
 
 
