@@ -6,6 +6,7 @@ import logging
 import uuid
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twinsite.api.errors import fault_response
@@ -47,6 +48,8 @@ class Envelope:
             return
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            _log.info("request %s: the client hung up: %s %s", request_id, scope["method"], path)
         except Exception:
             _log.exception("request %s failed: %s %s", request_id, scope["method"], path)
             if started:

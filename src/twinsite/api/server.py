@@ -29,7 +29,7 @@ class ControllerServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         """Serve `app` as `config` says."""
         super().__init__(config)
-        self._app = app
+        self.app = app
         self._closing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
@@ -54,7 +54,7 @@ class ControllerServer(uvicorn.Server):
 
     async def let_waiters_go(self) -> None:
         """Answer held polls now: the server cannot end while they are open."""
-        controller: Controller | None = getattr(self._app.state, "controller", None)
+        controller: Controller | None = getattr(self.app.state, "controller", None)
         if controller is not None:
             await controller.context.wakeups.close()
 
