@@ -77,10 +77,12 @@ class WorkerProcess:
         assert self._socket is not None
         self._socket.sendall(json.dumps(to_wire(spec)).encode() + b"\n")
 
-    def wait(self, wanted: Callable[[WorkerStatus], bool], what: str) -> WorkerStatus:
+    def wait(
+        self, wanted: Callable[[WorkerStatus], bool], what: str, seconds_max: float = WAIT_SECONDS
+    ) -> WorkerStatus:
         """Read statuses until one is as wanted."""
         assert self._socket is not None
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + seconds_max
         while self.status is None or not wanted(self.status):
             self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
@@ -211,13 +213,15 @@ class WorkerPair:
         assert status.stream_endpoint is not None
         return status.stream_endpoint
 
-    def synchronize(self, *, wait: bool = True) -> None:
+    def synchronize(self, *, wait: bool = True, seconds_max: float = WAIT_SECONDS) -> None:
         """What the founding action does: replicate, and wait until the group is in sync."""
         endpoint = self.follow()
         spec = replace(self.spec(Role.PRIMARY, Replication.RUNNING), peer_endpoint=endpoint)
         self.primary.send(spec)
         if wait:
-            self.primary.wait(lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync")
+            self.primary.wait(
+                lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max
+            )
 
     def pause(self) -> WorkerStatus:
         """Stop the replication and wait until that is in force."""

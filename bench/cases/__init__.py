@@ -1,0 +1,19 @@
+"""The cases, by name, in the order in which they run. Each takes a `Context` and returns a `CaseResult`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from bench.cases.delta import delta_resync
+from bench.cases.full_sync import DENSE, SPARSE, ZEROS, full_sync
+from bench.cases.writes import writes
+from bench.fio import QD1, QD32, SEQUENTIAL
+from bench.results import CaseResult
+from bench.running import Context
+
+CASES: Mapping[str, Callable[[Context], CaseResult]] = {
+    **{pattern.name: partial(writes, pattern) for pattern in (QD1, QD32, SEQUENTIAL)},
+    **{content.name: partial(full_sync, content) for content in (DENSE, ZEROS, SPARSE)},
+    "delta": delta_resync,
+}

@@ -1,0 +1,123 @@
+"""Writes of one pattern: our worker alone and mirrored, nbdkit, and QEMU's active mirror, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import ours, peers
+from bench.fio import QD32, Pattern, run_fio
+from bench.processes import cpu_seconds
+from bench.results import CaseResult, Comparison, Sample, Series
+from bench.running import FAILURES, Contender, Context, can_run, take_turns
+from bench.workspace import copy_data, make_sparse_file, write_random_file
+from twinsite.core.limits import MIB
+
+VOLUME_BYTES_MAX = 256 * MIB
+"""Volume of these cases: it fits the page cache of any machine, since the servers are measured and not the disk."""
+WARM_UP_SECONDS = 0.5
+MIRRORED_OVER_QEMU_MIN = 20.0
+MIRRORED_OVER_UNMIRRORED_MIN = 0.7
+
+Started = tuple[Sequence[int], str]
+"""The process ids whose CPU time counts, and the URI to write to."""
+
+
+def writes(pattern: Pattern, context: Context) -> CaseResult:
+    """Measure one pattern. Every volume is dense, so that no write allocates space."""
+    result = CaseResult(pattern.name, pattern.title)
+    size_bytes = min(context.options.size_bytes, VOLUME_BYTES_MAX)
+    with ExitStack() as stack:
+        content = context.workspace.new_directory(stack) / "content.raw"
+        write_random_file(content, size_bytes, context.options.seed)
+        starters = _starters(context, size_bytes)
+        contenders: dict[str, Contender] = {}
+        for name, (label, tools, start) in starters.items():
+            if not can_run(("fio", *tools), label, result):
+                continue
+            context.say(f"{pattern.title}: starting {label}")
+            directory = context.workspace.new_directory(stack)
+            copy_data(content, directory / "source.raw")
+            try:
+                pids, uri = start(stack, directory)
+                _measure(context, pattern, size_bytes, directory, pids, uri, WARM_UP_SECONDS, 0)
+            except FAILURES as error:
+                result.problems.append(f"{label} was not measured: {error}")
+                continue
+            unit = "writes/s" if pattern.is_random else "MiB/s"
+
+            def measure(number: int, directory: Path = directory, pids: Sequence[int] = pids, uri: str = uri) -> Sample:
+                seconds = context.options.seconds
+                return _measure(context, pattern, size_bytes, directory, pids, uri, seconds, number)
+
+            contenders[name] = Contender(Series(name, label, unit), measure)
+        take_turns(list(contenders.values()), context, result)
+    _compare(pattern, contenders, result)
+    return result
+
+
+def _starters(
+    context: Context, size_bytes: int
+) -> dict[str, tuple[str, tuple[str, ...], Callable[[ExitStack, Path], Started]]]:
+    """Return for each contender its label, the programs it needs, and what starts it on `source.raw`."""
+    seconds_max = context.copy_seconds_max(size_bytes)
+
+    def solo(stack: ExitStack, directory: Path) -> Started:
+        worker, uri = ours.solo_worker(stack, directory / "source.raw", size_bytes, directory)
+        return [worker.pid], uri
+
+    def nbdkit(stack: ExitStack, directory: Path) -> Started:
+        server, uri = peers.nbdkit_unix(stack, directory / "source.raw", directory, "nbdkit")
+        return [server.pid], uri
+
+    def mirrored(stack: ExitStack, directory: Path) -> Started:
+        pair = ours.paused_pair(stack, directory / "source.raw", size_bytes, directory)
+        pair.synchronize(seconds_max=seconds_max)
+        return ours.pids(pair), pair.uri(0)
+
+    def qemu(stack: ExitStack, directory: Path) -> Started:
+        make_sparse_file(directory / "target.raw", size_bytes)
+        daemons, uri = peers.qemu_mirror(
+            stack, directory / "source.raw", directory / "target.raw", directory, seconds_max
+        )
+        return [daemon.pid for daemon in daemons], uri
+
+    return {
+        "unmirrored": ("Twinsite, unmirrored", (), solo),
+        "nbdkit": ("nbdkit file", ("nbdkit",), nbdkit),
+        "mirrored": ("Twinsite, mirrored", (), mirrored),
+        "qemu": ("QEMU active mirror", ("qemu-storage-daemon",), qemu),
+    }
+
+
+def _measure(
+    context: Context,
+    pattern: Pattern,
+    size_bytes: int,
+    directory: Path,
+    pids: Sequence[int],
+    uri: str,
+    seconds: float,
+    number: int,
+) -> Sample:
+    cpu_before = cpu_seconds(pids)
+    run = run_fio(uri, pattern, size_bytes, seconds, context.options.seed + number, directory)
+    return Sample(
+        value=run.writes_per_second if pattern.is_random else run.bytes_per_second / MIB,
+        bytes_moved=run.bytes_written,
+        cpu_seconds=cpu_seconds(pids) - cpu_before,
+        details={"latency_mean_us": run.latency_mean_us, "latency_p99_us": run.latency_p99_us},
+    )
+
+
+def _compare(pattern: Pattern, contenders: dict[str, Contender], result: CaseResult) -> None:
+    has_goals = pattern is QD32
+    for title, ours_name, peer_name, goal in (
+        ("unmirrored", "unmirrored", "nbdkit", None),
+        ("mirrored", "mirrored", "qemu", MIRRORED_OVER_QEMU_MIN if has_goals else None),
+        ("cost of mirroring", "mirrored", "unmirrored", MIRRORED_OVER_UNMIRRORED_MIN if has_goals else None),
+    ):
+        if ours_name in contenders and peer_name in contenders:
+            ours_series, peer_series = contenders[ours_name].series, contenders[peer_name].series
+            result.comparisons.append(Comparison(title, ours_series, peer_series, goal))

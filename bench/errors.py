@@ -1,0 +1,7 @@
+"""The errors of the bench: what could not be measured, and why."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """A contender or a tool did not do what the measurement needs. The message names it and quotes its output."""

@@ -1,0 +1,79 @@
+"""Facts about this machine and the peers on it, so that a result can be judged later."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from twinsite.core.limits import MIB
+
+PACKAGES = {
+    "fio": "fio",
+    "nbdkit": "nbdkit",
+    "nbdcopy": "libnbd-bin",
+    "qemu-storage-daemon": "qemu-system-common",
+}
+"""The peers' programs and the Debian packages that bring them."""
+
+VERSION_SECONDS_MAX = 10.0
+
+
+def missing_tools(tools: tuple[str, ...]) -> list[str]:
+    """Return a sentence for each program that is not there, with the way out."""
+    return [
+        f"{tool} is not installed: apt-get install {PACKAGES[tool]}" for tool in tools if shutil.which(tool) is None
+    ]
+
+
+def peer_versions() -> dict[str, str | None]:
+    """Return the first line of what each peer says of its version; None for one that is not there."""
+    return {tool: _version(tool) for tool in PACKAGES}
+
+
+def machine_facts(directory: Path) -> dict[str, str | int | list[float]]:
+    """Return what a reader needs to know of the machine, and of the file system that the volumes lie on."""
+    return {
+        "cores": os.cpu_count() or 0,
+        "processor": _first_value(Path("/proc/cpuinfo"), "model name"),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "uvloop": importlib.metadata.version("uvloop"),
+        "file_system": _file_system(directory),
+        "load_at_start": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def _version(tool: str) -> str | None:
+    if shutil.which(tool) is None:
+        return None
+    try:
+        done = subprocess.run([tool, "--version"], capture_output=True, timeout=VERSION_SECONDS_MAX, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    lines = done.stdout.decode(errors="replace").splitlines()
+    return lines[0] if lines else "unknown"
+
+
+def _first_value(path: Path, key: str) -> str:
+    for line in path.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return platform.machine()
+
+
+def _file_system(directory: Path) -> str:
+    """Return the type of the file system that holds `directory`: that of the longest mount point above it."""
+    real = directory.resolve()
+    best, kind = Path("/"), "unknown"
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, mount, this_kind = line.split()[:3]
+        point = Path(mount.replace("\\040", " "))
+        if real.is_relative_to(point) and len(point.parts) >= len(best.parts):
+            best, kind = point, this_kind
+    return kind

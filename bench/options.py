@@ -1,0 +1,104 @@
+"""The command line of the bench."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinsite.core.limits import BLOCK_BYTES, GIB, KIB, MIB
+
+ROUNDS_MAX = 100
+SECONDS_MAX = 3600.0
+SIZE_BYTES_MIN = 4 * MIB
+SIZE_BYTES_MAX = 1024 * GIB
+SAVE_NAME_MAX = 64
+
+_UNITS = {"K": KIB, "M": MIB, "G": GIB}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to measure. `size_bytes` is the volume of the full syncs; `seconds` the length of one run of writes."""
+
+    cases: tuple[str, ...]
+    size_bytes: int
+    seconds: float
+    rounds: int
+    seed: int
+    directory: Path
+    save: str | None
+
+
+def parse_options(arguments: Sequence[str], case_names: Sequence[str]) -> Options:
+    """Parse the arguments; exits with a usage message, as argparse does, when they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure Twinsite side by side with nbdkit, nbdcopy and QEMU, in one run."
+    )
+    parser.add_argument(
+        "--cases",
+        type=_case_list(case_names),
+        default=tuple(case_names),
+        help="comma-separated: " + ", ".join(case_names),
+    )
+    parser.add_argument("--size", type=_size, default=GIB, help="volume of the full syncs, as 256M or 4G (default 1G)")
+    parser.add_argument("--seconds", type=_seconds, default=3.0, help="length of one run of writes (default 3)")
+    parser.add_argument("--rounds", type=_rounds, default=3, help="how often each side is measured (default 3)")
+    parser.add_argument("--seed", type=int, help="for the content and the places of writes (default: a new one)")
+    parser.add_argument("--directory", type=Path, default=Path("/tmp"), help="where the volumes lie (default /tmp)")
+    parser.add_argument("--save", type=_save_name, help="also write bench/results/NAME.json", metavar="NAME")
+    parsed = parser.parse_args(arguments)
+    seed = random.SystemRandom().getrandbits(32) if parsed.seed is None else parsed.seed
+    return Options(parsed.cases, parsed.size, parsed.seconds, parsed.rounds, seed, parsed.directory, parsed.save)
+
+
+class _case_list:  # noqa: N801 - argparse shows the type's name.
+    """Turns `a,b` into known case names, in the order in which they are defined."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        wanted = {name.strip() for name in text.split(",")}
+        unknown = sorted(wanted - set(self._names))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no case {', '.join(unknown)}; there are {', '.join(self._names)}")
+        return tuple(name for name in self._names if name in wanted)
+
+
+def _size(text: str) -> int:
+    digits = text.upper().removesuffix("IB").removesuffix("B")
+    unit = _UNITS.get(digits[-1:], 1)
+    number = digits[:-1] if unit > 1 else digits
+    if not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 256M or 4G")
+    size_bytes = int(number) * unit
+    if not SIZE_BYTES_MIN <= size_bytes <= SIZE_BYTES_MAX or size_bytes % BLOCK_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} must be from 4M to 1024G and a multiple of 64K")
+    return size_bytes
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {SECONDS_MAX:g}")
+    return seconds
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= ROUNDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {ROUNDS_MAX}")
+    return int(text)
+
+
+def _save_name(text: str) -> str:
+    if not text.replace("-", "").replace("_", "").replace(".", "").isalnum() or text.startswith("."):
+        raise argparse.ArgumentTypeError(f"{text!r} must be made of letters, digits, '-', '_' and '.'")
+    if len(text) > SAVE_NAME_MAX:
+        raise argparse.ArgumentTypeError(f"the name is longer than {SAVE_NAME_MAX} characters")
+    return text

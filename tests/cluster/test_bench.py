@@ -1,0 +1,182 @@
+"""The bench runs on a tiny size, writes what it found, says what it could not measure, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cases import CASES
+from bench.options import parse_options
+from bench.report import RESULTS
+
+PROJECT = Path(__file__).parents[2]
+SECONDS_MAX = 120.0
+TINY = ("--size", "4M", "--seconds", "0.2", "--rounds", "2", "--seed", "7")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A name of its own to save under: other runs write `latest.json`."""
+    name = f"test-{os.getpid()}"
+    yield name
+    (RESULTS / f"{name}.json").unlink(missing_ok=True)
+
+
+def command(directory: Path, name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bench", "--directory", str(directory), "--save", name, *TINY, *arguments]
+
+
+def read(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return document
+
+
+def test_every_case_is_measured(directory: Path, name: str) -> None:
+    done = subprocess.run(
+        command(directory, name), cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = read(name)
+    assert document["format"] == 1
+    assert document["options"]["seed"] == 7
+    assert all(document["peers"].values())
+    assert [case["name"] for case in document["cases"]] == list(CASES)
+    for case in document["cases"]:
+        assert case["problems"] == []
+        assert case["comparisons"]
+        for series in case["series"]:
+            assert len(series["rounds"]) == 2
+            assert 0 < series["min"] <= series["median"] <= series["max"]
+        names = {series["name"] for series in case["series"]}
+        for comparison in case["comparisons"]:
+            assert {comparison["ours"], comparison["peer"]} <= names
+            assert comparison["ratio"]["median"] > 0
+            assert (comparison["is_met"] is None) == (comparison["goal"] is None)
+    goals = {c["goal"] for case in document["cases"] for c in case["comparisons"]}
+    assert goals == {None, 20.0, 0.7, 0.8, 1.05}
+    assert list(directory.iterdir()) == []
+
+
+def test_a_missing_peer_is_reported_and_the_rest_is_measured(directory: Path, name: str) -> None:
+    programs = directory / "programs"
+    programs.mkdir()
+    for program in ("nbdkit", "nbdcopy"):
+        found = shutil.which(program)
+        assert found is not None
+        (programs / program).symlink_to(found)
+    work = directory / "work"
+    work.mkdir()
+    done = subprocess.run(
+        command(work, name, "--cases", "qd1,sparse"),
+        cwd=PROJECT,
+        env={**os.environ, "PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "fio is not installed: apt-get install fio" in " ".join(done.stdout.split())
+    writes, sparse = read(name)["cases"]
+    assert writes["series"] == []
+    assert any("qemu-storage-daemon is not installed" in problem for problem in writes["problems"])
+    assert sparse["problems"] == []
+    assert [series["name"] for series in sparse["series"]] == ["twinsite", "nbdcopy-flush", "nbdcopy"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind(directory: Path, name: str, number: signal.Signals) -> None:
+    bench = subprocess.Popen(
+        command(directory, name, "--cases", "qd32", "--seconds", "600"),
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert bench.stderr is not None
+        for line in bench.stderr:
+            if "round 1" in line:
+                break
+        started = processes_in(directory)
+        assert len(started) >= 6, started  # A solo worker, nbdkit, two of a pair, two of QEMU.
+        bench.send_signal(number)
+        rest = bench.stderr.read()
+        assert bench.wait(SECONDS_MAX) == 130, rest
+        assert "Interrupted" in rest
+    finally:
+        bench.kill()
+        bench.wait(SECONDS_MAX)
+        if bench.stderr is not None:
+            bench.stderr.close()
+    deadline = time.monotonic() + SECONDS_MAX
+    while processes_in(directory) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert processes_in(directory) == []
+    assert list(directory.iterdir()) == []
+    assert not (RESULTS / f"{name}.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--cases", "qd1,qd2"), "no case qd2"),
+        (("--size", "many"), "'many' is not a size"),
+        (("--size", "1K"), "must be from 4M"),
+        (("--rounds", "0"), "'0' is not a number from 1"),
+        (("--seconds", "nan"), "'nan' is not a number of seconds"),
+        (("--save", "../x"), "must be made of letters"),
+    ],
+)
+def test_a_wrong_argument_is_named(
+    arguments: tuple[str, str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_options(arguments, tuple(CASES))
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_size_that_does_not_fit_is_refused(directory: Path, name: str) -> None:
+    done = subprocess.run(
+        command(directory, name, "--size", "1024G"),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "--directory" in done.stderr
+    assert list(directory.iterdir()) == []
+
+
+def processes_in(directory: Path) -> list[str]:
+    """Return the command lines of processes, other than a bench itself, that name something in `directory`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if f"{directory}/" in line and "-m bench" not in line:
+                found.append(line)
+    return found
