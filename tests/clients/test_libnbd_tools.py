@@ -109,6 +109,7 @@ def test_fio_verifies_what_it_wrote(volume: ServedVolume) -> None:
         "--verify=crc32c",
         "--do_verify=1",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--serialize_overlap=1",
         "--fsync=64",
         f"--randseed={seed}",
