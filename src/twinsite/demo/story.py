@@ -265,8 +265,8 @@ class _Story:
         narrator = self._narrator
         narrator.chapter("Stop the writer, and prove that each DR disk is identical")
         narrator.say(
-            f"The writer stopped after {writer.acknowledged} acknowledged records and no error. Its longest wait for one "
-            f"was {writer.longest_wait_seconds * 1000:.0f} ms, the move to the group's worker included."
+            f"The writer stopped after {writer.acknowledged} acknowledged records and no error. Its longest wait "
+            f"for one was {writer.longest_wait_seconds * 1000:.0f} ms, the move to the group's worker included."
         )
         self._compare_hashes()
         self._check_content(writer)
