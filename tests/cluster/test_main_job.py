@@ -1,0 +1,195 @@
+"""The main job through the front door: `up`, the HTTP API, real NBD peers, real faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.installation import WAIT_SECONDS_MAX, Installation, open_client, wait_for
+from twinsite.pidfile import LivingProcess
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+class Group:
+    """Production disks in az1, DR disks in az2, paired and grouped."""
+
+    def __init__(self, installation: Installation, pair_count: int) -> None:
+        self.installation = installation
+        self.production = [installation.create_volume("az1") for _ in range(pair_count)]
+        self.dr = [installation.create_volume("az2") for _ in range(pair_count)]
+        pair_ids = [self._pair(*volumes) for volumes in zip(self.production, self.dr, strict=True)]
+        body = {"priority_station": "az1", "replication_model": "hypermetro", "replication_ids": pair_ids}
+        made = self._call("POST", "-consistency-groups", {"replication_consistency_group": body})
+        self.id = str(made["replication_consistency_group"]["id"])
+        wait_for(lambda: self.show()["status"] == "available", "the group")
+
+    def _pair(self, production: str, dr: str) -> str:
+        body = {"volume_ids": [production, dr], "priority_station": "az1", "replication_model": "hypermetro"}
+        pair_id = str(self._call("POST", "s", {"replication": body})["replication"]["id"])
+        path = f"s/{pair_id}"
+        wait_for(lambda: self._call("GET", path)["replication"]["status"] == "available", "the pair")
+        return pair_id
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        return self.installation.call(method, f"/os-vendor-replication{path}", body, version="v2")
+
+    def show(self) -> Any:
+        """The group as the API shows it."""
+        return self._call("GET", f"-consistency-groups/{self.id}")["replication_consistency_group"]
+
+    def act(self, name: str) -> None:
+        """Ask for an action."""
+        self._call("POST", f"-consistency-groups/{self.id}/action", {f"os-{name}-replication-consistency-group": None})
+
+    def synchronize(self) -> None:
+        """The founding action, and the wait for its promise."""
+        self.act("sync")
+        self.wait_active()
+
+    def wait_active(self) -> None:
+        """Wait until the data in all pairs is consistent and stays so."""
+        wait_for(lambda: self.show()["replication_status"] == "active", f"an active group: {self.show()}")
+
+    def pool_file(self, volume_id: str) -> Path:
+        """Where a volume's bytes lie."""
+        site = "az1" if volume_id in self.production else "az2"
+        return self.installation.directory / site / "pool" / f"{volume_id}.raw"
+
+    def assert_twins_equal(self) -> None:
+        """Compare each DR disk with its production disk, with a tool that is not ours."""
+        for production, dr in zip(self.production, self.dr, strict=True):
+            files = [self.pool_file(production), self.pool_file(dr)]
+            compared = subprocess.run(
+                ["qemu-img", "compare", "-f", "raw", "-F", "raw", *files], capture_output=True, text=True, check=False
+            )
+            assert compared.returncode == 0, compared.stdout + compared.stderr
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    """One installation for the tests of this file; each makes its own group."""
+    made = Installation()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_copied_filesystem_arrives(installation: Installation) -> None:
+    group = Group(installation, 1)
+    source = installation.directory / "source"
+    image = installation.directory / "image"
+    source.mkdir()
+    (source / "letter").write_text("dear twin\n" * 10_000)
+    (source / "noise").write_bytes(os.urandom(9 * MIB))
+    subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-d", source, image, "64M"], check=True)
+    subprocess.run(["nbdcopy", image, installation.connect(group.production[0])], check=True, timeout=WAIT_SECONDS_MAX)
+    assert group.show()["replication_status"] == "inactive"
+    group.synchronize()
+    group.assert_twins_equal()
+    dr = group.pool_file(group.dr[0])
+    subprocess.run(["/sbin/e2fsck", "-fn", dr], check=True, capture_output=True)
+    read = subprocess.run(["/sbin/debugfs", "-R", "cat letter", dr], check=True, capture_output=True)
+    assert read.stdout == (source / "letter").read_bytes()
+
+
+def test_fio_verifies_while_a_sync_runs(installation: Installation) -> None:
+    group = Group(installation, 2)
+    uris = [installation.connect(volume_id) for volume_id in group.production]
+    with open_client(uris[0]) as client:
+        for offset in range(0, 256 * MIB, MIB):
+            client.write(offset, os.urandom(64) * (MIB // 64))
+    command = ["fio", "--name=verify", "--ioengine=nbd", f"--uri={uris[0]}", "--rw=randwrite", "--bs=4k-64k"]
+    command += ["--size=192m", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--output-format=json"]
+    fio = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    group.act("sync")
+    output, _ = fio.communicate(timeout=WAIT_SECONDS_MAX)
+    assert fio.returncode == 0, output
+    job = json.loads(output[output.index("{") :])["jobs"][0]
+    assert job["error"] == 0
+    assert job["read"]["total_ios"] > 0, "nothing was verified"
+    group.wait_active()
+    group.assert_twins_equal()
+
+
+def test_a_dr_worker_killed_in_the_middle_of_a_sync(installation: Installation) -> None:
+    group = Group(installation, 1)
+    uri = installation.connect(group.production[0])
+    with open_client(uri) as client:
+        for offset in range(0, 384 * MIB, MIB):
+            client.write(offset, os.urandom(4096) * 256)
+    stop = threading.Event()
+    acknowledged: list[int] = []
+
+    def write_on() -> None:
+        with open_client(uri) as client:
+            number = 0
+            while not stop.is_set():
+                client.write(512 * MIB + 4096 * (number % 1000), number.to_bytes(8) * 512)
+                acknowledged.append(number)
+                number += 1
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        group.act("sync")
+        wait_for(lambda: 0 < group.show()["twinsite"]["progress"]["bytes_done"] < GIB, "a sync that is half done")
+        with LivingProcess(installation.worker_pid("az2", group.id)) as worker:
+            worker.send_signal(signal.SIGKILL)
+        before = len(acknowledged)
+        wait_for(lambda: len(acknowledged) > before + 100, "writes that go on without the DR worker")
+        group.synchronize()
+    finally:
+        stop.set()
+        writer.join(WAIT_SECONDS_MAX)
+    group.assert_twins_equal()
+    with open_client(uri) as client:
+        last = acknowledged[-1]
+        assert client.read(512 * MIB + 4096 * (last % 1000), 8) == last.to_bytes(8)
+
+
+def test_stop_then_sync_ships_only_what_changed(installation: Installation) -> None:
+    group = Group(installation, 2)
+    uris = [installation.connect(volume_id) for volume_id in group.production]
+    with open_client(uris[1]) as client:
+        client.write(0, os.urandom(8 * MIB))
+    group.synchronize()
+    group.act("stop")
+    assert group.show()["replication_status"] == "active-stopped"
+    with open_client(uris[0]) as client:
+        for number in range(40):
+            client.write(number * 17 * MIB, os.urandom(4096))
+    with pytest.raises(AssertionError):
+        group.assert_twins_equal()
+    group.synchronize()
+    report = group.show()["twinsite"]["last_resync"]
+    assert report["kind"] == "delta"
+    assert report["bytes_shipped"] == 40 * 64 * 1024
+    group.assert_twins_equal()
+
+
+def test_everything_is_found_again_and_goes_on(installation: Installation) -> None:
+    group = Group(installation, 1)
+    uri = installation.connect(group.production[0])
+    with open_client(uri) as client:
+        client.write(MIB, b"before" * 1000)
+    group.synchronize()
+    assert installation.stop()[0] == 0
+    installation.start()
+    group.wait_active()
+    with open_client(uri) as client:
+        assert client.read(MIB, 6) == b"before"
+        client.write(2 * MIB, b"after!" * 1000)
+    assert group.show()["twinsite"]["last_resync"]["bytes_shipped"] == 0, "a clean restart has nothing to ship"
+    group.assert_twins_equal()
