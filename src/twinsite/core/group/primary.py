@@ -341,7 +341,7 @@ class Primary:
             self.generations = frozenset({self._begin_generation})
 
     def _flushed(self, sequence: int) -> None:
-        if sequence == self._end_sequence:
+        if sequence and sequence == self._end_sequence:
             self._end_sequence = 0
             self.peer_consistent = True
             self._enter(Event.RECORDED)

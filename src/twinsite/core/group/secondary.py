@@ -12,6 +12,9 @@ from twinsite.core.stream.frames import SEQUENCED, Frame, Kind
 from twinsite.core.stream.hello import Hello, Welcome
 from twinsite.errors import PeerViolation
 
+FIRST_SEQUENCE_MAX = 2**62
+"""Later starts are refused, so that no connection lives to see the 64 bits of a sequence run out."""
+
 
 def check_hello(hello: Hello, group_id: str, term: int, sizes_bytes: Mapping[int, int]) -> None:
     """Raise `PeerViolation` unless a primary's hello speaks of this group, its volumes and no past term."""
@@ -22,7 +25,7 @@ def check_hello(hello: Hello, group_id: str, term: int, sizes_bytes: Mapping[int
     theirs = {index: size_bytes for index, size_bytes in hello.members}  # noqa: C416 (the pairs are lists)
     if theirs != dict(sizes_bytes):
         raise PeerViolation(f"the two sides list different volumes: primary {theirs}, secondary {dict(sizes_bytes)}")
-    if hello.first_sequence < 1:
+    if not 1 <= hello.first_sequence <= FIRST_SEQUENCE_MAX:
         raise PeerViolation(f"hello starts at sequence {hello.first_sequence}")
 
 

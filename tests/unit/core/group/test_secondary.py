@@ -1,0 +1,124 @@
+"""What a secondary takes from a primary, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from twinsite.core.group.secondary import Secondary, check_hello, welcome_of
+from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind
+from twinsite.core.stream.hello import Hello
+from twinsite.errors import PeerViolation
+
+SIZES = {0: 8192, 3: 1000}
+
+
+def frame(sequence: int, kind: int = Kind.WRITE, volume: int = 0, offset: int = 0, length: int = 512) -> Frame:
+    """A frame as the codec gives it."""
+    payload = memoryview(bytes(length)) if kind == Kind.WRITE else None
+    return Frame(kind, 0, volume, length, sequence, offset, payload)
+
+
+def test_frames_in_order_are_operations_and_are_counted() -> None:
+    machine = Secondary(SIZES, first_sequence=5)
+    assert machine.applied_sequence == 4
+    batch = [
+        frame(5, Kind.RESYNC_BEGIN, volume=0),
+        frame(6, offset=8192 - 512),
+        frame(7, Kind.ZERO, volume=3, length=1000),
+        frame(8, Kind.FLUSH, volume=3, length=0),
+        frame(9, Kind.RESYNC_END),
+    ]
+    assert machine.accept(batch) == batch
+    assert machine.applied_sequence == 9
+    assert machine.accept([frame(10)]) == [frame(10)]
+
+
+def test_signs_of_life_change_nothing() -> None:
+    machine = Secondary(SIZES, first_sequence=1)
+    assert machine.accept([frame(0, Kind.HEARTBEAT), frame(1), frame(0, Kind.HEARTBEAT)]) == [frame(1)]
+    assert machine.accept([frame(0, Kind.HEARTBEAT)]) == []
+    assert machine.applied_sequence == 1
+
+
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (frame(6), "frame 6 came where 5 was due"),
+        (frame(4), "frame 4 came where 5 was due"),
+        (frame(0), "where 5 was due"),
+        (frame(2**64 - 1), "where 5 was due"),
+        (frame(5, volume=1), "volume 1, which is not in the group"),
+        (frame(5, Kind.FLUSH, volume=65535, length=0), "not in the group"),
+        (frame(5, length=0), "0 bytes"),
+        (frame(5, Kind.ZERO, length=0), "0 bytes"),
+        (frame(5, offset=8192 - 511), "512 bytes at 7681 of a volume of 8192"),
+        (frame(5, volume=3, offset=2**64 - 1), "of a volume of 1000"),
+        (frame(5, Kind.ZERO, volume=3, length=1001), "1001 bytes at 0"),
+        (frame(5, Kind.ACK), "does not send frames of kind 11"),
+        (frame(5, Kind.FLUSHED), "does not send"),
+        (frame(5, Kind.HELLO), "does not send"),
+        (frame(5, Kind.CHALLENGE), "does not send"),
+        (frame(5, Kind.WELCOME), "does not send"),
+        (frame(5, 77), "does not send"),
+    ],
+)
+def test_a_frame_that_is_not_right_is_refused_and_nothing_of_its_batch_counts(bad: Frame, words: str) -> None:
+    machine = Secondary(SIZES, first_sequence=4)
+    with pytest.raises(PeerViolation, match=words):
+        machine.accept([frame(4), bad])
+    assert machine.applied_sequence == 3
+
+
+def hello(**changes: Any) -> Hello:
+    """A hello that fits, but for the changes."""
+    fields: dict[str, Any] = {
+        "version": PROTOCOL_VERSION,
+        "group_id": "group",
+        "term": 2,
+        "first_sequence": 1,
+        "members": [[0, 8192], [3, 1000]],
+        "nonce": "n",
+    }
+    return Hello(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"term": 3}, {"first_sequence": 2**40}, {"members": [[3, 1000], [0, 8192]]}], ids=str
+)
+def test_a_hello_that_fits(changes: dict[str, Any]) -> None:
+    check_hello(hello(**changes), "group", 2, SIZES)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"group_id": "another"}, "runs group group"),
+        ({"term": 1}, "that primary was replaced"),
+        ({"members": [[0, 8192]]}, "different volumes"),
+        ({"members": [[0, 8192], [3, 1001]]}, "different volumes"),
+        ({"members": [[0, 8192], [4, 1000]]}, "different volumes"),
+        ({"members": [[0, 8192], [3, 1000], [5, 1]]}, "different volumes"),
+        ({"members": []}, "different volumes"),
+        ({"first_sequence": 0}, "starts at sequence 0"),
+        ({"first_sequence": -(2**70)}, "starts at sequence"),
+        ({"first_sequence": 2**63}, "starts at sequence"),
+    ],
+    ids=str,
+)
+def test_a_hello_that_does_not_fit(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(PeerViolation, match=words):
+        check_hello(hello(**changes), "group", 2, SIZES)
+
+
+@pytest.mark.parametrize(
+    "unstable_boot_id, is_suspect", [(None, False), ("this boot", False), ("another boot", True), ("", True)]
+)
+def test_an_image_is_suspect_when_the_machine_restarted_over_unflushed_writes(
+    unstable_boot_id: str | None, is_suspect: bool
+) -> None:
+    welcome = welcome_of(
+        term=1, generation="g", consistent=True, unstable_boot_id=unstable_boot_id, boot_id="this boot"
+    )
+    assert (welcome.suspect, welcome.generation, welcome.consistent) == (is_suspect, "g", True)
