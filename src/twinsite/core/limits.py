@@ -35,6 +35,8 @@ NBD_OPTIONS_MAX = 256
 """Most options in one handshake; one more ends the connection."""
 NBD_HANDSHAKE_SECONDS = 30.0
 """A handshake that takes longer ends the connection."""
+NBD_KEEPALIVE_SECONDS = 60
+"""A TCP client silent for longer is probed; after as long again without an answer its connection ends."""
 NBD_META_CONTEXTS_MAX = 16
 """Most queries in one meta-context option."""
 NBD_CONNECTIONS_MAX = 256

@@ -11,6 +11,7 @@ parser waits for requests in progress, or the client has said goodbye.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
@@ -40,6 +41,17 @@ class Exports(Protocol):
 
     def device(self, name: str) -> Device | None:
         """Return the device of an export, or None when it has been removed."""
+
+
+def _keep_alive(transport_socket: socket.socket) -> None:
+    """Let the kernel find out that a TCP client's machine is gone; nobody else would, while no reply is due."""
+    if transport_socket.family == socket.AF_UNIX:
+        return
+    seconds = limits.NBD_KEEPALIVE_SECONDS
+    transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    transport_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+    transport_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 4))
+    transport_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 def _finish_nothing(cookie: int) -> None:
@@ -75,6 +87,7 @@ class NbdConnection(asyncio.BufferedProtocol):
         self._is_write_paused = False
         self._is_reading = True
         self._is_scheduled = False
+        self._is_aborted = False
 
     # What the transport calls.
 
@@ -82,6 +95,10 @@ class NbdConnection(asyncio.BufferedProtocol):
         """Greet the client."""
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
+        if self._is_aborted:
+            self._transport.abort()
+            return
+        _keep_alive(transport.get_extra_info("socket"))
         self._transport.set_write_buffer_limits(high=limits.NBD_REPLY_BACKLOG_BYTES)
         self._handshake_timer = self._loop.call_later(self._handshake_seconds, self._handshake_timed_out)
         assert self._handshake is not None
@@ -126,7 +143,8 @@ class NbdConnection(asyncio.BufferedProtocol):
     # What the server calls.
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """End the connection at once, or as soon as it is made."""
+        self._is_aborted = True
         if self._transport is not None:
             self._transport.abort()
 

@@ -16,6 +16,7 @@ from twinsite.core import limits
 from twinsite.core.nbd.constants import Command
 from twinsite.errors import ConfigurationError
 from twinsite.worker.device import ExportInfo, ReplySink, Request
+from twinsite.worker.nbd_connection import NbdConnection
 from twinsite.worker.nbd_server import SOCKET_PATH_BYTES_MAX, NbdServer
 
 SIZE_BYTES = 64 * MIB
@@ -100,6 +101,18 @@ async def test_one_receive_is_one_batch_and_one_answer(client: RawClient, device
     assert device.payloads == b"".join(bytes([cookie]) * 512 for cookie in range(10))
     device.complete(10)
     assert [await client.reply() for _ in range(10)] == [Reply(cookie, 0, b"") for cookie in range(10)]
+
+
+async def test_a_connection_that_is_aborted_before_it_is_made(server: NbdServer) -> None:
+    lost: list[NbdConnection] = []
+    connection = NbdConnection(server, lost.append)
+    connection.abort()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, ours)
+        await until(lambda: lost)
+        assert theirs.recv(100) == b""
+    assert lost == [connection]
 
 
 async def test_tcp(server: NbdServer, device: HeldDevice) -> None:
