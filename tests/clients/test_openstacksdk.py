@@ -36,9 +36,9 @@ def cloud_config(directory: Path, url: str, password: str, scope: dict[str, str]
     return OpenStackConfig(config_files=[str(path)], load_envvars=False)
 
 
-async def with_sdk(work: Callable[[Any], Result], scope: dict[str, str] = PROJECT_SCOPE) -> Result:
+async def with_sdk(directory: Path, work: Callable[[Any], Result], scope: dict[str, str] = PROJECT_SCOPE) -> Result:
     """Run `work` with a connection of openstacksdk, in a thread, against a real server with two fake nodes."""
-    settings = make_settings()
+    settings = make_settings(directory)
     async with serve(settings) as (server, url), httpx.AsyncClient(base_url=url) as http:
         site = Site(server.app, http, settings)
 
@@ -51,7 +51,7 @@ async def with_sdk(work: Callable[[Any], Result], scope: dict[str, str] = PROJEC
             return await asyncio.to_thread(run)
 
 
-async def test_volumes_are_created_listed_and_deleted() -> None:
+async def test_volumes_are_created_listed_and_deleted(tmp_path: Path) -> None:
     def work(connection: Any) -> None:
         made = [
             connection.block_storage.create_volume(
@@ -77,10 +77,10 @@ async def test_volumes_are_created_listed_and_deleted() -> None:
             connection.block_storage.wait_for_delete(volume, interval=0.05, wait=20)
         assert list(connection.block_storage.volumes()) == []
 
-    await with_sdk(work)
+    await with_sdk(tmp_path, work)
 
 
-async def test_types_zones_limits_and_quotas() -> None:
+async def test_types_zones_limits_and_quotas(tmp_path: Path) -> None:
     def work(connection: Any) -> None:
         assert [kind.name for kind in connection.block_storage.types()] == ["SSD", "SAS", "SATA"]
         assert connection.block_storage.find_type("SAS", ignore_missing=False).name == "SAS"
@@ -90,10 +90,10 @@ async def test_types_zones_limits_and_quotas() -> None:
         quota = connection.block_storage.get_quota_set(connection.current_project_id, usage=True)
         assert quota.volumes == 10_000
 
-    await with_sdk(work)
+    await with_sdk(tmp_path, work)
 
 
-async def test_the_replication_interface_is_reached_through_the_catalog() -> None:
+async def test_the_replication_interface_is_reached_through_the_catalog(tmp_path: Path) -> None:
     def work(connection: Any) -> None:
         proxy = connection.block_storage
         endpoint = connection.session.get_endpoint(service_type="volumev2", interface="public", region_name="RegionOne")
@@ -110,22 +110,22 @@ async def test_the_replication_interface_is_reached_through_the_catalog() -> Non
         assert answer.status_code == 202
         assert answer.json()["replication"]["volume_ids"] == ",".join(volume.id for volume in made)
 
-    await with_sdk(work)
+    await with_sdk(tmp_path, work)
 
 
 @pytest.mark.parametrize("scope", [{"domain_name": "Default"}, {}], ids=["domain", "unscoped"])
-async def test_other_scopes_log_in(scope: dict[str, str]) -> None:
+async def test_other_scopes_log_in(tmp_path: Path, scope: dict[str, str]) -> None:
     def work(connection: Any) -> None:
         identity = "/identity/v3"
         url = f"{connection.config.config['auth']['auth_url'].removesuffix(identity)}{identity}/auth/projects"
         projects = connection.session.get(url).json()["projects"]
         assert [project["name"] for project in projects] == ["admin"]
 
-    await with_sdk(work, scope)
+    await with_sdk(tmp_path, work, scope)
 
 
-async def test_a_wrong_password_is_refused() -> None:
-    settings = make_settings()
+async def test_a_wrong_password_is_refused(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
     async with serve(settings) as (_, url):
 
         def run() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -137,17 +136,14 @@ def login_body(password: str, scope: object = None) -> Json:
     return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": wanted}}
 
 
-def make_settings(**values: Any) -> ControllerSettings:
-    """Return settings with a data directory of their own and short waits for what never comes."""
-    directory = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
-    defaults: Json = {"connect_wait_seconds": 5.0, "stop_wait_seconds": 5.0, "node_silence_seconds": 600.0}
-    return ControllerSettings(data_dir=directory, **{**defaults, **values})
+def make_settings(directory: Path, **values: Any) -> ControllerSettings:
+    """Return settings for tests: a node that is not stepped for a while still counts as connected."""
+    return ControllerSettings(data_dir=directory, **{"node_silence_seconds": 600.0, **values})
 
 
 @contextlib.asynccontextmanager
-async def open_site(settings: ControllerSettings | None = None) -> AsyncIterator[Site]:
-    """Start a controller in this event loop, without a socket, and log a client in."""
-    settings = settings or make_settings()
+async def open_site(settings: ControllerSettings) -> AsyncIterator[Site]:
+    """Start a controller in this event loop, without a socket; log a client in, and let both nodes report."""
     app = create_app(settings)
     async with (
         app.router.lifespan_context(app),
@@ -155,6 +151,7 @@ async def open_site(settings: ControllerSettings | None = None) -> AsyncIterator
     ):
         site = Site(app, http, settings)
         await site.log_in()
+        await site.settle()
         yield site
 
 

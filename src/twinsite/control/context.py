@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
@@ -17,7 +18,10 @@ from twinsite.control.refusals import site_unreachable
 from twinsite.control.repository import objects, sites
 from twinsite.control.settings import ControllerSettings
 from twinsite.control.wakeups import Wakeups
+from twinsite.errors import PeerViolation
 from twinsite.messages import ObservedWorker, from_wire
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -97,6 +101,14 @@ class Context:
 
 
 async def observed_workers(session: AsyncSession, worker_ids: Iterable[str]) -> dict[tuple[str, str], ObservedWorker]:
-    """Return the last reports on these workers by (site, worker id)."""
-    rows = await sites.reports_of_workers(session, list(worker_ids))
-    return {key: from_wire(ObservedWorker, row.report, "stored report") for key, row in rows.items()}
+    """Return the last reports on these workers by (site, worker id).
+
+    One that was stored by another release and cannot be read counts as none; the node's next report replaces it.
+    """
+    observed: dict[tuple[str, str], ObservedWorker] = {}
+    for key, row in (await sites.reports_of_workers(session, list(worker_ids))).items():
+        try:
+            observed[key] = from_wire(ObservedWorker, row.report, "stored report")
+        except PeerViolation as error:
+            _log.warning("stored report cannot be read", site=row.site, worker=row.worker_id, error=str(error))
+    return observed

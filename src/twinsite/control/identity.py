@@ -92,7 +92,6 @@ class IdentityService:
     async def bootstrap(self, admin_password: str) -> None:
         """Make the first domain, project and user; make the admin's password the given one."""
         settings = self._context.settings
-        self._decoy_hash = await asyncio.to_thread(self._hasher.hash, secrets.token_urlsafe(16))
         async with self._context.database.write() as session:
             domain = await accounts.find_domain(session, domain_id=DEFAULT_DOMAIN_ID)
             if domain is None:
@@ -126,9 +125,11 @@ class IdentityService:
         async with self._context.database.read() as session:
             user = await _find_user(session, login.user)
         # An unknown user costs the same time as a wrong password, so that names cannot be probed.
-        password_hash = user.password_hash if user is not None else self._decoy_hash or ""
         password = login.password if len(login.password) <= PASSWORD_BYTES_MAX else ""
         async with self._hashing:
+            if user is None and self._decoy_hash is None:
+                self._decoy_hash = await asyncio.to_thread(self._hasher.hash, secrets.token_urlsafe(16))
+            password_hash = user.password_hash if user is not None else self._decoy_hash or ""
             right = await asyncio.to_thread(self._matches, password_hash, password)
         if user is None or not right:
             raise unauthorized("The user or the password is wrong.")

@@ -138,11 +138,11 @@ class Reconciler:
         """Store reports on workers and move their groups on; return the sites whose desired state changed."""
         stored = await sites.reports_of_site(session, site)
         touched: set[str] = set()
-        for worker in observed:
+        for worker in {worker.id: worker for worker in observed}.values():
             row = stored.pop(worker.id, None)
             wire = to_wire(worker)
             if row is None:
-                session.add(WorkerReport(site=site, worker_id=worker.id[:36], report=wire))
+                session.add(WorkerReport(site=site, worker_id=worker.id, report=wire))
             elif row.report != wire and not _is_older(worker, row.report):
                 row.report = wire
             else:

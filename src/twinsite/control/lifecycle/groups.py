@@ -27,6 +27,8 @@ STREAM_KEY_BYTES = 32
 MEMBER_INDEXES = 2**16
 """An index is never given out twice while other members live, and travels in 16 bits."""
 
+_SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC})
+
 
 @dataclass(frozen=True, slots=True)
 class NewGroup:
@@ -321,11 +323,14 @@ def settle_group(group: Group, reports: Mapping[tuple[str, str], ObservedWorker]
 
 
 def _check_paused(shown: ShownGroup) -> None:
-    if shown.group.replication != Replication.PAUSED:
+    """Refuse (400) unless the pause is the user's wish and the primary worker, if it lives, keeps it."""
+    group, worker = shown.group, shown.health.status
+    kept = worker is None or (worker.spec_version >= group.wish_version and worker.mode not in _SENDING)
+    if group.replication != Replication.PAUSED or not kept:
         allowed = {ReplicationStatus.ACTIVE_STOPPED.value, ReplicationStatus.INACTIVE.value}
         raise wrong_state(
-            "replication consistency group",
-            shown.group.id,
+            "replication of the group",
+            group.id,
             shown.health.replication_status.value,
             allowed,
             "Pause it first (os-stop-replication-consistency-group), and synchronize it afterwards.",

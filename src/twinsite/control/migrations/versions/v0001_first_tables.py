@@ -13,28 +13,20 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply the migration."""
+    _create_accounts()
+    _create_sites()
+    _create_volumes()
+    _create_groups()
+    _create_pairs()
+
+
+def _create_accounts() -> None:
     op.create_table(
         "domains",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
-    )
-    op.create_table(
-        "installation",
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_table(
-        "sites",
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("generation", sa.BigInteger(), nullable=False),
-        sa.Column("node_name", sa.String(length=255), nullable=True),
-        sa.Column("last_seen_at", sa.DateTime(), nullable=True),
-        sa.Column("pool_total_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("pool_free_bytes", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
         "projects",
@@ -62,17 +54,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("domain_id", "name", name="uq_users_domain_name"),
     )
     op.create_table(
-        "worker_reports",
-        sa.Column("site", sa.String(length=255), nullable=False),
-        sa.Column("worker_id", sa.String(length=36), nullable=False),
-        sa.Column("report", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["site"],
-            ["sites.name"],
-        ),
-        sa.PrimaryKeyConstraint("site", "worker_id"),
-    )
-    op.create_table(
         "assignments",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("user_id", sa.String(length=64), nullable=False),
@@ -84,45 +65,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_table(
-        "replication_groups",
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=True),
-        sa.Column("description", sa.String(length=255), nullable=True),
-        sa.Column("priority_station", sa.String(length=255), nullable=False),
-        sa.Column("secondary_station", sa.String(length=255), nullable=False),
-        sa.Column("replication_model", sa.String(length=32), nullable=False),
-        sa.Column("status", sa.String(length=32), nullable=False),
-        sa.Column("replication", sa.String(length=32), nullable=False),
-        sa.Column("replication_status", sa.String(length=32), nullable=False),
-        sa.Column("synced_at", sa.DateTime(), nullable=True),
-        sa.Column("term", sa.BigInteger(), nullable=False),
-        sa.Column("stream_key", sa.String(length=64), nullable=False),
-        sa.Column("peer_endpoint", sa.String(length=255), nullable=True),
-        sa.Column("next_member_index", sa.Integer(), nullable=False),
-        sa.Column("version", sa.BigInteger(), nullable=False),
-        sa.Column("spec_version", sa.BigInteger(), nullable=False),
-        sa.Column("wish_version", sa.BigInteger(), nullable=False),
-        sa.Column("failure_code", sa.String(length=32), nullable=True),
-        sa.Column("failure_message", sa.String(), nullable=True),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.Column("updated_at", sa.DateTime(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["priority_station"],
-            ["sites.name"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["project_id"],
-            ["projects.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["secondary_station"],
-            ["sites.name"],
-        ),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("ix_groups_project", "replication_groups", ["project_id", "created_at"], unique=False)
     op.create_table(
         "tokens",
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -139,6 +81,39 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest"),
     )
     op.create_index("ix_tokens_expires_at", "tokens", ["expires_at"], unique=False)
+
+
+def _create_sites() -> None:
+    op.create_table(
+        "installation",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "sites",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("node_name", sa.String(length=255), nullable=True),
+        sa.Column("last_seen_at", sa.DateTime(), nullable=True),
+        sa.Column("pool_total_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("pool_free_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "worker_reports",
+        sa.Column("site", sa.String(length=255), nullable=False),
+        sa.Column("worker_id", sa.String(length=36), nullable=False),
+        sa.Column("report", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["site"],
+            ["sites.name"],
+        ),
+        sa.PrimaryKeyConstraint("site", "worker_id"),
+    )
+
+
+def _create_volumes() -> None:
     op.create_table(
         "volumes",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -181,6 +156,51 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("volume_id", "host", name="uq_attachments_volume_host"),
     )
+
+
+def _create_groups() -> None:
+    op.create_table(
+        "replication_groups",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=True),
+        sa.Column("description", sa.String(length=255), nullable=True),
+        sa.Column("priority_station", sa.String(length=255), nullable=False),
+        sa.Column("secondary_station", sa.String(length=255), nullable=False),
+        sa.Column("replication_model", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.String(length=32), nullable=False),
+        sa.Column("replication", sa.String(length=32), nullable=False),
+        sa.Column("replication_status", sa.String(length=32), nullable=False),
+        sa.Column("synced_at", sa.DateTime(), nullable=True),
+        sa.Column("term", sa.BigInteger(), nullable=False),
+        sa.Column("stream_key", sa.String(length=64), nullable=False),
+        sa.Column("peer_endpoint", sa.String(length=255), nullable=True),
+        sa.Column("next_member_index", sa.Integer(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("spec_version", sa.BigInteger(), nullable=False),
+        sa.Column("wish_version", sa.BigInteger(), nullable=False),
+        sa.Column("failure_code", sa.String(length=32), nullable=True),
+        sa.Column("failure_message", sa.String(), nullable=True),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["priority_station"],
+            ["sites.name"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"],
+            ["projects.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["secondary_station"],
+            ["sites.name"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_groups_project", "replication_groups", ["project_id", "created_at"], unique=False)
+
+
+def _create_pairs() -> None:
     op.create_table(
         "replication_pairs",
         sa.Column("id", sa.String(length=36), nullable=False),

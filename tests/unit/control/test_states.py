@@ -1,0 +1,123 @@
+"""The state tables, walked over every status and every call or report."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from twinsite.control.lifecycle.states import (
+    GROUP_ADMITS,
+    PAIR_DELETABLE,
+    VOLUME_ADMITS,
+    GroupCall,
+    GroupStatus,
+    PairStatus,
+    VolumeCall,
+    VolumeStatus,
+    admit_group,
+    admit_pair_delete,
+    admit_volume,
+    pair_status_after_volumes,
+    volume_status_after_report,
+)
+from twinsite.control.refusals import RequestRefused
+
+GROUP_TRANSITIONAL = {
+    GroupStatus.CREATING,
+    GroupStatus.UPDATING,
+    GroupStatus.DELETING,
+    GroupStatus.REVERSING,
+    GroupStatus.FAILING_OVER,
+}
+
+VOLUME_EXPECTED = {
+    VolumeCall.DELETE: {"available", "error"},
+    VolumeCall.PAIR: {"creating", "available", "in-use"},
+    VolumeCall.CONNECT: {"available", "in-use"},
+    VolumeCall.DISCONNECT: {"available", "in-use", "error"},
+}
+
+GROUP_EXPECTED = {
+    GroupCall.SYNC: {"available", "error"},
+    GroupCall.STOP: {"available", "error", "failovered", "error_failovering", "error_reversing"},
+    GroupCall.UPDATE: {"available", "error"},
+    GroupCall.DELETE: {"available", "error"},
+}
+
+
+@pytest.mark.parametrize(("call", "status"), list(itertools.product(VolumeCall, VolumeStatus)))
+def test_volume_calls_by_status(call: VolumeCall, status: VolumeStatus) -> None:
+    if status in VOLUME_EXPECTED[call]:
+        admit_volume("v-1", status, call)
+        return
+    with pytest.raises(RequestRefused) as refusal:
+        admit_volume("v-1", status, call)
+    assert refusal.value.status == 400
+    assert refusal.value.code == ("EVS.1046" if call is VolumeCall.DELETE else "EVS.5400")
+    assert "v-1" in refusal.value.message
+    assert repr(status.value) in refusal.value.message
+    for allowed in VOLUME_ADMITS[call]:
+        assert repr(allowed.value) in refusal.value.message
+
+
+@pytest.mark.parametrize(("call", "status"), list(itertools.product(GroupCall, GroupStatus)))
+def test_group_calls_by_status(call: GroupCall, status: GroupStatus) -> None:
+    if status in GROUP_EXPECTED[call]:
+        admit_group("g-1", status, call)
+        return
+    with pytest.raises(RequestRefused) as refusal:
+        admit_group("g-1", status, call)
+    assert refusal.value.status == 400
+    assert "g-1" in refusal.value.message
+    assert repr(status.value) in refusal.value.message
+    for allowed in GROUP_ADMITS[call]:
+        assert repr(allowed.value) in refusal.value.message
+
+
+def test_transitional_statuses_admit_only_reads() -> None:
+    for allowed in GROUP_ADMITS.values():
+        assert not allowed & GROUP_TRANSITIONAL
+
+
+@pytest.mark.parametrize("status", PairStatus)
+def test_pair_deletion_by_status(status: PairStatus) -> None:
+    if status in PAIR_DELETABLE:
+        admit_pair_delete("p-1", status)
+    else:
+        with pytest.raises(RequestRefused, match=status.value):
+            admit_pair_delete("p-1", status)
+    assert {"available", "error"} == PAIR_DELETABLE
+
+
+@pytest.mark.parametrize(
+    ("status", "node_state", "attached"),
+    list(itertools.product(VolumeStatus, ["ready", "error", "deleted", "unheard of"], [False, True])),
+)
+def test_volume_status_after_a_report(status: VolumeStatus, node_state: str, attached: bool) -> None:
+    result = volume_status_after_report(status, node_state, attached)
+    if status is VolumeStatus.DELETING:
+        expected = None if node_state == "deleted" else VolumeStatus.DELETING
+    elif node_state == "ready":
+        expected = VolumeStatus.IN_USE if attached else VolumeStatus.AVAILABLE
+    elif node_state == "unheard of":
+        expected = status
+    else:
+        expected = VolumeStatus.ERROR
+    assert result is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "production", "dr"), list(itertools.product(PairStatus, VolumeStatus, VolumeStatus))
+)
+def test_pair_status_after_its_volumes(status: PairStatus, production: VolumeStatus, dr: VolumeStatus) -> None:
+    result = pair_status_after_volumes(status, production, dr)
+    both = {production, dr}
+    if status not in (PairStatus.CREATING, PairStatus.ERROR):
+        assert result is status
+    elif both <= {VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}:
+        assert result is PairStatus.AVAILABLE
+    elif VolumeStatus.ERROR in both:
+        assert result is PairStatus.ERROR
+    else:
+        assert result is status
