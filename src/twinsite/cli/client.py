@@ -44,12 +44,9 @@ class ApiClient:
         """Talk to `cloud`; nothing is sent yet."""
         self.cloud = cloud
         self._endpoint: str | None = None
-        verify: ssl.SSLContext | bool = cloud.verify
-        if cloud.verify and cloud.ca_file:
-            verify = ssl.create_default_context(cafile=cloud.ca_file)
         self._http = httpx.Client(
             timeout=httpx.Timeout(ANSWER_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
-            verify=verify,
+            verify=_verification(cloud),
             trust_env=not _is_loopback(cloud.auth_url),
         )
 
@@ -232,6 +229,14 @@ class ApiClient:
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _verification(cloud: Cloud) -> ssl.SSLContext | bool:
+    """Return how httpx is to check certificates."""
+    if not cloud.verify or cloud.auth_url.startswith("http://"):
+        # Without TLS there is nothing to check, and loading the authorities would take longer than the request.
+        return False
+    return ssl.create_default_context(cafile=cloud.ca_file) if cloud.ca_file else True
 
 
 def _is_loopback(url: str) -> bool:

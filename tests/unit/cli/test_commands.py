@@ -1,0 +1,234 @@
+"""The commands against a real controller whose nodes oblige at once."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.cli.conftest import Api, Result, Run, write_clouds
+from twinsite.cli.models import Group, Pair, Volume
+from twinsite.cli.waiting import wait_until_available
+from twinsite.messages import Mode
+
+PREPARE_SECONDS_MAX = 20.0
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test uses."""
+    return f"disk-{uuid.uuid4().hex[:12]}"
+
+
+def ok(result: Result) -> Result:
+    assert result.status == 0, result.errors
+    return result
+
+
+class Shell:
+    """Runs commands on the test's controller."""
+
+    def __init__(self, run: Run, api: Api) -> None:
+        self._run = run
+        self._data = str(api.data_dir)
+        self._client = api.client
+
+    def run(self, *arguments: str) -> Result:
+        return self._run(*arguments, "--data", self._data)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(ok(self.run(*arguments, "-o", "json")).output)
+
+    # Preparations go past the command line, which would log in for each.
+
+    def volume(self, name: str, zone: str) -> Volume:
+        volume = self._client.create_volume(size_gib=1, zone=zone, name=name)
+        return wait_until_available("volume", volume["id"], self._client.volume, PREPARE_SECONDS_MAX)
+
+    def pair(self, name: str) -> Pair:
+        ids = [self.volume(name, "az1")["id"], self.volume(f"{name}-dr", "az2")["id"]]
+        pair = self._client.create_pair(volume_ids=ids, priority_station="az1", name=name)
+        return wait_until_available("pair", pair["id"], self._client.pair, PREPARE_SECONDS_MAX)
+
+    def group(self, name: str) -> Group:
+        pair_ids = [self.pair(name)["id"]]
+        group = self._client.create_group(pair_ids=pair_ids, priority_station="az1", name=name)
+        return wait_until_available("group", group["id"], self._client.group, PREPARE_SECONDS_MAX)
+
+
+@pytest.fixture
+def shell(run: Run, api: Api) -> Shell:
+    return Shell(run, api)
+
+
+def test_a_volume_from_its_creation_to_its_end(shell: Shell, name: str) -> None:
+    volume = shell.json("volume", "create", name, "--size", "2", "--az", "az1", "--description", "a b", "--wait")
+    assert (volume["status"], volume["size"], volume["availability_zone"]) == ("available", 2, "az1")
+    shown = ok(shell.run("volume", "show", name)).output
+    assert volume["id"] in shown
+    assert "2 GiB" in shown
+    assert "a b" in shown
+    assert volume["id"] in [item["id"] for item in shell.json("volume", "list")]
+    (row,) = [line for line in ok(shell.run("volume", "list")).output.splitlines() if name in line]
+    assert row.split()[:4] == [volume["id"], name, "available", "2"]
+    ok(shell.run("volume", "delete", name, "--wait"))
+    gone = shell.run("volume", "show", volume["id"])
+    assert gone.status == 1
+    assert f"no volume has the id {volume['id']}" in gone.errors
+
+
+def test_connecting_prints_every_address_and_the_same_each_time(shell: Shell, name: str) -> None:
+    volume = shell.volume(name, "az1")
+    first = ok(shell.run("volume", "connect", name, "--host", "a")).output
+    assert first.splitlines()[0] == f"nbd+unix:///{volume['id']}?socket=/run/{volume['id']}.sock"
+    assert len(first.splitlines()) == 2
+    assert ok(shell.run("volume", "connect", name, "--host", "a")).output == first
+    assert shell.json("volume", "connect", name, "--host", "a")["driver_volume_type"] == "nbd"
+    assert shell.json("volume", "show", name)["status"] == "in-use"
+    ok(shell.run("volume", "disconnect", name, "--host", "a"))
+    assert shell.json("volume", "show", name)["status"] == "available"
+
+
+def test_a_pair_and_a_group_from_their_creation_to_their_end(shell: Shell, name: str) -> None:
+    shell.volume(f"{name}-1", "az1")
+    shell.volume(f"{name}-2", "az2")
+    pair = shell.json("pair", "create", name, "--production", f"{name}-1", "--dr", f"{name}-2", "--wait")
+    assert (pair["status"], pair["priority_station"]) == ("available", "az1")
+    group = shell.json("group", "create", name, "--pair", name, "--wait")
+    assert (group["status"], group["replication_ids"]) == ("available", [pair["id"]])
+    assert group["id"] in ok(shell.run("pair", "show", name)).output
+    assert group["id"] in ok(shell.run("group", "list")).output
+    assert pair["id"] in ok(shell.run("group", "show", name)).output
+    assert pair["id"] in ok(shell.run("pair", "list")).output
+
+    refused = shell.run("pair", "delete", name)
+    assert refused.status == 1
+    assert "HTTP 400" in refused.errors
+    ok(shell.run("group", "update", name, "--remove-pair", name, "--name", f"{name}-2", "--wait"))
+    ok(shell.run("group", "delete", f"{name}-2", "--wait"))
+    ok(shell.run("pair", "delete", name, "--wait"))
+    assert shell.run("pair", "show", pair["id"]).status == 1
+    assert shell.run("group", "show", group["id"]).status == 1
+
+
+def test_a_group_is_synchronized_and_stopped(shell: Shell, name: str) -> None:
+    shell.group(name)
+    result = ok(shell.run("group", "sync", name, "--wait", "--timeout", "20"))
+    assert "in sync" in result.output
+    assert shell.json("group", "status", name)["replication_status"] == "active"
+    status = ok(shell.run("group", "status", name)).output
+    assert "active" in status
+    assert "in_sync" in status
+    ok(shell.run("group", "stop", name))
+    assert shell.json("group", "show", name)["replication_status"] == "active-stopped"
+
+
+def test_a_wait_that_is_too_short_says_so(shell: Shell, api: Api, name: str) -> None:
+    group = shell.group(name)
+    api.az1.primary_mode = Mode.COPYING
+    try:
+        result = shell.run("group", "sync", name, "--wait", "--timeout", "0")
+    finally:
+        api.az1.primary_mode = Mode.IN_SYNC
+    assert result.status == 1
+    assert f"group {group['id']} is still" in result.errors
+    assert "--timeout" in result.errors
+
+
+def test_the_beginning_of_an_id_is_enough(shell: Shell, name: str) -> None:
+    volume = shell.volume(name, "az1")
+    assert shell.json("volume", "show", volume["id"][:13])["id"] == volume["id"]
+    assert shell.json("volume", "show", volume["id"].upper())["id"] == volume["id"]
+    too_short = shell.run("volume", "show", volume["id"][:3])
+    assert too_short.status == 1
+    assert "no volume has the name or id" in too_short.errors
+
+
+def test_a_name_that_means_two_volumes_is_refused_and_both_are_named(shell: Shell, name: str) -> None:
+    ids = [shell.volume(name, "az1")["id"] for _ in range(2)]
+    result = shell.run("volume", "delete", name)
+    assert result.status == 1
+    assert f"{name!r} means 2 volumes" in result.errors
+    assert all(volume_id in result.errors for volume_id in ids)
+    assert all(shell.json("volume", "show", volume_id)["status"] == "available" for volume_id in ids)
+
+
+def test_deleting_several_deletes_none_when_one_is_unknown(shell: Shell, name: str) -> None:
+    shell.volume(name, "az1")
+    assert shell.run("volume", "delete", name, f"{name}-unknown").status == 1
+    assert shell.json("volume", "show", name)["status"] == "available"
+
+
+def test_a_refusal_is_the_message_of_the_api(shell: Shell, name: str) -> None:
+    result = shell.run("volume", "create", name, "--size", "1", "--az", "az9")
+    assert result.status == 1
+    assert result.errors.startswith("twinsite: ")
+    assert "az9" in result.errors
+    assert "Traceback" not in result.errors
+    assert "req-" in result.errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["volume", "create", "x"],
+        ["volume", "create", "x", "--size", "0", "--az", "az1"],
+        ["volume", "list", "-o", "xml"],
+        ["group", "create", "x"],
+        ["volume", "explode"],
+        ["explode"],
+    ],
+)
+def test_wrong_usage(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments).status == 2
+
+
+def test_no_cloud_is_explained(run: Run) -> None:
+    result = run("volume", "list")
+    assert result.status == 2
+    assert "--data DIR" in result.errors
+    assert "OS_AUTH_URL" in result.errors
+
+
+def test_an_api_that_does_not_answer_is_told_apart(run: Run, tmp_path: Path) -> None:
+    write_clouds(tmp_path / "clouds.yaml", "http://127.0.0.1:1", "secret")
+    result = run("volume", "list", "--data", str(tmp_path))
+    assert result.status == 3
+    assert "http://127.0.0.1:1" in result.errors
+    assert "secret" not in result.errors
+
+
+def test_a_wrong_password_is_explained_without_showing_it(run: Run, api: Api, tmp_path: Path) -> None:
+    write_clouds(tmp_path / "clouds.yaml", api.url, "wrong-secret")
+    result = run("volume", "list", "--data", str(tmp_path))
+    assert result.status == 1
+    assert "login of user 'admin' was refused" in result.errors
+    assert "wrong-secret" not in result.errors
+
+
+def test_the_environment_names_the_cloud(run: Run, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    auth = yaml.safe_load((api.data_dir / "clouds.yaml").read_text())["clouds"]["twinsite"]["auth"]
+    monkeypatch.setenv("OS_AUTH_URL", auth["auth_url"])
+    monkeypatch.setenv("OS_USERNAME", "admin")
+    monkeypatch.setenv("OS_PASSWORD", auth["password"])
+    monkeypatch.setenv("OS_PROJECT_NAME", "admin")
+    assert run("volume", "list").status == 0
+    monkeypatch.delenv("OS_AUTH_URL")
+    monkeypatch.setenv("TWINSITE_DATA", str(api.data_dir))
+    assert run("volume", "list").status == 0
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["group", "sync", "--help"]])
+def test_help_and_version(run: Run, command: list[str]) -> None:
+    result = run(*command)
+    assert result.status == 0
+    assert "wait" in result.output.lower() or "twinsite" in result.output.lower()
+
+
+def test_the_long_running_commands_are_there(run: Run) -> None:
+    shown = run("--help").output
+    assert all(command in shown for command in ("up", "node", "controller", "demo", "volume", "pair", "group"))
