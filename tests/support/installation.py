@@ -1,0 +1,183 @@
+"""A whole installation for tests: `twinsite up` on a short temporary directory, and its API."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from twinsite.nbd_client import ConnectionLost, NbdClient
+from twinsite.pidfile import LivingProcess, living_pid
+
+READY_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 60.0
+POLL_SECONDS = 0.05
+
+READY_LINE = re.compile(
+    r"twinsite is ready: (http://127\.0\.0\.1:\d+)  \(az1, az2; data in (\S+); credentials in (\S+)/clouds\.yaml\)\n"
+)
+COMMAND = [sys.executable, "-m", "twinsite.cli.services"]
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Poll until the condition holds, or fail the test after `WAIT_SECONDS_MAX`."""
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS_MAX} seconds for {what}"
+        time.sleep(POLL_SECONDS)
+
+
+class Installation:
+    """Runs `up`, over and over on one directory. `close` ends and removes everything."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+        self.process: subprocess.Popen[str] | None = None
+        self.url = ""
+        self._http = httpx.Client(trust_env=False, timeout=WAIT_SECONDS_MAX)
+        self._project = ""
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of an `up` on this directory."""
+        return [*COMMAND, "up", "--data", str(self.directory), "--port", "0", *arguments]
+
+    def launch(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `up` without waiting for it."""
+        self.process = subprocess.Popen(
+            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        return self.process
+
+    def start(self, *arguments: str) -> None:
+        """Start `up`, wait for its ready line and log in."""
+        process = self.launch(*arguments)
+        assert process.stdout is not None
+        # A reader that waits too long is ended by ending the process it reads from.
+        watchdog = threading.Timer(READY_SECONDS_MAX, process.kill)
+        watchdog.start()
+        line = process.stdout.readline()
+        watchdog.cancel()
+        match = READY_LINE.fullmatch(line)
+        if match is None:
+            _, errors = process.communicate(timeout=WAIT_SECONDS_MAX)
+            raise AssertionError(f"no ready line but {line!r}; standard error: {errors}")
+        assert match[2] == match[3] == str(self.directory)
+        self.url = match[1]
+        self._log_in()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
+        """End `up` with a signal; return its exit status and what it had printed since the ready line."""
+        process, self.process = self.process, None
+        assert process is not None
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=WAIT_SECONDS_MAX)
+        return process.returncode, output, errors
+
+    def close(self) -> None:
+        """End everything that has the directory in its command line, and remove the directory."""
+        if self.process is not None:
+            self.stop(signal.SIGKILL)
+        for pid in self.living_pids():
+            try:
+                with LivingProcess(pid) as process:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait(WAIT_SECONDS_MAX)
+            except ProcessLookupError:
+                continue
+        self._http.close()
+        shutil.rmtree(self.directory)
+
+    def living_pids(self) -> list[int]:
+        """Return the processes, except this one, whose command line names a path in the directory."""
+        mark = os.fsencode(self.directory)
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    if any(part.startswith(mark) for part in (entry / "cmdline").read_bytes().split(b"\0")):
+                        found.append(int(entry.name))
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+        return found
+
+    def pid(self, part: str) -> int:
+        """Return the pid of a living part by the path of its pid file, waiting for it."""
+        path = self.directory / part
+        wait_for(lambda: living_pid(path) is not None, f"a process that holds {path}")
+        pid = living_pid(path)
+        assert pid is not None
+        return pid
+
+    def worker_pid(self, site: str, worker_id: str) -> int:
+        """Return the pid of a living worker, waiting for it."""
+        return self.pid(f"{site}/run/w/{worker_id}.pid")
+
+    def call(self, method: str, path: str, body: object = None, *, version: str = "v3") -> Any:
+        """Call the API below the project; return the decoded answer."""
+        answer = self._http.request(method, f"{self.url}/{version}/{self._project}{path}", json=body)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def create_volume(self, site: str, size_gib: int = 1) -> str:
+        """Create a volume, wait until it is available, and return its id."""
+        body = {"volume": {"size": size_gib, "availability_zone": site}}
+        volume_id = str(self.call("POST", "/volumes", body)["volume"]["id"])
+        wait_for(lambda: self.volume(volume_id)["status"] == "available", f"volume {volume_id}")
+        return volume_id
+
+    def volume(self, volume_id: str) -> Any:
+        """Return a volume as the API shows it."""
+        return self.call("GET", f"/volumes/{volume_id}")["volume"]
+
+    def connect(self, volume_id: str) -> str:
+        """Attach a host to a volume and return the NBD URI."""
+        body = {"os-initialize_connection": {"connector": {"host": "test-host"}}}
+        answer = self.call("POST", f"/volumes/{volume_id}/action", body)
+        return str(answer["connection_info"]["data"]["uri"])
+
+    def disconnect(self, volume_id: str) -> None:
+        """Detach the host from a volume."""
+        body = {"os-terminate_connection": {"connector": {"host": "test-host"}}}
+        self.call("POST", f"/volumes/{volume_id}/action", body)
+
+    def is_answering(self) -> bool:
+        """Tell whether the API answers at all."""
+        try:
+            self._http.get(self.url)
+        except httpx.TransportError:
+            return False
+        return True
+
+    def _log_in(self) -> None:
+        cloud = yaml.safe_load((self.directory / "clouds.yaml").read_text())["clouds"]["twinsite"]["auth"]
+        user = {"name": cloud["username"], "domain": {"name": "Default"}, "password": cloud["password"]}
+        scope = {"project": {"name": cloud["project_name"], "domain": {"name": "Default"}}}
+        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+        answer = self._http.post(f"{cloud['auth_url']}/auth/tokens", json=body)
+        assert answer.status_code == 201, answer.text
+        self._http.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
+        self._project = answer.json()["token"]["project"]["id"]
+
+
+def open_client(uri: str) -> NbdClient:
+    """Connect to an export, waiting for its worker to listen."""
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while True:
+        try:
+            return NbdClient(uri)
+        except ConnectionLost:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(POLL_SECONDS)
