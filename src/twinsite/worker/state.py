@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class StateDirectory:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._replica_path = self.path / "replica.json"
+        self._lock = threading.Lock()
 
     def load(self) -> ReplicaState:
         """Return the saved state, or a new one when none was ever saved.
@@ -52,15 +54,14 @@ class StateDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            text = self._replica_path.read_text()
+            stored = self._replica_path.read_bytes()
         except FileNotFoundError:
             return ReplicaState()
         except OSError as error:
             raise StorageFault("read", str(self._replica_path), error) from error
         try:
-            value = json.loads(text)
-            state = from_wire(ReplicaState, value, "replica.json")
-        except (ValueError, PeerViolation) as error:
+            state = from_wire(ReplicaState, json.loads(stored), "replica.json")
+        except (ValueError, RecursionError, PeerViolation) as error:
             raise StorageFault(
                 "read", str(self._replica_path), f"not a replica state ({error}); remove it to force a full resync"
             ) from None
@@ -69,8 +70,9 @@ class StateDirectory:
         return state
 
     def save(self, state: ReplicaState) -> None:
-        """Make the state durable."""
-        self._replace(self._replica_path, json.dumps(to_wire(state), indent=1).encode() + b"\n")
+        """Make the state durable as it is now. Any thread may call: who comes last saves the newest."""
+        with self._lock:
+            self._replace(self._replica_path, json.dumps(to_wire(state), indent=1).encode() + b"\n")
 
     def save_dirty_map(self, volume_id: str, dirty: DirtyMap) -> None:
         """Make a volume's dirty map durable."""

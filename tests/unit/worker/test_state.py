@@ -1,0 +1,185 @@
+"""The durable state of a replica: all or nothing, and never believed when it cannot be understood."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.errors import StorageFault
+from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
+
+SIZE = 20 * BLOCK_BYTES + 512
+FULL = ReplicaState(
+    term=7,
+    is_clean=True,
+    generations=["a", "b"],
+    sequence=2**63,
+    peer_consistent=True,
+    generation="c",
+    is_consistent=True,
+    is_suspect=True,
+    unstable_boot_id="boot",
+)
+
+
+def some_map() -> DirtyMap:
+    """A map with a few blocks in it."""
+    dirty = DirtyMap(SIZE)
+    dirty.mark(3 * BLOCK_BYTES, 2 * BLOCK_BYTES)
+    dirty.mark(SIZE - 1, 1)
+    return dirty
+
+
+def test_a_new_directory_is_made_and_holds_the_state_of_a_beginner(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path / "a" / "b")
+    assert directory.load() == ReplicaState()
+    assert not list(directory.path.iterdir()), "looking leaves nothing behind"
+
+
+def test_every_field_survives(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    beginner = ReplicaState()
+    for field in dataclasses.fields(ReplicaState):
+        if field.name != "format":
+            assert getattr(FULL, field.name) != getattr(beginner, field.name), f"{field.name} is not tried"
+    directory.save(FULL)
+    assert StateDirectory(tmp_path).load() == FULL
+    assert [path.name for path in tmp_path.iterdir()] == ["replica.json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b'{"term": "1"}',
+        b'{"term": true}',
+        b'{"generations": "ab"}',
+        b'{"generations": [1]}',
+        b'{"unstable_boot_id": 5}',
+        b'{"is_clean": 1}',
+        b'{"format": 2}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_state_that_cannot_be_understood_is_a_fault_and_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "replica.json").write_bytes(content)
+    with pytest.raises(StorageFault, match=r"replica\.json"):
+        StateDirectory(tmp_path).load()
+    assert (tmp_path / "replica.json").read_bytes() == content
+
+
+def test_keys_of_a_newer_release_do_not_disturb(tmp_path: Path) -> None:
+    (tmp_path / "replica.json").write_text(json.dumps({"term": 4, "undo_log": {"a": 1}}))
+    assert StateDirectory(tmp_path).load().term == 4
+
+
+def test_a_crash_before_the_rename_leaves_the_old_state(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save(FULL)
+    (tmp_path / "replica.json.new").write_bytes(b'{"term": 9')
+    assert directory.load() == FULL
+    directory.save(ReplicaState(term=8))
+    assert directory.load().term == 8
+
+
+def test_a_state_that_cannot_be_saved_is_a_fault_and_the_old_one_stays(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save(FULL)
+    (tmp_path / "replica.json.new").mkdir()
+    with pytest.raises(StorageFault, match="save failed") as caught:
+        directory.save(ReplicaState())
+    assert caught.value.errno_value == errno.EISDIR
+    assert directory.load() == FULL
+
+
+def test_savers_at_the_same_time_leave_a_whole_and_newest_state(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    state = ReplicaState()
+    faults: list[BaseException] = []
+
+    def save_often(name: str) -> None:
+        try:
+            for number in range(25):
+                state.generations = [name * (1 + 50 * (number % 7))]
+                directory.save(state)
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=save_often, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert not faults
+    assert directory.load() == state
+
+
+def test_a_map_survives_with_its_blocks(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save_dirty_map("volume", some_map())
+    loaded = directory.load_dirty_map("volume", SIZE)
+    assert loaded is not None
+    assert loaded.to_bytes() == some_map().to_bytes()
+    assert loaded.size_bytes == SIZE
+
+
+def test_no_map_is_no_map(tmp_path: Path) -> None:
+    assert StateDirectory(tmp_path).load_dirty_map("volume", SIZE) is None
+
+
+def test_every_damaged_byte_makes_a_map_worthless(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save_dirty_map("volume", some_map())
+    path = tmp_path / "volume.dirty"
+    good = path.read_bytes()
+    for position in range(len(good)):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 0x10]) + good[position + 1 :])
+        assert directory.load_dirty_map("volume", SIZE) is None
+    for length in range(len(good)):
+        path.write_bytes(good[:length])
+        assert directory.load_dirty_map("volume", SIZE) is None
+    path.write_bytes(good + b"\0")
+    assert directory.load_dirty_map("volume", SIZE) is None
+
+
+def test_a_map_of_another_size_is_worthless(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save_dirty_map("volume", some_map())
+    assert directory.load_dirty_map("volume", SIZE + 8 * BLOCK_BYTES) is None
+
+
+def test_a_map_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "volume.dirty").mkdir()
+    with pytest.raises(StorageFault, match=r"volume\.dirty"):
+        StateDirectory(tmp_path).load_dirty_map("volume", SIZE)
+
+
+def test_a_forgotten_map_is_gone_and_forgetting_is_idempotent(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save_dirty_map("volume", some_map())
+    for _ in range(2):
+        directory.forget_dirty_map("volume")
+        assert directory.load_dirty_map("volume", SIZE) is None
+
+
+def test_only_the_owner_reads_the_state(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save(FULL)
+    assert os.stat(tmp_path / "replica.json").st_mode & 0o777 == 0o600
+
+
+def test_the_boot_has_one_name() -> None:
+    assert read_boot_id() == read_boot_id() != ""
