@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from twinsite.control.refusals import RequestRefused
+from twinsite.control.repository.listing import UnknownMarker
 
 CODE_HEADER = "X-Twinsite-Error-Code"
 
@@ -73,6 +74,12 @@ def add_error_handlers(app: FastAPI) -> None:
         if error.status == 503:
             headers["Retry-After"] = "5"
         return fault_response(error.status, error.code, error.message, headers)
+
+    @app.exception_handler(UnknownMarker)
+    async def lost(_request: Request, error: UnknownMarker) -> JSONResponse:
+        return fault_response(
+            400, "EVS.1024", f"marker is {str(error.args[0])[:80]!r}, which is no object of the list."
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
