@@ -85,7 +85,7 @@ def _tell(narrator: Narrator) -> None:
             narrator.say("Stopping …")
             raise
         except Exception:
-            narrator.live.print(installation.log_tails(), markup=False)
+            narrator.live.print(installation.log_tails(), markup=False, soft_wrap=True)
             raise
         narrator.chapter("Clean up")
         part_count = len(installation.running_parts())
