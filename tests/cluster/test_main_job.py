@@ -111,7 +111,8 @@ def test_fio_verifies_while_a_sync_runs(installation: Installation) -> None:
         for offset in range(0, 256 * MIB, MIB):
             client.write(offset, os.urandom(64) * (MIB // 64))
     command = ["fio", "--name=verify", "--ioengine=nbd", f"--uri={uris[0]}", "--rw=randwrite", "--bs=4k-64k"]
-    command += ["--size=192m", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--output-format=json"]
+    command += ["--size=192m", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0"]
+    command += ["--output-format=json"]
     fio = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     group.act("sync")
     output, _ = fio.communicate(timeout=WAIT_SECONDS_MAX)

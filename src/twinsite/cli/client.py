@@ -150,6 +150,12 @@ class ApiClient:
 
     # Transport
 
+    def session(self) -> tuple[str, str]:
+        """Log in and return (endpoint of the project, token), for a program that sends its own requests."""
+        self._log_in()
+        assert self._endpoint is not None
+        return self._endpoint, self._http.headers["X-Auth-Token"]
+
     def url(self, path: str) -> str:
         """Return the full address of `path` below the project; logs in if that has not happened."""
         if self._endpoint is None:
