@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
 from twinsite.nbd_client import ConnectionLost, NbdClient
 from twinsite.pidfile import LivingProcess, living_pid
@@ -74,8 +73,7 @@ class Installation:
             _, errors = process.communicate(timeout=WAIT_SECONDS_MAX)
             raise AssertionError(f"no ready line but {line!r}; standard error: {errors}")
         assert match[2] == match[3] == str(self.directory)
-        self.url = match[1]
-        self._log_in()
+        self.log_in(match[1])
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
         """End `up` with a signal; return its exit status and what it had printed since the ready line."""
@@ -160,12 +158,14 @@ class Installation:
             return False
         return True
 
-    def _log_in(self) -> None:
-        cloud = yaml.safe_load((self.directory / "clouds.yaml").read_text())["clouds"]["twinsite"]["auth"]
-        user = {"name": cloud["username"], "domain": {"name": "Default"}, "password": cloud["password"]}
-        scope = {"project": {"name": cloud["project_name"], "domain": {"name": "Default"}}}
+    def log_in(self, url: str) -> None:
+        """Use the API at this address as the administrator."""
+        self.url = url
+        password = (self.directory / "secrets/admin-password").read_text().strip()
+        user = {"name": "admin", "domain": {"name": "Default"}, "password": password}
+        scope = {"project": {"name": "admin", "domain": {"name": "Default"}}}
         body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-        answer = self._http.post(f"{cloud['auth_url']}/auth/tokens", json=body)
+        answer = self._http.post(f"{url}/identity/v3/auth/tokens", json=body)
         assert answer.status_code == 201, answer.text
         self._http.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
         self._project = answer.json()["token"]["project"]["id"]

@@ -48,7 +48,7 @@ class UpSettings:
 
 
 def run_up(settings: UpSettings, announce: Callable[[str], None]) -> None:
-    """Run everything until SIGINT or SIGTERM. `announce` gets the one ready line.
+    """Run everything until SIGINT, SIGTERM or SIGHUP. `announce` gets the one ready line.
 
     Raises `ConfigurationError` when the settings cannot work, when another `up` runs on the same directory, and when
     a part cannot be started; then nothing is left running that `up` started. Raises `pydantic.ValidationError` when
@@ -83,7 +83,7 @@ class _Up:
         """Start everything, wait for a signal, end everything."""
         stop_asked = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ending_signals():
             loop.add_signal_handler(number, stop_asked.set)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(stop_asked.wait())
@@ -164,6 +164,12 @@ class _Up:
             await _end(self._settings.data_dir / site / "run" / "node.pid", 0.0)
         pid_path = self._settings.data_dir / "controller" / "run" / "controller.pid"
         await _end(pid_path, CONTROLLER_STOP_SECONDS_MAX)
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """Return the signals that end `up`: also a closed terminal's, unless nohup has had it ignored."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hangup]
 
 
 async def _end(pid_path: Path, term_seconds_max: float) -> None:
