@@ -268,6 +268,9 @@ class _Story:
             f"The writer stopped after {writer.acknowledged} acknowledged records and no error. Its longest wait "
             f"for one was {writer.longest_wait_seconds * 1000:.0f} ms, the move to the group's worker included."
         )
+        narrator.say(
+            "Hashed from the files under the disks, past Twinsite: the offset and content of every block not empty."
+        )
         self._compare_hashes()
         self._check_content(writer)
 
