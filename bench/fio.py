@@ -26,9 +26,9 @@ class Pattern:
     queue_depth: int
 
 
-QD1 = Pattern("qd1", "4 KiB random writes, queue depth 1", True, 4 * KIB, 1)
-QD32 = Pattern("qd32", "4 KiB random writes, queue depth 32", True, 4 * KIB, 32)
-SEQUENTIAL = Pattern("sequential", "1 MiB sequential writes", False, MIB, 8)
+QD1 = Pattern("qd1", "4 KiB random writes, QD1", True, 4 * KIB, 1)
+QD32 = Pattern("qd32", "4 KiB random writes, QD32", True, 4 * KIB, 32)
+SEQUENTIAL = Pattern("sequential", "1 MiB sequential writes, QD8", False, MIB, 8)
 
 
 @dataclass(frozen=True, slots=True)

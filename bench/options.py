@@ -44,7 +44,7 @@ def parse_options(arguments: Sequence[str], case_names: Sequence[str]) -> Option
         help="comma-separated: " + ", ".join(case_names),
     )
     parser.add_argument("--size", type=_size, default=GIB, help="volume of the full syncs, as 256M or 4G (default 1G)")
-    parser.add_argument("--seconds", type=_seconds, default=3.0, help="length of one run of writes (default 3)")
+    parser.add_argument("--seconds", type=_seconds, default=2.0, help="length of one run of writes (default 2)")
     parser.add_argument("--rounds", type=_rounds, default=3, help="how often each side is measured (default 3)")
     parser.add_argument("--seed", type=int, help="for the content and the places of writes (default: a new one)")
     parser.add_argument("--directory", type=Path, default=Path("/tmp"), help="where the volumes lie (default /tmp)")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.options import Options
-from bench.results import FORMAT, CaseResult, Comparison, Series, Spread
+from bench.results import FORMAT, CaseResult, Comparison, Series
 
 RESULTS = Path(__file__).parent / "results"
 LATEST = "latest"
@@ -21,13 +21,10 @@ LATEST = "latest"
 
 def show(results: Sequence[CaseResult], facts: Mapping[str, Any], peers: Mapping[str, str | None], to: Console) -> None:
     """Print the table, what could not be measured, and the facts that it depends on."""
-    table = Table(title="Twinsite side by side: medians (lowest to highest of the rounds)")
-    table.add_column("")
-    for heading in ("ours", "peer"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("ratio", justify="right")
-    table.add_column("goal", justify="right")
-    table.add_column("CPU s/GiB\nours : peer", justify="right")
+    table = Table(title="Side by side: medians, and the lowest and highest of the rounds")
+    table.add_column("ours ÷ peer", no_wrap=True)
+    for heading in ("ours", "peer", "ratio", "goal", "CPU s/GiB\nours, peer"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         table.add_row(Text(result.title, style="bold"))
         for comparison in result.comparisons:
@@ -37,7 +34,7 @@ def show(results: Sequence[CaseResult], facts: Mapping[str, Any], peers: Mapping
                 _side(comparison.peer),
                 _ratio(comparison),
                 _goal(comparison),
-                f"{_cpu(comparison.ours)} : {_cpu(comparison.peer)}",
+                f"{_cpu(comparison.ours)}\n{_cpu(comparison.peer)}",
             )
         table.add_section()
     to.print(table)
@@ -78,26 +75,18 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _spread(spread: Spread) -> str:
-    if spread.minimum == spread.maximum:
-        return _number(spread.median)
-    return f"{_number(spread.median)} ({_number(spread.minimum)}-{_number(spread.maximum)})"
-
-
 def _side(series: Series) -> Text:
     spread = series.spread
     if spread is None:
-        return Text(f"{series.label}\nnot measured", style="red")
-    return Text(f"{series.label}\n{_spread(spread)} {series.unit}")
+        return Text("not measured", style="red")
+    return Text(f"{_number(spread.median)} {series.unit}\n{_number(spread.minimum)}-{_number(spread.maximum)}")
 
 
 def _ratio(comparison: Comparison) -> str:
     ratio = comparison.ratio
     if ratio is None:
         return "-"
-    if ratio.minimum == ratio.maximum:
-        return f"{ratio.median:.3f}"
-    return f"{ratio.median:.2f}\n({ratio.minimum:.2f}-{ratio.maximum:.2f})"
+    return f"{ratio.median:.3g}\n{ratio.minimum:.3g}-{ratio.maximum:.3g}"
 
 
 def _goal(comparison: Comparison) -> Text:

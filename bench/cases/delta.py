@@ -52,8 +52,8 @@ def delta_resync(context: Context) -> CaseResult:
             result.problems.append(f"delta resync: {error}")
     result.series = [shipped, streamed, dirtied]
     result.comparisons = [
-        Comparison("content shipped", shipped, dirtied, SHIPPED_OVER_DIRTIED_MAX, goal_is_most=True),
-        Comparison("bytes on the stream", streamed, dirtied, SHIPPED_OVER_DIRTIED_MAX, goal_is_most=True),
+        Comparison("content shipped ÷ dirtied", shipped, dirtied, SHIPPED_OVER_DIRTIED_MAX, goal_is_most=True),
+        Comparison("stream bytes ÷ dirtied", streamed, dirtied, SHIPPED_OVER_DIRTIED_MAX, goal_is_most=True),
     ]
     return result
 

@@ -33,7 +33,7 @@ class Content:
 
 
 DENSE = Content("full-sync", "full sync, random data", write_random_file, DENSE_OVER_NBDCOPY_MIN)
-ZEROS = Content("zeros", "full sync, zeros that take space", lambda path, size, seed: write_zero_file(path, size))
+ZEROS = Content("zeros", "full sync, written zeros", lambda path, size, seed: write_zero_file(path, size))
 SPARSE = Content("sparse", "full sync, one hole", lambda path, size, seed: make_sparse_file(path, size))
 
 
@@ -47,8 +47,8 @@ def full_sync(content: Content, context: Context) -> CaseResult:
         contenders = _contenders(context, source, result)
         take_turns(list(contenders.values()), context, result)
     for title, peer_name, goal in (
-        ("equally durable", "nbdcopy-flush", content.goal),
-        ("ours durable, theirs not", "nbdcopy", None),
+        ("sync ÷ nbdcopy --flush", "nbdcopy-flush", content.goal),
+        ("sync ÷ nbdcopy, no flush", "nbdcopy", None),
     ):
         if peer_name in contenders:
             peer = contenders[peer_name].series
@@ -72,7 +72,7 @@ def _contenders(context: Context, source: Path, result: CaseResult) -> dict[str,
     if can_run(("nbdcopy", "nbdkit"), "nbdcopy", result):
         flushing = Series("nbdcopy-flush", "nbdcopy --flush", "MiB/s")
         contenders["nbdcopy-flush"] = Contender(flushing, nbdcopy_flush)
-        contenders["nbdcopy"] = Contender(Series("nbdcopy", "nbdcopy, nothing flushed", "MiB/s"), nbdcopy)
+        contenders["nbdcopy"] = Contender(Series("nbdcopy", "nbdcopy, no flush", "MiB/s"), nbdcopy)
     return contenders
 
 
