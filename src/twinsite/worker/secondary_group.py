@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 
 import structlog
 
 from twinsite.core.group.secondary import Secondary, check_hello, welcome_of
-from twinsite.core.limits import STREAM_HANDSHAKE_SECONDS, STREAM_RECEIVE_BUFFER_BYTES
-from twinsite.core.stream.frames import PROTOCOL_VERSION, Flag, Frame, Kind, decode_json, encode_header, encode_json
-from twinsite.core.stream.hello import Hello, open_hello, seal
+from twinsite.core.limits import STREAM_RECEIVE_BUFFER_BYTES
+from twinsite.core.stream.frames import Flag, Frame, Kind, decode_json, encode_json
+from twinsite.core.stream.hello import Hello, seal
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import Failure, MemberStatus, Mode, WorkerSpec
 from twinsite.stores.base import Store
+from twinsite.worker.secondary_session import SecondarySession
 from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
 from twinsite.worker.stream_connection import StreamConnection
 
 log = structlog.get_logger(__name__)
 
 PENDING_CONNECTIONS_MAX = 16
-"""Connections in their handshake; one more is refused."""
-RESYNC_FLUSH_BYTES = 128 * 1024 * 1024
-"""Resync data after which a flush is started."""
+"""Connections in their handshake; one more ends the oldest that has not yet said who it is."""
 
 
 class SecondaryGroup:
@@ -44,12 +42,13 @@ class SecondaryGroup:
         self._stores = dict(stores)
         self._directory = directory
         self._state = state
-        self._executor = executor
+        self.executor = executor
         self._on_change = on_change
         self._boot_id = read_boot_id()
         self._server: asyncio.Server | None = None
-        self._pending: set[_Session] = set()
-        self._active: _Session | None = None
+        self._pending: dict[SecondarySession, None] = {}  # In the order of their coming.
+        self._admitting = asyncio.Lock()  # One session is let in at a time, and none while members change.
+        self._active: SecondarySession | None = None
         self._settling: asyncio.Task[None] | None = None
         self._bytes_of_past_sessions = (0, 0)
         self.session_count = 0
@@ -79,19 +78,21 @@ class SecondaryGroup:
         """End the session, flush, and remember that nothing is unstable."""
         if self._server is not None:
             self._server.close()
-        await self._end_sessions()
+        async with self._admitting:
+            await self._end_sessions()
 
     async def change_members(self, spec: WorkerSpec, added: Mapping[int, Store], removed: Sequence[int]) -> None:
         """Let volumes in and out; a session ends first, since its hello named the old ones."""
-        await self._end_sessions()
-        for index in removed:
-            del self._stores[index]
-        self._stores.update(added)
-        if added:
-            # The new volumes' content belongs to no lineage yet.
-            self._state.is_consistent = False
-            await self._save()
-        self._spec = spec
+        async with self._admitting:
+            await self._end_sessions()
+            for index in removed:
+                del self._stores[index]
+            self._stores.update(added)
+            if added:
+                # The new volumes' content belongs to no lineage yet.
+                self._state.is_consistent = False
+                await self._save()
+            self._spec = spec
 
     # Status
 
@@ -129,8 +130,12 @@ class SecondaryGroup:
         """Return the group's shared secret."""
         return bytes.fromhex(self._spec.stream_key)
 
-    async def admit(self, session: _Session, hello: Hello) -> None:
+    async def admit(self, session: SecondarySession, hello: Hello) -> None:
         """A primary has proved the key: let it replace the session before it, once that one's writes are flushed."""
+        async with self._admitting:
+            await self._admit(session, hello)
+
+    async def _admit(self, session: SecondarySession, hello: Hello) -> None:
         sizes_bytes = {member.index: member.size_bytes for member in self._spec.members}
         check_hello(hello, self._spec.id, self._state.term, sizes_bytes)
         if self._active is not None:
@@ -138,8 +143,9 @@ class SecondaryGroup:
             await self._active.over.wait()
         if self._settling is not None:
             await self._settling
-        if session.connection is None or session.connection.is_closing:
-            return
+        if self._state.is_suspect:
+            # Where a flush fails for good, a full copy would only end in the same fault.
+            await self.flush_all()
         welcome = welcome_of(
             term=hello.term,
             generation=self._state.generation,
@@ -152,7 +158,9 @@ class SecondaryGroup:
         self._state.term = hello.term
         self._state.unstable_boot_id = self._boot_id
         await self._save()
-        self._pending.discard(session)
+        if session.connection is None or session.connection.is_closing:
+            return
+        self._pending.pop(session, None)
         self._active = session
         self.session_count += 1
         session.machine = Secondary(sizes_bytes, hello.first_sequence)
@@ -160,7 +168,7 @@ class SecondaryGroup:
         log.info("stream.up", term=hello.term, first_sequence=hello.first_sequence)
         self._on_change()
 
-    def apply_frames(self, session: _Session, operations: Sequence[Frame]) -> None:
+    def apply_frames(self, session: SecondarySession, operations: Sequence[Frame]) -> None:
         """Do the operations of one receive, in order. Raises `StorageFault`."""
         stores = self._stores
         for kind, flags, volume, length, sequence, offset, payload in operations:
@@ -187,7 +195,7 @@ class SecondaryGroup:
         loop = asyncio.get_running_loop()
         stores = list(self._stores.values())
         try:
-            await asyncio.gather(*(loop.run_in_executor(self._executor, store.flush) for store in stores))
+            await asyncio.gather(*(loop.run_in_executor(self.executor, store.flush) for store in stores))
         except StorageFault:
             await self.distrust()
             raise
@@ -205,9 +213,9 @@ class SecondaryGroup:
         self.failure = None
         self._on_change()
 
-    def session_over(self, session: _Session, failure: Failure | None) -> None:
+    def session_over(self, session: SecondarySession, failure: Failure | None) -> None:
         """A connection is gone: flush what it brought, so that a later restart of the machine loses nothing."""
-        self._pending.discard(session)
+        self._pending.pop(session, None)
         if self._active is not session:
             return
         self._active = None
@@ -223,10 +231,16 @@ class SecondaryGroup:
     # Inside
 
     def _new_connection(self) -> asyncio.BaseProtocol:
-        session = _Session(self)
+        session = SecondarySession(self)
         if len(self._pending) >= PENDING_CONNECTIONS_MAX:
-            session.is_refused = True
-        self._pending.add(session)
+            silent = next((pending for pending in self._pending if not pending.is_known), None)
+            if silent is None:
+                session.is_refused = True
+            else:
+                # Whoever holds connections open without a word must not keep the primary out.
+                del self._pending[silent]
+                silent.end(Failure("37000216", "too many connections are in their handshake"))
+        self._pending[session] = None
         return StreamConnection(session, STREAM_RECEIVE_BUFFER_BYTES)
 
     def _begin_resync(self, payload: memoryview | None) -> None:
@@ -258,140 +272,4 @@ class SecondaryGroup:
             await self._settling
 
     async def _save(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, self._state)
-
-
-class _Session:
-    """One connection of a primary, from its challenge to its end: a `StreamHandler`."""
-
-    def __init__(self, group: SecondaryGroup) -> None:
-        self._group = group
-        self._nonce = secrets.token_hex(16)
-        self._hello_seen = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting_flushes: dict[int, list[int]] = {}  # Member index to the sequences that the next flush answers.
-        self._running_flushes: set[int] = set()
-        self._resync_bytes = 0  # Since the last flush that they started.
-        self.connection: StreamConnection | None = None
-        self.machine: Secondary | None = None
-        self.is_refused = False
-        self.over = asyncio.Event()
-
-    # StreamHandler
-
-    def connection_made(self, connection: StreamConnection) -> None:
-        """Open with a challenge."""
-        self.connection = connection
-        if self.is_refused:
-            connection.close(Failure("37000216", "too many connections are in their handshake"))
-            return
-        connection.send([encode_json(Kind.CHALLENGE, {"version": PROTOCOL_VERSION, "nonce": self._nonce})])
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(STREAM_HANDSHAKE_SECONDS, self._give_up_handshake)
-
-    def frames_received(self, connection: StreamConnection, frames: Sequence[Frame]) -> None:
-        """Take the hello; then apply frames and acknowledge them all at once."""
-        machine = self.machine
-        if machine is None:
-            self._take_hello(frames)
-            return
-        operations = machine.accept(frames)
-        if operations:
-            self._group.apply_frames(self, operations)
-            connection.send([encode_header(Kind.ACK, 0, 0, 0, machine.applied_sequence, 0)])
-
-    def oldest_unacknowledged(self) -> int | None:
-        """A primary owes no acknowledgement."""
-        return None
-
-    def connection_lost(self, connection: StreamConnection, failure: Failure | None) -> None:
-        """The primary is gone."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._group.session_over(self, failure)
-        self.over.set()
-
-    # What the group says
-
-    def end(self, failure: Failure | None) -> None:
-        """Close the connection."""
-        if self.connection is not None:
-            self.connection.close(failure)
-        else:
-            self.over.set()
-
-    def flush(self, volume: int, sequence: int) -> None:
-        """Make a member durable up to here and say so; flushes that wait for the same disk share one."""
-        self._waiting_flushes.setdefault(volume, []).append(sequence)
-        if volume not in self._running_flushes:
-            self._running_flushes.add(volume)
-            self._start(self._flush_volume(volume))
-
-    def count_resync(self, volume: int, length: int) -> None:
-        """Let the disk work while a resync runs, so that its end does not wait for all of it at once."""
-        self._resync_bytes += length
-        if self._resync_bytes >= RESYNC_FLUSH_BYTES and volume not in self._running_flushes:
-            self._resync_bytes = 0
-            self._waiting_flushes.setdefault(volume, [])
-            self._running_flushes.add(volume)
-            self._start(self._flush_volume(volume))
-
-    def end_resync(self, sequence: int) -> None:
-        """Make everything durable, record that the image is consistent, and say so."""
-        self._start(self._end_resync(sequence))
-
-    # Inside
-
-    def _take_hello(self, frames: Sequence[Frame]) -> None:
-        if self._hello_seen or len(frames) != 1 or frames[0].kind != Kind.HELLO:
-            raise PeerViolation(f"frame of kind {frames[0].kind} came where one HELLO was due")
-        self._hello_seen = True
-        hello = open_hello(decode_json(frames[0]), self._group.stream_key(), self._nonce)
-        if hello.version != PROTOCOL_VERSION:
-            raise PeerViolation(f"the primary speaks stream protocol {hello.version}, this side {PROTOCOL_VERSION}")
-        if self._timer is not None:
-            self._timer.cancel()
-        self._start(self._group.admit(self, hello))
-
-    def _give_up_handshake(self) -> None:
-        self.end(Failure("37000212", "the primary did not finish the handshake in time"))
-
-    def _start(self, work: object) -> None:
-        task = asyncio.create_task(self._run(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, work: object) -> None:
-        """Run a step of this session; what it raises ends the session."""
-        try:
-            await work  # type: ignore[misc]
-        except PeerViolation as error:
-            log.warning("stream.refused", error=str(error))
-            self.end(Failure("37000212", str(error)))
-        except StorageFault as error:
-            log.error("stream.storage_fault", error=str(error))
-            self.end(Failure("37100178", f"the other site cannot store the data: {error}"))
-
-    async def _flush_volume(self, volume: int) -> None:
-        loop = asyncio.get_running_loop()
-        store = self._group.store(volume)
-        try:
-            while (sequences := self._waiting_flushes.pop(volume, None)) is not None:
-                try:
-                    await loop.run_in_executor(self._group._executor, store.flush)
-                except StorageFault:
-                    await self._group.distrust()
-                    raise
-                self._say_flushed(sequences)
-        finally:
-            self._running_flushes.discard(volume)
-
-    async def _end_resync(self, sequence: int) -> None:
-        await self._group.flush_all()
-        await self._group.resync_ended()
-        self._say_flushed([sequence])
-
-    def _say_flushed(self, sequences: Sequence[int]) -> None:
-        if self.connection is not None and sequences:
-            self.connection.send([encode_header(Kind.FLUSHED, 0, 0, 0, sequence, 0) for sequence in sequences])
+        await asyncio.get_running_loop().run_in_executor(self.executor, self._directory.save, self._state)

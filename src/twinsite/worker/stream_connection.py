@@ -25,7 +25,7 @@ TICK_SECONDS = 0.5
 """How often a connection asks itself whether its peer lives."""
 
 GOODBYE_SECONDS = 1.0
-"""How long a bye may take to leave before the connection is cut."""
+"""How long the peer may take to hear a bye and hang up before the connection is cut."""
 
 SMALL_RECEIVE_BUFFER_BYTES = 2 * (STREAM_CONTROL_BYTES_MAX + HEADER_BYTES)
 """Enough for an end that receives no data frames."""
@@ -59,6 +59,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._liveness = Liveness(self._loop.time())
         self._transport: asyncio.Transport | None = None
         self._tick_handle: asyncio.TimerHandle | None = None
+        self._goodbye_handle: asyncio.TimerHandle | None = None
         self._failure: Failure | None = None
         self._is_closing = False
         self.bytes_sent = 0
@@ -82,6 +83,8 @@ class StreamConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Decode everything that came and hand it over as one batch; move an incomplete frame to the front."""
         self.bytes_received += nbytes
+        if self._is_closing:
+            return
         self._liveness.received(self._loop.time())
         self._filled += nbytes
         self._guard(self._take)
@@ -93,8 +96,9 @@ class StreamConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the handler once, with the best reason known."""
         self._is_closing = True
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
+        for handle in (self._tick_handle, self._goodbye_handle):
+            if handle is not None:
+                handle.cancel()
         failure = self._failure
         if failure is None and exc is not None:
             failure = Failure("37100043", f"the connection to the other site broke: {exc}")
@@ -117,7 +121,11 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._transport.write(data)
 
     def close(self, failure: Failure | None, *, say: bool = True) -> None:
-        """End the connection, after a bye that gives the reason unless there is nobody to hear it."""
+        """End the connection, after a bye that gives the reason unless there is nobody to hear it.
+
+        After the bye the connection only reads, and forgets, until the peer hangs up: closing with something unread
+        would reset it, and the peer might lose the bye.
+        """
         if self._is_closing:
             return
         self._failure = failure
@@ -128,8 +136,9 @@ class StreamConnection(asyncio.BufferedProtocol):
                 body = {"reason": "failure", "code": failure.code, "message": failure.message}
             self.send([encode_json(Kind.BYE, body)])
             self._is_closing = True
-            self._transport.close()
-            self._loop.call_later(GOODBYE_SECONDS, self._transport.abort)
+            self._filled = 0
+            self._transport.write_eof()
+            self._goodbye_handle = self._loop.call_later(GOODBYE_SECONDS, self._transport.abort)
         else:
             self._is_closing = True
             self._transport.abort()
@@ -145,6 +154,10 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._handler.frames_received(self, before)
         if bye is not None and not self._is_closing:
             self._take_bye(frames[bye])
+        if self._is_closing:
+            return
+        if rest == 0 and self._filled == len(self._view):
+            raise PeerViolation(f"a frame is longer than the {self._filled} bytes that this end takes")
         if rest:
             self._view[: self._filled - rest] = self._view[rest : self._filled]
             self._filled -= rest
