@@ -1,0 +1,122 @@
+"""The arbiter's rules: who is primary, and may it go on without its secondary? Pure; the controller stores the row.
+
+One row per group. Every change is one compare-and-swap on `version`, durable before it is answered. The invariants:
+
+- the term only grows, and only `promote` and `switch` raise it;
+- `secondary` becomes STALE only by the current primary's own wish or by raising the term, and IN_SYNC again only by the
+  current primary's wish;
+- every granted call raises `version`, so a call that was delayed on its way, and names the version that its sender saw,
+  cannot undo what came after it. Without that, a late `secondary_in_sync` could follow the `suspend_secondary` of the
+  same primary and promise a secondary that nobody waits for.
+
+A refused call changes nothing and says what the row is, so that the caller can decide anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Secondary(StrEnum):
+    """What the arbiter knows of the secondary's image."""
+
+    IN_SYNC = "in_sync"  # It has every acknowledged write: an unforced failover loses nothing.
+    STALE = "stale"  # The primary acknowledges writes without it.
+
+
+class Reason(StrEnum):
+    """Why a call was refused."""
+
+    OTHER_VERSION = "other_version"  # Something came between: look at the row and decide anew.
+    OTHER_TERM = "other_term"  # The caller was replaced, or is ahead of this database.
+    NOT_PRIMARY = "not_primary"
+    ALREADY_PRIMARY = "already_primary"
+    STALE = "stale"  # An unforced promotion would lose acknowledged writes.
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is recorded of a group. Times are seconds since the epoch and inform people only."""
+
+    term: int
+    primary_site: str
+    secondary: Secondary
+    stale_since: float | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The call changed nothing; `row` is what holds."""
+
+    reason: Reason
+    row: Row
+
+
+def first_row(primary_site: str, now: float) -> Row:
+    """Return the row of a new group: nothing was ever synchronized."""
+    return Row(term=1, primary_site=primary_site, secondary=Secondary.STALE, stale_since=now, version=1)
+
+
+def suspend_secondary(row: Row, *, site: str, term: int, version: int, now: float) -> Row | Refusal:
+    """The primary asks to acknowledge writes without the secondary.
+
+    Granted even when the secondary is stale already: the version must grow, or a `secondary_in_sync` that is still on
+    its way could be applied afterwards.
+    """
+    refusal = _check_primary(row, site, term, version)
+    if refusal is not None:
+        return refusal
+    stale_since = row.stale_since if row.secondary is Secondary.STALE else now
+    return replace(row, secondary=Secondary.STALE, stale_since=stale_since, version=row.version + 1)
+
+
+def secondary_in_sync(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
+    """The primary says that it waits for the secondary again, and that the secondary has everything."""
+    refusal = _check_primary(row, site, term, version)
+    if refusal is not None:
+        return refusal
+    return replace(row, secondary=Secondary.IN_SYNC, stale_since=None, version=row.version + 1)
+
+
+def promote(row: Row, *, site: str, version: int, force: bool, now: float) -> Row | Refusal:
+    """Fail over to `site`. Refused while its image is stale, unless forced.
+
+    The site that was primary is stale from then on: what it may have written alone is not the group's history.
+    """
+    if row.version != version:
+        return Refusal(Reason.OTHER_VERSION, row)
+    if row.primary_site == site:
+        return Refusal(Reason.ALREADY_PRIMARY, row)
+    if row.secondary is Secondary.STALE and not force:
+        return Refusal(Reason.STALE, row)
+    return Row(
+        term=row.term + 1, primary_site=site, secondary=Secondary.STALE, stale_since=now, version=row.version + 1
+    )
+
+
+def switch(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
+    """Planned switchover to `site`, after the primary of `term` has stopped acknowledging and both sides are flushed.
+
+    Both images are equal, so the new secondary is in sync: the new primary starts by waiting for it.
+    """
+    if row.term != term:
+        return Refusal(Reason.OTHER_TERM, row)
+    if row.version != version:
+        return Refusal(Reason.OTHER_VERSION, row)
+    if row.primary_site == site:
+        return Refusal(Reason.ALREADY_PRIMARY, row)
+    if row.secondary is Secondary.STALE:
+        return Refusal(Reason.STALE, row)
+    return replace(row, term=row.term + 1, primary_site=site, version=row.version + 1)
+
+
+def _check_primary(row: Row, site: str, term: int, version: int) -> Refusal | None:
+    if row.term != term:
+        return Refusal(Reason.OTHER_TERM, row)
+    if row.primary_site != site:
+        return Refusal(Reason.NOT_PRIMARY, row)
+    if row.version != version:
+        return Refusal(Reason.OTHER_VERSION, row)
+    return None

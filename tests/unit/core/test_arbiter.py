@@ -1,0 +1,141 @@
+"""The arbiter's rules: every call in every state, and calls that arrive late, twice or in another order."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from twinsite.core.arbiter import (
+    Reason,
+    Refusal,
+    Row,
+    Secondary,
+    first_row,
+    promote,
+    secondary_in_sync,
+    suspend_secondary,
+    switch,
+)
+
+IN_SYNC = Row(term=3, primary_site="az1", secondary=Secondary.IN_SYNC, stale_since=None, version=7)
+STALE = replace(IN_SYNC, secondary=Secondary.STALE, stale_since=100.0)
+
+
+def test_a_new_group_is_stale() -> None:
+    assert first_row("az1", 5.0) == Row(1, "az1", Secondary.STALE, 5.0, 1)
+
+
+@pytest.mark.parametrize("row", [IN_SYNC, STALE])
+def test_the_primary_suspends_its_secondary(row: Row) -> None:
+    result = suspend_secondary(row, site="az1", term=3, version=7, now=200.0)
+    assert result == replace(row, secondary=Secondary.STALE, stale_since=row.stale_since or 200.0, version=8)
+
+
+@pytest.mark.parametrize("row", [IN_SYNC, STALE])
+def test_the_primary_reports_its_secondary_in_sync(row: Row) -> None:
+    result = secondary_in_sync(row, site="az1", term=3, version=7)
+    assert result == replace(row, secondary=Secondary.IN_SYNC, stale_since=None, version=8)
+
+
+@pytest.mark.parametrize(
+    ("site", "term", "version", "reason"),
+    [
+        ("az2", 3, 7, Reason.NOT_PRIMARY),
+        ("az1", 2, 7, Reason.OTHER_TERM),
+        ("az1", 4, 7, Reason.OTHER_TERM),
+        ("az1", 3, 6, Reason.OTHER_VERSION),
+        ("az1", 3, 8, Reason.OTHER_VERSION),
+    ],
+)
+@pytest.mark.parametrize("row", [IN_SYNC, STALE])
+def test_nobody_else_speaks_for_the_primary(row: Row, site: str, term: int, version: int, reason: Reason) -> None:
+    assert suspend_secondary(row, site=site, term=term, version=version, now=1.0) == Refusal(reason, row)
+    assert secondary_in_sync(row, site=site, term=term, version=version) == Refusal(reason, row)
+
+
+@pytest.mark.parametrize(
+    ("row", "site", "version", "force", "expected"),
+    [
+        (IN_SYNC, "az2", 7, False, None),
+        (IN_SYNC, "az2", 7, True, None),
+        (STALE, "az2", 7, True, None),
+        (STALE, "az2", 7, False, Reason.STALE),
+        (IN_SYNC, "az1", 7, False, Reason.ALREADY_PRIMARY),
+        (STALE, "az1", 7, True, Reason.ALREADY_PRIMARY),
+        (IN_SYNC, "az2", 6, False, Reason.OTHER_VERSION),
+    ],
+)
+def test_promotion(row: Row, site: str, version: int, force: bool, expected: Reason | None) -> None:
+    result = promote(row, site=site, version=version, force=force, now=9.0)
+    if expected is None:
+        assert result == Row(4, site, Secondary.STALE, 9.0, 8)
+    else:
+        assert result == Refusal(expected, row)
+
+
+@pytest.mark.parametrize(
+    ("row", "site", "term", "version", "expected"),
+    [
+        (IN_SYNC, "az2", 3, 7, None),
+        (STALE, "az2", 3, 7, Reason.STALE),
+        (IN_SYNC, "az1", 3, 7, Reason.ALREADY_PRIMARY),
+        (IN_SYNC, "az2", 2, 7, Reason.OTHER_TERM),
+        (IN_SYNC, "az2", 3, 6, Reason.OTHER_VERSION),
+    ],
+)
+def test_switchover(row: Row, site: str, term: int, version: int, expected: Reason | None) -> None:
+    result = switch(row, site=site, term=term, version=version)
+    if expected is None:
+        assert result == Row(4, site, Secondary.IN_SYNC, None, 8)
+    else:
+        assert result == Refusal(expected, row)
+
+
+def test_a_late_report_cannot_follow_a_suspension() -> None:
+    suspended = suspend_secondary(STALE, site="az1", term=3, version=7, now=1.0)
+    assert isinstance(suspended, Row)
+    assert secondary_in_sync(suspended, site="az1", term=3, version=7) == Refusal(Reason.OTHER_VERSION, suspended)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_no_unforced_promotion_loses_what_a_primary_acknowledged_alone(seed: int) -> None:
+    """Primaries that trust only their answers, a network that delays, repeats and drops calls, eager operators."""
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    row = first_row("az1", 0.0)
+    alone: dict[tuple[str, int], bool] = {("az1", 1): True}  # Who acknowledges without its secondary, by its answers.
+    seen = {("az1", 1): row}
+    calls: list[tuple[str, str, int, int]] = []
+    for _ in range(60):
+        site, term = rng.choice(list(seen))
+        known = seen[site, term]
+        what = rng.choice(["suspend", "in_sync", "deliver", "deliver", "promote"])
+        if what == "in_sync":
+            alone[site, term] = False  # First it waits, then it asks for the record.
+        if what in ("suspend", "in_sync"):
+            calls.append((what, site, term, known.version))
+        elif what == "promote":
+            other = {"az1": "az2", "az2": "az1"}[row.primary_site]
+            promoted = promote(row, site=other, version=row.version, force=False, now=0.0)
+            if isinstance(promoted, Row):
+                assert not alone[row.primary_site, row.term], "acknowledged writes would be lost"
+                row = promoted
+                alone[other, row.term] = False
+                seen[other, row.term] = row
+        elif calls:
+            call, by, in_term, version = rng.choice(calls)  # Any of them, any number of times.
+            if call == "suspend":
+                result = suspend_secondary(row, site=by, term=in_term, version=version, now=0.0)
+                row = result if isinstance(result, Row) else row
+                if isinstance(result, Row) and rng.random() < 0.7:  # The answer may be lost.
+                    seen[by, in_term] = result
+                    alone[by, in_term] = True
+            else:
+                result = secondary_in_sync(row, site=by, term=in_term, version=version)
+                row = result if isinstance(result, Row) else row
+                if isinstance(result, Row) and rng.random() < 0.7:
+                    seen[by, in_term] = result
+            if isinstance(result, Refusal):
+                seen[by, in_term] = result.row
