@@ -26,7 +26,7 @@ class SyncBar:
         """Prepare a bar for `console`; a `transient` one disappears at its end."""
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
+            BarColumn(bar_width=32, complete_style="green", finished_style="green"),
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[amount]}"),
             TextColumn("{task.fields[rate]}", style="cyan"),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -232,3 +236,18 @@ def test_help_and_version(run: Run, command: list[str]) -> None:
 def test_the_long_running_commands_are_there(run: Run) -> None:
     shown = run("--help").output
     assert all(command in shown for command in ("up", "node", "controller", "demo", "volume", "pair", "group"))
+
+
+def test_a_token_for_other_programs_works(shell: Shell) -> None:
+    session = shell.json("token")
+    answer = httpx.get(f"{session['endpoint']}/volumes", headers={"X-Auth-Token": session["token"]}, trust_env=False)
+    assert answer.status_code == 200
+    line = ok(shell.run("token")).output
+    assert re.fullmatch(rf"export ENDPOINT={session['endpoint']} TOKEN=\S+\n", line)
+
+
+def test_help_loads_neither_the_client_nor_the_services() -> None:
+    heavy = ("httpx", "fastapi", "sqlalchemy", "twinsite.embedded.up", "twinsite.node.service", "twinsite.demo.story")
+    script = f"import sys, twinsite.cli.main; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout == "[]\n"

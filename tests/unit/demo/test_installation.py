@@ -42,7 +42,8 @@ def test_a_full_disk_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPa
         pass
 
 
-def test_an_up_that_ends_early_is_explained_by_its_log(tmp_path: Path) -> None:
+def test_an_up_that_ends_early_is_explained_by_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     # A file stands where the data directory should come to be.
     (tmp_path / "data").write_text("in the way")
     with Installation(tmp_path) as installation:
