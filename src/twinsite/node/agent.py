@@ -238,7 +238,8 @@ class Agent:
         self._changed.set()
         if self.ready.is_set() or not self._is_reconciled or self._desired is None:
             return
-        if self.supervisor.has_settled({spec.id for spec in self._desired.workers}):
+        # A worker that waits for a volume is told to the controller, and need not be waited for here.
+        if self.supervisor.has_settled({spec.id for spec in self._desired.workers} - self._unready.keys()):
             self.ready.set()
 
     def _note_lifecycle(self) -> None:

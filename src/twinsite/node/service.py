@@ -59,7 +59,7 @@ async def serve(settings: NodeSettings) -> None:
         for task in (running, announcing, stopping):
             task.cancel()
         outcome, *_ = await asyncio.gather(running, announcing, stopping, return_exceptions=True)
-        log.info("node ends", site=settings.site, workers="stopped" if settings.stop_workers else "left running")
+        log.info("node ends", site=settings.site, workers="end too" if settings.stop_workers else "go on")
         if stop_asked.is_set() and settings.stop_workers:
             await agent.supervisor.stop_all()
         await agent.supervisor.detach()
