@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
+from rich.table import Table
 
 PICTURE_WIDTH_COLUMNS = 104
 INDENT_COLUMNS = 2
@@ -53,7 +54,9 @@ class Narrator:
 
     def fact(self, text: str) -> None:
         """Print something that has been done or checked."""
-        self.show(f"[green]✔[/green] {escape(text)}")
+        line = Table.grid(padding=(0, 1))
+        line.add_row("[green]✔[/green]", escape(text))
+        self.show(line)
 
     def code(self, text: str) -> None:
         """Print what a user would type or see on the wire."""
