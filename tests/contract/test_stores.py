@@ -19,13 +19,12 @@ from tests.support.stores import (
     KIB,
     MIB,
     SIZE_BYTES,
-    attach_loop,
     check_extents,
     kernel_reads_nowait,
+    loop_device,
     needs_root,
     pattern,
     read,
-    run,
     run_threads,
 )
 from twinsite.errors import StorageFault
@@ -50,9 +49,8 @@ def place(request: pytest.FixtureRequest, directory: Path) -> Iterator[StorePlac
     if request.param == "file":
         yield StorePlace("file", str(path))
         return
-    device = attach_loop(path)
-    yield StorePlace("block", device)
-    run("losetup", "--detach", device)
+    with loop_device(path) as device:
+        yield StorePlace("block", device)
 
 
 @pytest.fixture

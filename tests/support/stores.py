@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,17 @@ def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX).stdout
 
 
-def attach_loop(backing: Path) -> str:
-    """Return the path of a loop device on `backing`, or skip the test when the machine has none to give."""
+@contextlib.contextmanager
+def loop_device(backing: Path) -> Iterator[str]:
+    """Give the path of a loop device on `backing`, or skip the test when the machine has none to give."""
     try:
-        return run("losetup", "--find", "--show", str(backing)).strip()
+        device = run("losetup", "--find", "--show", str(backing)).strip()
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no loop device: {error}")
+    try:
+        yield device
+    finally:
+        run("losetup", "--detach", device)
 
 
 def read(store: Store, offset: int, length: int) -> bytes:

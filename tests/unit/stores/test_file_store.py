@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -16,8 +17,8 @@ from tests.support.stores import (
     KIB,
     MIB,
     SIZE_BYTES,
-    attach_loop,
     check_extents,
+    loop_device,
     needs_root,
     pattern,
     read,
@@ -26,7 +27,7 @@ from tests.support.stores import (
 )
 from twinsite.errors import ConfigurationError, StorageFault
 from twinsite.messages import StorePlace
-from twinsite.stores.base import Extent
+from twinsite.stores.base import Extent, Store
 from twinsite.stores.file import FileStore, sync_directory
 from twinsite.stores.opening import create_file_store, delete_file_store, open_store
 
@@ -99,6 +100,26 @@ def test_extents_stay_exact_while_the_file_changes(file_store: FileStore) -> Non
             ended.set()
 
     run_threads([change, look])
+
+
+def test_a_hole_punched_between_two_questions_does_not_stop_the_walk(
+    file_store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_store.write(pattern(64 * KIB), MIB)
+    ask = os.lseek
+
+    def ask_then_punch(fd: int, offset: int, whence: int) -> int:
+        answer = ask(fd, offset, whence)
+        if whence == os.SEEK_DATA and answer == MIB:
+            file_store.zero(MIB, 64 * KIB, punch=True)
+        return answer
+
+    monkeypatch.setattr(os, "lseek", ask_then_punch)
+    extents = []
+    for extent in file_store.extents(MIB, MIB):
+        extents.append(extent)
+        assert extent.length > 0, "the walk makes no progress"
+    assert sum(extent.length for extent in extents) == MIB
 
 
 def test_larger_file_is_opened_and_clipped(directory: Path) -> None:
@@ -180,6 +201,11 @@ def test_missing_places_and_unknown_kinds_are_named(directory: Path) -> None:
     sync_directory(str(directory))
 
 
+def open_block(device: str) -> contextlib.closing[Store]:
+    """Open the store on a device; a context manager that closes it."""
+    return contextlib.closing(open_store(StorePlace("block", device), SIZE_BYTES))
+
+
 @pytest.fixture
 def small_tmpfs(directory: Path) -> Iterator[Path]:
     """A mounted file system with room for one MiB."""
@@ -232,9 +258,10 @@ def test_after_a_failed_flush_no_flush_succeeds(small_tmpfs: Path) -> None:
     # A loop device on a file that cannot grow takes writes into the page cache and fails to write them back.
     backing = small_tmpfs / "backing.raw"
     create_file_store(str(backing), SIZE_BYTES)
-    device = attach_loop(backing)
-    try:
-        store = open_store(StorePlace("block", device), SIZE_BYTES)
+    with (
+        loop_device(backing) as device,
+        contextlib.closing(open_store(StorePlace("block", device), SIZE_BYTES)) as store,
+    ):
         store.write(b"first", 0)
         store.flush()
         store.write(pattern(SIZE_BYTES), 0)
@@ -245,9 +272,6 @@ def test_after_a_failed_flush_no_flush_succeeds(small_tmpfs: Path) -> None:
         store.write(b"later", 0)
         with pytest.raises(StorageFault, match="flush"):
             store.flush()
-        store.close()
-    finally:
-        run("losetup", "--detach", device)
 
 
 @needs_root
@@ -255,33 +279,30 @@ def test_mounted_device_is_refused(directory: Path) -> None:
     backing = directory / "mounted.raw"
     create_file_store(str(backing), 16 * MIB)
     run("mkfs.ext4", "-q", "-F", str(backing))
-    device = attach_loop(backing)
     mount = directory / "mounted"
     mount.mkdir()
-    try:
+    with loop_device(backing) as device:
         run("mount", device, str(mount))
-        with pytest.raises(StorageFault) as caught:
-            open_store(StorePlace("block", device), 16 * MIB)
-        assert caught.value.errno_value == errno.EBUSY
-        run("umount", str(mount))
-    finally:
-        run("losetup", "--detach", device)
+        try:
+            with pytest.raises(StorageFault) as caught:
+                open_store(StorePlace("block", device), 16 * MIB)
+        finally:
+            run("umount", str(mount))
+    assert caught.value.errno_value == errno.EBUSY
 
 
 @needs_root
 def test_loop_device_punches_through_to_its_file(directory: Path) -> None:
     backing = directory / "punched.raw"
     create_file_store(str(backing), SIZE_BYTES)
-    device = attach_loop(backing)
-    try:
-        store = open_store(StorePlace("block", device), SIZE_BYTES)
+    with (
+        loop_device(backing) as device,
+        contextlib.closing(open_store(StorePlace("block", device), SIZE_BYTES)) as store,
+    ):
         assert store.can_punch
         assert store.allocated_bytes() == SIZE_BYTES
         store.write(pattern(SIZE_BYTES), 0)
         store.flush()
         store.zero(0, SIZE_BYTES, punch=True)
         store.flush()
-        store.close()
         assert os.stat(backing).st_blocks * 512 < SIZE_BYTES
-    finally:
-        run("losetup", "--detach", device)
