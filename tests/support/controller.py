@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from twinsite.api.server import ControllerServer, make_server
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
 
-START_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 20.0
+POLL_SECONDS = 0.01
 Json = dict[str, Any]
 
 
@@ -155,16 +156,23 @@ async def open_site(settings: ControllerSettings) -> AsyncIterator[Site]:
         yield site
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what no event announces, within a bound."""
+    for _ in range(int(WAIT_SECONDS_MAX / POLL_SECONDS)):
+        if condition():
+            return
+        await asyncio.sleep(POLL_SECONDS)
+    raise AssertionError(f"waited for {WAIT_SECONDS_MAX} s in vain")
+
+
 @contextlib.asynccontextmanager
 async def serve(settings: ControllerSettings) -> AsyncIterator[tuple[ControllerServer, str]]:
     """Run a real server on a port of the kernel's choice; give it and its address."""
     server = make_server(settings, "127.0.0.1", 0)
     task = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(START_SECONDS_MAX):
-            while not server.started:
-                assert not task.done(), "the server ended before it started"
-                await asyncio.sleep(0.01)
+        await until(lambda: server.started or task.done())
+        assert server.started, "the server ended before it started"
         yield server, f"http://127.0.0.1:{server.bound_port()}"
     finally:
         server.should_exit = True

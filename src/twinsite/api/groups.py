@@ -94,7 +94,7 @@ async def delete_group(request: Request, project_id: str, group_id: str) -> Resp
     return Response(status_code=202)
 
 
-_ACTION_EXAMPLES = {
+ACTION_EXAMPLES = {
     "sync": {"summary": "Synchronize", "description": "No-op while copying or active.", "value": {SYNC: None}},
     "stop": {"summary": "Pause", "description": "In force before the answer.", "value": {STOP: None}},
 }
@@ -108,7 +108,7 @@ async def act_on_group(
     request: Request,
     project_id: str,
     group_id: str,
-    body: Annotated[dict[str, Any], Body(openapi_examples=_ACTION_EXAMPLES)],
+    body: Annotated[dict[str, Any], Body(openapi_examples=ACTION_EXAMPLES)],
 ) -> Response:
     """Synchronize the data between the production disks and the DR disks of all pairs of a group, or pause that.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 from pathlib import Path
 from types import FrameType
 
@@ -46,8 +48,8 @@ class ControllerServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; called on a signal."""
         super().handle_exit(sig, frame)
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(self._let_waiters_go_soon)
+        with contextlib.suppress(RuntimeError):  # No loop runs: it came before the start, or after the end.
+            asyncio.get_running_loop().call_soon_threadsafe(self._let_waiters_go_soon)
 
     def _let_waiters_go_soon(self) -> None:
         self._closing = asyncio.get_running_loop().create_task(self.let_waiters_go())
@@ -88,4 +90,8 @@ def run_controller(data_dir: Path, host: str, port: int, config_file: Path | Non
     settings.controller_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     run_dir.mkdir(exist_ok=True, mode=0o700)
     with PidFile(run_dir / "controller.pid"):
-        make_server(settings, host, port).run()
+        server = make_server(settings, host, port)
+        # uvicorn raises the signals that it handled once more when it is done; these handlers make that harmless.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
+        server.run()
