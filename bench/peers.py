@@ -1,4 +1,4 @@
-"""How the peers are run: nbdkit's file plugin, and QEMU's storage daemon mirroring to a second one over TCP."""
+"""How the peers are run: nbdkit's file plugin, and QEMU's storage daemon mirroring to a server over TCP."""
 
 from __future__ import annotations
 
@@ -20,63 +20,57 @@ def nbdkit_unix(stack: ExitStack, path: Path, directory: Path, name: str) -> tup
     return server, f"nbd+unix:///?socket={socket_path}"
 
 
-def nbdkit_tcp(stack: ExitStack, path: Path, directory: Path, name: str) -> tuple[Server, str]:
-    """Serve a file with nbdkit on a TCP port of the loopback until the stack ends; return the server and its URI."""
+def nbdkit_tcp(stack: ExitStack, path: Path, directory: Path, name: str) -> tuple[Server, int]:
+    """Serve a file with nbdkit on the loopback until the stack ends; return the server and its port."""
     port = free_port()
     command = ["nbdkit", "--foreground", "--pidfile", "{pidfile}", "--ipaddr", "127.0.0.1", "--port", str(port)]
     server = stack.enter_context(Server([*command, "file", str(path)], directory, name))
-    return server, f"nbd://127.0.0.1:{port}/"
+    return server, port
+
+
+def qemu_tcp(stack: ExitStack, path: Path, directory: Path, name: str) -> tuple[Server, int]:
+    """Serve a file with QEMU's storage daemon on the loopback until the stack ends; return the server and its port."""
+    port = free_port()
+    command = [
+        *("qemu-storage-daemon", "--pidfile", "{pidfile}"),
+        *("--blockdev", _raw_file("volume", path)),
+        *("--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}"),
+        # The default export has no name, as nbdkit's.
+        *("--export", "type=nbd,id=e,node-name=volume,name=,writable=on"),
+    ]
+    return stack.enter_context(Server(command, directory, name)), port
 
 
 def qemu_mirror(
-    stack: ExitStack, source: Path, target: Path, directory: Path, seconds_max: float
-) -> tuple[list[Server], str]:
-    """Serve `source` with QEMU's active mirror to `target`; return both daemons and the URI, once it only mirrors.
+    stack: ExitStack, source: Path, target_port: int, directory: Path, seconds_max: float
+) -> tuple[Server, str]:
+    """Serve `source` with QEMU's active mirror to an NBD server on the loopback.
 
-    The target is exported by a second daemon over TCP, so that a mirrored write crosses one TCP connection, as ours
-    does. Everything that does not make it an active mirror is QEMU's default. Source: `blockdev-mirror` in
-    docs/interop/qemu-qmp-ref of QEMU.
+    Returns the daemon and its URI once the target is a copy and the job only mirrors. Everything that does not make it
+    an active mirror is QEMU's default. Source: `blockdev-mirror` in docs/interop/qemu-qmp-ref of QEMU.
     """
-    port = free_port()
-    far = stack.enter_context(
-        Server(
-            [
-                *("qemu-storage-daemon", "--pidfile", "{pidfile}"),
-                *("--blockdev", _raw_file("target", target)),
-                *("--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}"),
-                *("--export", f"type=nbd,id=e,node-name=target,name={EXPORT},writable=on"),
-            ],
-            directory,
-            "qemu-target",
-        )
-    )
     remote = {
         "driver": "nbd",
         "node-name": "target",
-        "server": {"type": "inet", "host": "127.0.0.1", "port": str(port)},
-        "export": EXPORT,
+        "server": {"type": "inet", "host": "127.0.0.1", "port": str(target_port)},
+        "export": "",
     }
     socket_path, monitor_path = directory / "qemu.sock", directory / "qmp.sock"
-    near = stack.enter_context(
-        Server(
-            [
-                *("qemu-storage-daemon", "--pidfile", "{pidfile}"),
-                *("--blockdev", _raw_file("source", source)),
-                *("--blockdev", json.dumps(remote)),
-                *("--nbd-server", f"addr.type=unix,addr.path={socket_path}"),
-                *("--export", f"type=nbd,id=e,node-name=source,name={EXPORT},writable=on"),
-                *("--chardev", f"socket,id=monitor,path={monitor_path},server=on,wait=off"),
-                *("--monitor", "chardev=monitor"),
-            ],
-            directory,
-            "qemu-source",
-        )
-    )
+    command = [
+        *("qemu-storage-daemon", "--pidfile", "{pidfile}"),
+        *("--blockdev", _raw_file("source", source)),
+        *("--blockdev", json.dumps(remote)),
+        *("--nbd-server", f"addr.type=unix,addr.path={socket_path}"),
+        *("--export", f"type=nbd,id=e,node-name=source,name={EXPORT},writable=on"),
+        *("--chardev", f"socket,id=monitor,path={monitor_path},server=on,wait=off"),
+        *("--monitor", "chardev=monitor"),
+    ]
+    server = stack.enter_context(Server(command, directory, "qemu-source"))
     qmp = stack.enter_context(Qmp(monitor_path))
     mirror = {"job-id": "mirror", "device": "source", "target": "target", "sync": "full", "copy-mode": "write-blocking"}
     qmp.execute("blockdev-mirror", **mirror)
     qmp.wait_job_ready(seconds_max)
-    return [near, far], f"nbd+unix:///{EXPORT}?socket={socket_path}"
+    return server, f"nbd+unix:///{EXPORT}?socket={socket_path}"
 
 
 def _raw_file(node_name: str, path: Path) -> str:

@@ -98,10 +98,10 @@ def _nbdcopy(context: Context, source: Path, size_bytes: int, flags: list[str]) 
         target = directory / "target.raw"
         make_sparse_file(target, size_bytes)
         near, source_uri = peers.nbdkit_unix(stack, source, directory, "source")
-        far, target_uri = peers.nbdkit_tcp(stack, target, directory, "target")
+        far, target_port = peers.nbdkit_tcp(stack, target, directory, "target")
         settle(source)
         cpu_before = cpu_seconds([near.pid, far.pid])
-        command = ["nbdcopy", *flags, source_uri, target_uri]
+        command = ["nbdcopy", *flags, source_uri, f"nbd://127.0.0.1:{target_port}/"]
         finished = run(command, directory / "nbdcopy.log", context.copy_seconds_max(size_bytes))
         cpu = cpu_seconds([near.pid, far.pid]) - cpu_before + finished.cpu_seconds
     return Sample(size_bytes / MIB / finished.seconds, size_bytes, cpu, {"seconds": finished.seconds})

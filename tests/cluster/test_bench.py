@@ -116,7 +116,7 @@ def test_an_interrupt_leaves_nothing_behind(directory: Path, name: str, number: 
             if "round 1" in line:
                 break
         started = processes_in(directory)
-        assert len(started) >= 6, started  # A solo worker, nbdkit, two of a pair, two of QEMU.
+        assert len(started) >= 8, started  # A solo worker, nbdkit, two of a pair, and two of each of QEMU's mirrors.
         bench.send_signal(number)
         rest = bench.stderr.read()
         assert bench.wait(SECONDS_MAX) == 130, rest
