@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from twinsite.api.app import create_app
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
-from twinsite.logs import configure_logs
 from twinsite.pidfile import PidFile
 from twinsite.readiness import notify_ready
 
@@ -83,7 +82,6 @@ def run_controller(data_dir: Path, host: str, port: int, config_file: Path | Non
     Raises `pydantic.ValidationError` for wrong settings, `AlreadyRunningError` when a controller of this directory
     lives, and `SystemExit` when it cannot start, for instance because the port is taken; the log says why.
     """
-    configure_logs()
     settings = ControllerSettings(data_dir=data_dir.absolute(), config_file=config_file)
     run_dir = settings.controller_dir / "run"
     # The database holds the groups' stream keys, so the directory is nobody else's to read.

@@ -96,7 +96,8 @@ async def test_a_node_that_hangs_up_is_let_go(site: Site) -> None:
 async def start_process(directory: Path, port: int = 0) -> asyncio.subprocess.Process:
     """Run the controller as a process of its own."""
     script = (
-        "import sys, pathlib; from twinsite.api.server import run_controller; "
+        "import sys, pathlib; from twinsite.logs import configure_logs; configure_logs(); "
+        "from twinsite.api.server import run_controller; "
         "run_controller(pathlib.Path(sys.argv[1]), '127.0.0.1', int(sys.argv[2]))"
     )
     return await asyncio.create_subprocess_exec(

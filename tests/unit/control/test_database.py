@@ -1,0 +1,119 @@
+"""The database: its migrations, its safety settings, its two kinds of transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect, select, text
+
+from twinsite.control import database as database_module
+from twinsite.control.database import Database
+from twinsite.control.models import Base, Domain
+
+
+def address(directory: Path) -> str:
+    """Return the address of a database in a directory."""
+    return f"sqlite+aiosqlite:///{directory / 'deep' / 'test.db'}"
+
+
+def differences(connection: Connection) -> list[Any]:
+    """Return what the tables lack of the models."""
+    return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+
+async def test_migrations_make_the_tables_of_the_models(tmp_path: Path) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+    async with database.connection() as connection:
+        assert await connection.run_sync(differences) == []
+    await database.open()  # A second start has nothing to do.
+    await database.close()
+
+
+async def test_migrations_can_be_taken_back(tmp_path: Path) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+
+    def downgrade(connection: Connection) -> None:
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, "base")
+
+    async with database.connection() as connection:
+        await connection.run_sync(downgrade)
+    async with database.connection() as connection:
+        names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    assert names == ["alembic_version"]
+    await database.close()
+
+
+async def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(address(tmp_path))
+    real = database_module.upgrade
+
+    def failing(connection: Connection) -> None:
+        real(connection)
+        raise RuntimeError("at the very end")
+
+    monkeypatch.setattr(database_module, "upgrade", failing)
+    with pytest.raises(RuntimeError, match="at the very end"):
+        await database.open()
+    async with database.connection() as connection:
+        assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == []
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 20_000)]
+)
+async def test_sqlite_is_as_safe_as_it_gets(tmp_path: Path, pragma: str, value: object) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+    async with database.read() as session:
+        assert (await session.execute(text(f"PRAGMA {pragma}"))).scalar_one() == value
+    await database.close()
+
+
+async def test_a_write_that_raises_is_rolled_back(tmp_path: Path) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+    with pytest.raises(RuntimeError):
+        async with database.write() as session:
+            session.add(Domain(id="d", name="d"))
+            await session.flush()
+            raise RuntimeError
+    async with database.read() as session:
+        assert (await session.scalars(select(Domain))).all() == []
+    await database.close()
+
+
+async def test_writers_take_turns_and_readers_see_one_snapshot(tmp_path: Path) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+    async with database.write() as session:
+        session.add(Domain(id="d", name="0"))
+
+    async def increment() -> None:
+        async with database.write() as session:
+            domain = await session.get_one(Domain, "d")
+            before = int(domain.name)
+            await asyncio.sleep(0)
+            domain.name = str(before + 1)
+
+    async with database.read() as reader:
+        assert (await reader.get_one(Domain, "d")).name == "0"
+        await asyncio.gather(*(increment() for _ in range(8)))
+        reader.expire_all()
+        assert (await reader.get_one(Domain, "d")).name == "0"
+    async with database.read() as reader:
+        assert (await reader.get_one(Domain, "d")).name == "8"
+    await database.close()
