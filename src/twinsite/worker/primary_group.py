@@ -74,6 +74,8 @@ class PrimaryGroup:
         # Whatever happens from here on, these maps are only as good as the memory they live in.
         state.is_clean = False
         state.peer_consistent = False
+        # And what hosts write here is in no lineage that this side followed as a secondary.
+        state.generation, state.is_consistent = "", False
         directory.save(state)
         self.devices = {m.volume_id: MirroredDevice(m, self._stores[m.index], executor, self) for m in spec.members}
         self._link = PrimaryLink(self, bytes.fromhex(spec.stream_key))
@@ -216,7 +218,9 @@ class PrimaryGroup:
         """Go on alone; what was in flight is dirty now."""
         self.machine.broken()
         self._in_sync_since = None
-        if failure is not None and self._wish is Replication.RUNNING:
+        if self._wish is Replication.PAUSED:
+            self._link.want(None)
+        elif failure is not None:
             self._failure = failure
         self.drain()
         self._on_change()
@@ -318,19 +322,19 @@ class PrimaryGroup:
 
     def _save(self) -> None:
         state = self._state
-        state.sequence = self.machine.sequence
         try:
             for store in self._stores.values():
                 store.flush()
             for member in self.machine.members.values():
                 self._directory.save_dirty_map(member.volume_id, member.dirty)
+            state.sequence = self.machine.sequence
+            state.generations = sorted(self.machine.generations)
+            state.peer_consistent = self.machine.peer_consistent
+            state.is_clean = True
+            self._directory.save(state)
         except StorageFault as error:
+            state.is_clean = state.peer_consistent = False
             log.error("primary.not_saved", error=str(error), consequence="the next synchronization is a full one")
-            return
-        state.generations = sorted(self.machine.generations)
-        state.peer_consistent = self.machine.peer_consistent
-        state.is_clean = True
-        self._directory.save(state)
 
     def _follow_endpoint(self) -> None:
         endpoint = self._spec.peer_endpoint

@@ -39,7 +39,7 @@ class PrimaryLinkOwner(Protocol):
         """Return the sequence that the secondary should answer next, or None."""
 
     def link_down(self, failure: Failure | None) -> None:
-        """The session, or the attempt at one, is over. Comes for each attempt, whether it ever was up or not."""
+        """The session, or the attempt at one, is over; whether it ever was up or not."""
 
 
 class PrimaryLink:
@@ -127,6 +127,9 @@ class PrimaryLink:
         if self._awaited is None:
             self._owner.link_frames(frames)
             return
+        frames = [frame for frame in frames if frame.kind != Kind.HEARTBEAT]
+        if not frames:
+            return
         frame = frames[0]
         if frame.kind != self._awaited or len(frames) > 1:
             raise PeerViolation(f"frame of kind {frame.kind} came where {self._awaited.name} was due")
@@ -173,12 +176,10 @@ class PrimaryLink:
                 await self._pause()
 
     async def _one_session(self, endpoint: tuple[str, int]) -> None:
-        loop = asyncio.get_running_loop()
         self._over.clear()
         try:
-            async with asyncio.timeout(STREAM_HANDSHAKE_SECONDS):
-                await loop.create_connection(lambda: StreamConnection(self, SMALL_RECEIVE_BUFFER_BYTES), *endpoint)
-        except (OSError, TimeoutError) as error:
+            is_connected = await self._connect(endpoint)
+        except (OSError, TimeoutError, ValueError, OverflowError) as error:
             host, port = endpoint
             self._owner.link_down(
                 Failure(
@@ -186,7 +187,33 @@ class PrimaryLink:
                 )
             )
             return
+        if not is_connected and self._connection is None:
+            return
+        if self._endpoint != endpoint and self._connection is not None:
+            self._connection.close(None, say=False)
         await self._over.wait()
+
+    async def _connect(self, endpoint: tuple[str, int]) -> bool:
+        """Connect, or give up and return False as soon as another endpoint is wanted. Raises what asyncio does."""
+        loop = asyncio.get_running_loop()
+        connecting = asyncio.ensure_future(
+            loop.create_connection(lambda: StreamConnection(self, SMALL_RECEIVE_BUFFER_BYTES), *endpoint)
+        )
+        changing = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait(
+                {connecting, changing}, timeout=STREAM_HANDSHAKE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if connecting.done():
+                connecting.result()
+                return True
+            if not changing.done():
+                raise TimeoutError
+            return False
+        finally:
+            changing.cancel()
+            connecting.cancel()
+            await asyncio.gather(changing, connecting, return_exceptions=True)
 
     async def _pause(self) -> None:
         seconds = self._backoff_seconds

@@ -85,13 +85,13 @@ class SecondaryGroup:
         """Let volumes in and out; a session ends first, since its hello named the old ones."""
         async with self._admitting:
             await self._end_sessions()
-            for index in removed:
-                del self._stores[index]
-            self._stores.update(added)
             if added:
                 # The new volumes' content belongs to no lineage yet.
                 self._state.is_consistent = False
                 await self._save()
+            for index in removed:
+                del self._stores[index]
+            self._stores.update(added)
             self._spec = spec
 
     # Status
@@ -157,6 +157,8 @@ class SecondaryGroup:
             self._state.is_suspect = True
         self._state.term = hello.term
         self._state.unstable_boot_id = self._boot_id
+        # Maps that this side saved as a primary do not know what the stream brings from now on.
+        self._state.is_clean, self._state.generations = False, []
         await self._save()
         if session.connection is None or session.connection.is_closing:
             return
@@ -256,13 +258,13 @@ class SecondaryGroup:
         self._on_change()
 
     async def _settle(self) -> None:
+        """Never raises: who comes next waits for the end of it and finds out for itself what is wrong."""
         try:
             await self.flush_all()
+            self._state.unstable_boot_id = None
+            await self._save()
         except StorageFault as error:
-            log.error("secondary.flush_failed", error=str(error), consequence="the next synchronization is a full one")
-            return
-        self._state.unstable_boot_id = None
-        await self._save()
+            log.error("secondary.not_settled", error=str(error), suspect=self._state.is_suspect)
 
     async def _end_sessions(self) -> None:
         for session in [*self._pending, *([self._active] if self._active else [])]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from twinsite.errors import ConfigurationError, StorageFault, TwinsiteError
+from twinsite.errors import ConfigurationError, InternalError, StorageFault, TwinsiteError
 from twinsite.messages import (
     Counters,
     Failure,
@@ -28,6 +28,7 @@ from twinsite.worker.device import ExportInfo
 from twinsite.worker.nbd_server import NbdServer
 from twinsite.worker.primary_group import PrimaryGroup
 from twinsite.worker.secondary_group import SecondaryGroup
+from twinsite.worker.spec_check import check_spec
 from twinsite.worker.state import ReplicaState, StateDirectory
 from twinsite.worker.store_device import StoreDevice
 
@@ -65,22 +66,23 @@ class Worker:
         self._failure: Failure | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop`, then stop cleanly."""
+        """Work until `stop`, then stop cleanly. A bug stops the worker too: the first one is raised at the end."""
         self._state = self._directory.load()
         await self._control.listen()
-        tasks = [asyncio.create_task(self._apply_specs()), asyncio.create_task(self._publish_statuses())]
+        works = [self._apply_specs(), self._publish_statuses(), stop.wait()]
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
-            await stop.wait()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            for result in results:
-                if isinstance(result, Exception):
-                    log.error("worker.bug", error=repr(result))
             await self._tear_down()
             await self._control.close()
             self._executor.shutdown()
+        for result in results:
+            if isinstance(result, Exception):
+                raise InternalError(f"worker {self._id}: {result!r}") from result
 
     def take(self, spec: WorkerSpec) -> None:
         """Note a spec to apply; an older version than the newest one, or another worker's, is ignored."""
@@ -132,6 +134,8 @@ class Worker:
             assert spec is not None
             try:
                 await self._apply(spec)
+            except InternalError:
+                raise
             except (TwinsiteError, OSError) as error:
                 log.error("worker.spec_failed", error=str(error), version=spec.version)
                 self._failure = _failure_of(error, spec.role)
@@ -143,18 +147,27 @@ class Worker:
             self._report()
 
     async def _apply(self, spec: WorkerSpec) -> None:
+        # What cannot be right is refused first: the hosts keep what they have.
+        check_spec(spec)
+        self._refuse_past_term(spec)
         if self._role is not None and (self._role is not spec.role or self._state.term != spec.term):
             await self._tear_down()
         self._adopt_term(spec)
         wanted = {member.index: member for member in spec.members}
-        removed = [index for index in self._members if index not in wanted]
+        removed = [index for index, member in self._members.items() if not _is_same_volume(member, wanted.get(index))]
         for index in removed:
             await self._withdraw(self._members[index].volume_id)
-        added = self._open_all([member for index, member in wanted.items() if index not in self._members])
+        kept = self._members.keys() - removed
+        added = self._open_all([member for index, member in wanted.items() if index not in kept])
         if self._role is None:
             await self._start_role(spec, added)
         elif self._group is not None and (added or removed):
-            await self._group.change_members(spec, added, removed)
+            try:
+                await self._group.change_members(spec, added, removed)
+            except BaseException:
+                for store in added.values():
+                    store.close()
+                raise
         for index in removed:
             self._stores.pop(index).close()
         self._stores.update(added)
@@ -165,12 +178,14 @@ class Worker:
             for member in spec.members:
                 await self._serve(member)
 
-    def _adopt_term(self, spec: WorkerSpec) -> None:
+    def _refuse_past_term(self, spec: WorkerSpec) -> None:
         if spec.term < self._state.term:
             raise ConfigurationError(
                 f"group {spec.id}: the spec has term {spec.term}, this worker has seen term {self._state.term}; "
                 "the controller's database is older than this site"
             )
+
+    def _adopt_term(self, spec: WorkerSpec) -> None:
         if spec.term > self._state.term:
             self._state.term = spec.term
             self._directory.save(self._state)
@@ -192,15 +207,17 @@ class Worker:
         """Take on a role; from here on the stores are ours, whatever comes next."""
         self._stores = dict(stores)
         self._members = {member.index: member for member in spec.members}
-        if spec.role is Role.SECONDARY:
-            secondary = SecondaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
-            self._group, self._role = secondary, spec.role
-            await secondary.listen()
-        elif spec.role is Role.PRIMARY:
-            self._group = PrimaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
-            self._role = spec.role
-        else:
-            self._role = spec.role
+        self._role = spec.role
+        try:
+            if spec.role is Role.SECONDARY:
+                self._group = SecondaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
+                await self._group.listen()
+            elif spec.role is Role.PRIMARY:
+                self._group = PrimaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
+        except (TwinsiteError, OSError):
+            # Half a role would be taken for a whole one at the next attempt.
+            await self._tear_down()
+            raise
 
     async def _serve(self, member: MemberSpec) -> None:
         if member.volume_id in self._servers:
@@ -302,6 +319,11 @@ class Worker:
             stream_bytes_received=received,
             stream_connects=self._group.session_count if self._group is not None else 0,
         )
+
+
+def _is_same_volume(have: MemberSpec, wanted: MemberSpec | None) -> bool:
+    """Say whether an index still means the same volume: a group that was emptied gives its indexes out again."""
+    return wanted is not None and wanted.volume_id == have.volume_id
 
 
 def _failure_of(error: Exception, role: Role) -> Failure:

@@ -219,6 +219,25 @@ async def test_a_disk_that_cannot_flush_is_said_before_everything_is_copied_agai
     await last.close()
 
 
+async def test_a_state_that_could_not_be_saved_keeps_nobody_out_for_ever(follower: Follower) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.write(1, 0, b"x")
+    await primary.until(Kind.ACK, 1)
+    obstacle = follower.directory.path / "replica.json.new"
+    obstacle.mkdir()
+    await primary.close()
+    again = await follower.connect()
+    await again.greet(follower.hello())
+    said = await again.farewell()
+    assert said is not None
+    assert "replica.json" in said["message"]
+    obstacle.rmdir()
+    last = await follower.connect()
+    await last.enter(follower.hello())
+    await last.close()
+
+
 # One primary at a time
 
 

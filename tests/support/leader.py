@@ -1,0 +1,122 @@
+"""A worker in this process that a test drives by specs, with NBD clients in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.stream import KEY, WAIT_SECONDS
+from twinsite.core.limits import BLOCK_BYTES
+from twinsite.messages import MemberSpec, Mode, Replication, Role, StorePlace, WorkerSpec, WorkerStatus
+from twinsite.nbd_client import NbdClient
+from twinsite.stores.file import create_file_store
+from twinsite.worker.worker import Worker
+
+GROUP = "group"
+SIZE = 16 * BLOCK_BYTES
+
+
+class Leader:
+    """The worker of a group, in `directory` (a short one: it holds sockets)."""
+
+    def __init__(self, directory: Path, members: int = 1, size_bytes: int = SIZE) -> None:
+        self.directory = directory
+        self.members = [self.member(index, index, size_bytes) for index in range(members)]
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._spec: WorkerSpec | None = None
+
+    def member(self, index: int, number: int, size_bytes: int = SIZE) -> MemberSpec:
+        """The volume of a number as the member of an index."""
+        path = self.directory / f"{number}.raw"
+        create_file_store(str(path), size_bytes)
+        place = StorePlace("file", str(path))
+        return MemberSpec(index, f"volume{number}", size_bytes, place, str(self.directory / f"{number}.sock"))
+
+    def start(self) -> None:
+        """Start the worker; it has no spec yet."""
+        self._stop.clear()
+        self.worker = Worker(GROUP, self.directory / "ctl", self.directory / "state")
+        self._task = asyncio.create_task(self.worker.run(self._stop))
+
+    async def stop(self) -> None:
+        """Stop cleanly."""
+        self._stop.set()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Wait until the worker has ended, and raise what it raised."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            async with asyncio.timeout(WAIT_SECONDS):
+                await task
+
+    def give(self, spec: WorkerSpec) -> WorkerSpec:
+        """Give the worker a spec, as its next version."""
+        version = 1 if self._spec is None else self._spec.version + 1
+        self._spec = replace(spec, version=version)
+        self.worker.take(self._spec)
+        return self._spec
+
+    def has_applied(self, spec: WorkerSpec) -> bool:
+        """Say whether a spec has been acted on, be it in force or not."""
+        return self.worker._applied is not None and self.worker._applied.version >= spec.version
+
+    def spec(self, role: Role = Role.PRIMARY, endpoint: str | None = None, term: int = 1) -> WorkerSpec:
+        """A spec: running if there is an endpoint."""
+        wish = Replication.PAUSED if endpoint is None and role is Role.PRIMARY else Replication.RUNNING
+        return WorkerSpec(
+            GROUP, 0, role, term, wish, list(self.members), KEY, stream_listen="127.0.0.1:0", peer_endpoint=endpoint
+        )
+
+    async def put(self, spec: WorkerSpec) -> WorkerStatus:
+        """Give a spec and wait until it is in force."""
+        given = self.give(spec)
+        return await self.wait(lambda s: s.spec_version == given.version, f"version {given.version} in force")
+
+    async def pause(self) -> WorkerStatus:
+        """Stop the replication and wait until that is in force."""
+        return await self.put(self.spec())
+
+    async def wait(self, wanted: Callable[[WorkerStatus], bool], what: str) -> WorkerStatus:
+        """Wait until the status is as wanted."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while True:
+                    if self._task is not None and self._task.done():
+                        await self.ended()
+                    status = self.worker.status()
+                    if status is not None and wanted(status):
+                        return status
+                    await asyncio.sleep(0.002)
+        except TimeoutError:
+            pytest.fail(f"the worker did not become {what}: {self.worker.status()}")
+
+    async def mode(self, mode: Mode) -> WorkerStatus:
+        """Wait for a mode."""
+        return await self.wait(lambda s: s.mode is mode, mode.value)
+
+    def uri(self, number: int = 0) -> str:
+        """The URI of a volume."""
+        return f"nbd+unix:///volume{number}?socket={self.directory}/{number}.sock"
+
+    async def write(self, offset: int, data: bytes, number: int = 0, *, fua: bool = False) -> None:
+        """Write as a host does, and wait for the answer."""
+        await asyncio.to_thread(self._write, offset, data, number, fua)
+
+    def _write(self, offset: int, data: bytes, number: int, fua: bool) -> None:
+        with NbdClient(self.uri(number), timeout_seconds=WAIT_SECONDS) as client:
+            client.write(offset, data, fua=fua)
+
+    async def read(self, offset: int, length: int, number: int = 0) -> bytes:
+        """Read as a host does."""
+
+        def read() -> bytes:
+            with NbdClient(self.uri(number), timeout_seconds=WAIT_SECONDS) as client:
+                return client.read(offset, length)
+
+        return await asyncio.to_thread(read)

@@ -1,0 +1,430 @@
+"""A primary worker with real files, sockets and hosts, against a secondary that is played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.leader import SIZE, Leader
+from tests.support.stream import KEY, FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
+from twinsite.core.limits import BLOCK_BYTES, STREAM_IN_FLIGHT_BYTES_MAX
+from twinsite.core.stream.frames import Flag, Frame, Kind, encode_header, encode_json
+from twinsite.core.stream.hello import Hello, Welcome, seal
+from twinsite.messages import Mode, Role
+from twinsite.worker.primary_group import PrimaryGroup
+
+NEW = Welcome(1, "", consistent=False, suspect=False)
+DATA = b"d" * 4096
+
+
+@pytest.fixture(name="directory")
+def fixture_directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(name="leader")
+async def fixture_leader(directory: Path) -> AsyncIterator[Leader]:
+    leader = Leader(directory)
+    leader.start()
+    await leader.put(leader.spec())
+    yield leader
+    await leader.stop()
+
+
+@pytest.fixture(name="secondary")
+async def fixture_secondary() -> AsyncIterator[RawSecondary]:
+    async with RawSecondary() as secondary:
+        yield secondary
+
+
+async def take_resync(pipe: FramePipe) -> tuple[list[Frame], str]:
+    """Take a resync up to its end, acknowledge it all and make the end durable; return its frames and its name."""
+    frames: list[Frame] = []
+    name = ""
+    while True:
+        frame = await pipe.next()
+        assert frame is not None, "the connection ended during a resync"
+        frames.append(frame)
+        await pipe.send(acknowledge(frame.sequence))
+        if frame.kind == Kind.RESYNC_BEGIN:
+            assert frame.payload is not None
+            name = bytes(frame.payload).decode().split('"')[3]
+        if frame.kind == Kind.RESYNC_END:
+            await pipe.send(flushed(frame.sequence))
+            return frames, name
+
+
+async def in_sync(leader: Leader, secondary: RawSecondary, welcome: Welcome = NEW) -> tuple[FramePipe, str]:
+    """Bring the group in sync."""
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(welcome)
+    _, name = await take_resync(pipe)
+    await leader.mode(Mode.IN_SYNC)
+    return pipe, name
+
+
+# The session
+
+
+async def test_a_first_session_says_who_it_is_and_copies_everything(leader: Leader, secondary: RawSecondary) -> None:
+    await leader.write(BLOCK_BYTES, DATA)
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, hello = await secondary.admit(NEW)
+    assert (hello.group_id, hello.term, hello.first_sequence, hello.members) == ("group", 1, 1, [[0, SIZE]])
+    frames, _ = await take_resync(pipe)
+    assert [frame.sequence for frame in frames] == list(range(1, len(frames) + 1))
+    content = [(f.kind, f.flags, f.offset, f.length) for f in frames[1:-1]]
+    resync_zero = Flag.RESYNC | Flag.PUNCH
+    assert sorted(content, key=lambda item: item[2]) == [
+        (Kind.ZERO, resync_zero, 0, BLOCK_BYTES),
+        (Kind.WRITE, Flag.RESYNC, BLOCK_BYTES, BLOCK_BYTES),
+        (Kind.ZERO, resync_zero, 2 * BLOCK_BYTES, SIZE - 2 * BLOCK_BYTES),
+    ]
+    status = await leader.mode(Mode.IN_SYNC)
+    assert status.consistent
+    assert status.resync is not None
+    assert (status.resync.kind, status.resync.bytes_shipped) == ("full", BLOCK_BYTES)
+
+
+async def test_in_sync_a_write_is_answered_after_the_secondary(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    writing = asyncio.create_task(leader.write(512, DATA))
+    frame = await pipe.expect(Kind.WRITE)
+    assert (frame.offset, bytes(frame.payload or b"")) == (512, DATA)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not writing.done()
+    await pipe.send(acknowledge(frame.sequence))
+    await writing
+
+
+async def test_a_forced_write_waits_for_the_flush_of_the_secondary(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    writing = asyncio.create_task(leader.write(0, DATA, fua=True))
+    write, flush = await pipe.expect(Kind.WRITE), await pipe.expect(Kind.FLUSH)
+    await pipe.send(acknowledge(flush.sequence))
+    await leader.wait(lambda s: s.acknowledged_sequence == flush.sequence, "acknowledged")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not writing.done()
+    assert write.sequence + 1 == flush.sequence
+    await pipe.send(flushed(flush.sequence))
+    await writing
+
+
+async def test_a_break_lets_waiting_hosts_go_on_and_the_difference_is_shipped_later(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    writing = asyncio.create_task(leader.write(3 * BLOCK_BYTES, DATA))
+    await pipe.expect(Kind.WRITE)
+    pipe.abort()
+    await writing
+    await leader.write(5 * BLOCK_BYTES, DATA)
+    pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
+    frames, _ = await take_resync(pipe)
+    assert [frame.offset for frame in frames if frame.kind == Kind.WRITE] == [3 * BLOCK_BYTES, 5 * BLOCK_BYTES]
+    status = await leader.mode(Mode.IN_SYNC)
+    assert status.resync is not None
+    assert status.resync.kind == "delta"
+
+
+async def test_heartbeats_do_not_disturb_the_handshake(leader: Leader, secondary: RawSecondary) -> None:
+    heartbeat = encode_header(Kind.HEARTBEAT, 0, 0, 0, 0, 0)
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe = await secondary.accept()
+    await pipe.send(heartbeat)
+    hello = await secondary.challenge(pipe)
+    welcome = encode_json(Kind.WELCOME, seal(NEW, bytes.fromhex(KEY), hello.nonce))
+    await pipe.send(heartbeat, welcome, heartbeat)
+    await pipe.expect(Kind.RESYNC_BEGIN)
+
+
+# Lying secondaries
+
+
+LIES = {
+    "an acknowledgement of the future": acknowledge(2**40),
+    "an acknowledgement of the past": acknowledge(0),
+    "a flush of nothing": flushed(0),
+    "a flush of the future": flushed(2**63),
+    "a write": encode_header(Kind.WRITE, 0, 0, 3, 1, 0, b"abc") + b"abc",
+    "a challenge": encode_json(Kind.CHALLENGE, {}),
+    "another welcome": encode_json(Kind.WELCOME, {}),
+    "half of a long frame": encode_header(Kind.WRITE, 0, 0, 2**20, 1, 0, bytes(2**20)) + bytes(2**20 - 1),
+    "noise": b"\x57\x54" * 500,
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+async def test_a_lying_secondary_loses_the_session_and_hosts_nothing(
+    leader: Leader, secondary: RawSecondary, lie: bytes
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    writing = asyncio.create_task(leader.write(0, DATA))
+    await pipe.expect(Kind.WRITE)
+    await pipe.send(lie)
+    assert await pipe.farewell() is not None
+    await writing
+    status = await leader.mode(Mode.CONNECTING)
+    assert status.failure is not None
+    assert status.failure.code == "37000212"
+    pipe, _ = await secondary.admit(replace(NEW, generation=name))
+    await take_resync(pipe)
+    await leader.mode(Mode.IN_SYNC)
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+async def test_a_lie_before_the_handshake_ends_only_that_attempt(
+    leader: Leader, secondary: RawSecondary, lie: bytes
+) -> None:
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe = await secondary.accept()
+    await pipe.send(lie)
+    await pipe.farewell()
+    await leader.write(0, DATA)
+    await secondary.admit(NEW)
+
+
+async def test_a_secondary_without_the_key_gets_nothing(leader: Leader, secondary: RawSecondary) -> None:
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe = await secondary.accept()
+    hello = await secondary.challenge(pipe)
+    await pipe.send(encode_json(Kind.WELCOME, seal(NEW, bytes(32), hello.nonce)))
+    said = await pipe.farewell()
+    assert said is not None
+    assert "stream key" in said["message"]
+    status = await leader.mode(Mode.CONNECTING)
+    assert status.counters.stream_connects == 0
+
+
+async def test_the_reason_of_the_secondary_becomes_the_failure(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    await pipe.send(encode_json(Kind.BYE, {"reason": "failure", "code": "37100178", "message": "no space on disk x"}))
+    status = await leader.wait(lambda s: s.failure is not None, "told why")
+    assert status.failure is not None
+    assert (status.failure.code, status.failure.message) == ("37100178", "no space on disk x")
+    assert status.mode is Mode.CONNECTING
+
+
+async def test_hosts_are_slowed_and_memory_is_bounded_when_nothing_is_acknowledged(
+    directory: Path, secondary: RawSecondary
+) -> None:
+    leader = Leader(directory, size_bytes=256 * 2**20)
+    leader.start()
+    await leader.put(leader.spec())
+    pipe, _ = await in_sync(leader, secondary)
+    group = leader.worker._group
+    assert isinstance(group, PrimaryGroup)
+    alive = asyncio.create_task(show_life(pipe))
+    chunk = bytes(20 * 2**20)
+    writings = [asyncio.create_task(leader.write(number * len(chunk), chunk)) for number in range(6)]
+    await leader.wait(lambda _: group.machine.in_flight_bytes > STREAM_IN_FLIGHT_BYTES_MAX, "full")
+    for _ in range(50):
+        await asyncio.sleep(0.002)
+    # Each connection may have had one receive buffer of half a MiB under way.
+    assert group.machine.in_flight_bytes <= STREAM_IN_FLIGHT_BYTES_MAX + len(writings) * 2**19
+    acknowledging = asyncio.create_task(acknowledge_all(pipe))
+    await asyncio.gather(*writings)
+    for task in (acknowledging, alive):
+        task.cancel()
+    await asyncio.gather(acknowledging, alive, return_exceptions=True)
+    assert group.machine.in_flight_bytes == 0
+    await leader.stop()
+
+
+async def show_life(pipe: FramePipe) -> None:
+    while True:
+        await pipe.send(encode_header(Kind.HEARTBEAT, 0, 0, 0, 0, 0))
+        await asyncio.sleep(0.2)
+
+
+async def acknowledge_all(pipe: FramePipe) -> None:
+    while (frame := await pipe.next()) is not None:
+        await pipe.send(acknowledge(frame.sequence))
+
+
+# Wishes in quick succession
+
+
+async def test_a_pause_is_in_force_only_when_nothing_travels_any_more(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    writing = asyncio.create_task(leader.write(0, DATA))
+    frame = await pipe.expect(Kind.WRITE)
+    spec = leader.give(leader.spec())
+    status = await leader.wait(lambda _: leader.has_applied(spec), "draining")
+    assert status.spec_version != spec.version
+    await leader.write(BLOCK_BYTES, DATA)  # After the stop: told at once, and it does not travel.
+    await pipe.send(acknowledge(frame.sequence))
+    await writing
+    assert await pipe.farewell() == {"reason": "stopped"}
+    status = await leader.wait(lambda s: s.spec_version == spec.version, "paused")
+    assert (status.mode, status.consistent, status.dirty_bytes) == (Mode.PAUSED, True, BLOCK_BYTES)
+
+
+async def test_a_pause_during_the_handshake_lets_no_frame_travel(leader: Leader, secondary: RawSecondary) -> None:
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe = await secondary.accept()
+    hello = await secondary.challenge(pipe)
+    status = await leader.pause()
+    assert status.mode is Mode.PAUSED
+    await secondary.welcome(pipe, hello, NEW)
+    frame = await pipe.next()
+    assert frame is None or frame.kind == Kind.BYE
+
+
+async def test_a_stop_that_a_break_overtakes_does_not_connect_again(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    writing = asyncio.create_task(leader.write(0, DATA))
+    await pipe.expect(Kind.WRITE)
+    spec = leader.give(leader.spec())
+    await leader.wait(lambda _: leader.has_applied(spec), "draining")
+    pipe.abort()
+    await writing
+    await leader.wait(lambda s: s.spec_version == spec.version, "paused")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await secondary.accept()
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    await secondary.admit(replace(NEW, generation=name))
+
+
+async def test_the_last_of_many_wishes_counts(leader: Leader, secondary: RawSecondary) -> None:
+    serving = asyncio.create_task(serve_for_ever(secondary))
+    for _ in range(10):
+        leader.give(leader.spec(endpoint=secondary.endpoint))
+        await asyncio.sleep(0.005)
+        leader.give(leader.spec())
+        await asyncio.sleep(0.005)
+    await leader.put(leader.spec(endpoint=secondary.endpoint))
+    await leader.mode(Mode.IN_SYNC)
+    status = await leader.pause()
+    assert status.mode is Mode.PAUSED
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def serve_for_ever(secondary: RawSecondary) -> None:
+    """Play a secondary whose content nobody looks at: whoever comes is welcomed and acknowledged."""
+
+    async def serve(pipe: FramePipe) -> None:
+        hello: Hello = await secondary.challenge(pipe)
+        await secondary.welcome(pipe, hello, NEW)
+        while (frame := await pipe.next()) is not None:
+            if frame.kind == Kind.BYE:
+                await pipe.close()
+                return
+            await pipe.send(acknowledge(frame.sequence))
+            if frame.kind == Kind.RESYNC_END:
+                await pipe.send(flushed(frame.sequence))
+
+    async with asyncio.TaskGroup() as group:
+        while True:
+            pipe = await secondary.accept()
+            group.create_task(guarded(serve(pipe)))
+
+
+async def guarded(work: Coroutine[Any, Any, None]) -> None:
+    """A connection that the primary ended early is no failure here."""
+    try:
+        await work
+    except (AssertionError, ConnectionError):
+        return
+
+
+async def test_a_moved_secondary_is_followed_while_connected(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    async with RawSecondary() as moved:
+        leader.give(leader.spec(endpoint=moved.endpoint))
+        assert await pipe.farewell() is None
+        await moved.admit(replace(NEW, generation=name))
+
+
+async def test_a_moved_secondary_is_followed_while_the_old_place_does_not_answer(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        leader.give(leader.spec(endpoint=f"127.0.0.1:{port}"))
+        await leader.mode(Mode.CONNECTING)
+        leader.give(leader.spec(endpoint=secondary.endpoint))
+        await secondary.admit(NEW)
+        await leader.mode(Mode.COPYING)
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:1", "no.such.host.invalid:7", "a..b:7", "127.0.0.1:0"])
+async def test_an_endpoint_that_cannot_be_reached_is_given_up_for_the_next(
+    leader: Leader, secondary: RawSecondary, endpoint: str
+) -> None:
+    leader.give(leader.spec(endpoint=endpoint))
+    status = await leader.wait(lambda s: s.failure is not None, "told why")
+    assert status.failure is not None
+    assert status.failure.code == "37100043"
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    await secondary.admit(NEW)
+
+
+async def test_a_disk_that_cannot_be_read_is_named(leader: Leader, secondary: RawSecondary) -> None:
+    await leader.write(0, b"x" * SIZE)
+    os.truncate(leader.directory / "0.raw", BLOCK_BYTES // 2)
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(NEW)
+    said = await pipe.farewell()
+    assert said is not None
+    assert said["code"] == "37100177"
+    status = await leader.wait(lambda s: s.failure is not None, "told why")
+    assert status.failure is not None
+    assert "0.raw" in status.failure.message
+
+
+# Clean stops and what may be believed after them
+
+
+async def test_after_a_clean_stop_nothing_that_was_shipped_is_shipped_again(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    await leader.stop()
+    assert await pipe.farewell() == {"reason": "stopped"}
+    leader.start()
+    pipe, again = await in_sync(leader, secondary, replace(NEW, generation=name, consistent=True))
+    assert again == "", "no resync was begun"
+
+
+async def test_maps_of_a_time_as_primary_are_void_after_a_time_as_secondary(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    _, name = await in_sync(leader, secondary)
+    await leader.pause()
+    status = await leader.put(leader.spec(role=Role.SECONDARY, term=2))
+    assert status.stream_endpoint is not None
+    other = await RawPrimary.connect(status.stream_endpoint)
+    hello = Hello(1, "group", 2, 1, [[0, SIZE]], "n")
+    await other.enter(hello)
+    await other.write(1, 0, b"written by the other side")
+    await other.until(Kind.ACK, 1)
+    await other.close()
+    await leader.put(leader.spec(term=3))
+    leader.give(leader.spec(endpoint=secondary.endpoint, term=3))
+    pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE

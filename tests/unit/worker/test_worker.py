@@ -1,0 +1,227 @@
+"""A worker and its specs: what it refuses, what it keeps meanwhile, and how it gets out of trouble by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.leader import SIZE, Leader
+from twinsite.errors import InternalError, StorageFault
+from twinsite.messages import MemberSpec, Mode, Role, WorkerSpec
+from twinsite.worker.spec_check import check_endpoint
+
+DATA = b"kept" * 1024
+
+
+@pytest.fixture(name="directory")
+def fixture_directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(name="leader")
+async def fixture_leader(directory: Path) -> AsyncIterator[Leader]:
+    leader = Leader(directory, members=2)
+    leader.start()
+    yield leader
+    await leader.stop()
+
+
+def with_member(spec: WorkerSpec, **changes: Any) -> WorkerSpec:
+    """The spec with its first member changed."""
+    return replace(spec, members=[replace(spec.members[0], **changes), *spec.members[1:]])
+
+
+BAD_SPECS: dict[str, Any] = {
+    "no such endpoint": lambda spec: replace(spec, peer_endpoint="nonsense"),
+    "port too high": lambda spec: replace(spec, peer_endpoint="127.0.0.1:65536"),
+    "key not hexadecimal": lambda spec: replace(spec, stream_key="xyz"),
+    "no key": lambda spec: replace(spec, stream_key=""),
+    "one index twice": lambda spec: with_member(spec, index=1),
+    "one volume twice": lambda spec: with_member(spec, volume_id="volume1"),
+    "index out of range": lambda spec: with_member(spec, index=65536),
+    "no bytes": lambda spec: with_member(spec, size_bytes=0),
+    "negative size": lambda spec: with_member(spec, size_bytes=-512),
+    "a bad address to serve on": lambda spec: with_member(spec, nbd_tcp="10809"),
+    "past term": lambda spec: replace(spec, term=0),
+    "too many volumes": lambda spec: replace(spec, members=[MemberSpec(n, f"v{n}", 512) for n in range(257)]),
+    "no place": lambda spec: replace(spec, members=[*spec.members, MemberSpec(5, "new", SIZE)]),
+}
+
+
+@pytest.mark.parametrize("spoil", BAD_SPECS.values(), ids=BAD_SPECS)
+async def test_a_spec_that_cannot_be_right_is_told_and_hosts_keep_what_they_have(leader: Leader, spoil: Any) -> None:
+    good = await leader.put(leader.spec())
+    await leader.write(0, DATA)
+    leader.give(spoil(leader.spec()))
+    status = await leader.mode(Mode.ERROR)
+    assert status.failure is not None
+    assert status.spec_version == good.spec_version
+    assert await leader.read(0, len(DATA)) == DATA
+    status = await leader.put(leader.spec())
+    assert (status.mode, status.failure) == (Mode.PAUSED, None)
+
+
+async def test_an_older_version_and_another_workers_spec_are_ignored(leader: Leader) -> None:
+    await leader.put(leader.spec())
+    newest = await leader.put(leader.spec())
+    leader.worker.take(replace(leader.spec(), version=1, role=Role.SECONDARY))
+    leader.worker.take(replace(leader.spec(), version=99, id="another"))
+    await leader.write(0, DATA)
+    status = leader.worker.status()
+    assert status is not None
+    assert (status.spec_version, status.role) == (newest.spec_version, Role.PRIMARY)
+
+
+async def test_members_come_and_go_while_others_are_served(leader: Leader) -> None:
+    await leader.put(leader.spec())
+    await leader.write(0, DATA, number=0)
+    leader.members = [leader.members[0], leader.member(7, 2)]
+    status = await leader.put(leader.spec())
+    assert [member.volume_id for member in status.members] == ["volume0", "volume2"]
+    assert await leader.read(0, len(DATA), number=0) == DATA
+    await leader.write(0, DATA, number=2)
+    with pytest.raises(StorageFault):
+        await leader.read(0, 1, number=1)
+
+
+@pytest.mark.parametrize("role", [Role.PRIMARY, Role.SECONDARY])
+async def test_an_index_that_means_another_volume_now(leader: Leader, role: Role) -> None:
+    await leader.put(leader.spec(role))
+    leader.members = [leader.member(0, 3), leader.members[1]]
+    status = await leader.put(leader.spec(role))
+    assert [member.volume_id for member in status.members] == ["volume3", "volume1"]
+    if role is Role.PRIMARY:
+        assert status.members[0].dirty_bytes == SIZE
+        await leader.write(0, DATA, number=3)
+        assert (leader.directory / "3.raw").read_bytes()[: len(DATA)] == DATA
+        with pytest.raises(StorageFault):
+            await leader.read(0, 1, number=0)
+
+
+async def test_a_group_may_lose_all_its_members_and_get_others(leader: Leader) -> None:
+    await leader.put(leader.spec())
+    everyone, leader.members = leader.members, []
+    status = await leader.put(leader.spec())
+    assert status.members == []
+    leader.members = everyone
+    await leader.put(leader.spec())
+    await leader.write(0, DATA)
+
+
+async def test_a_missing_disk_is_waited_for(leader: Leader) -> None:
+    path = leader.directory / "0.raw"
+    aside = leader.directory / "aside"
+    path.rename(aside)
+    spec = leader.give(leader.spec())
+    status = await leader.mode(Mode.ERROR)
+    assert status.failure is not None
+    assert status.failure.code == "37100048"
+    assert str(path) in status.failure.message
+    aside.rename(path)
+    await leader.wait(lambda s: s.spec_version == spec.version, "in force")
+    await leader.write(0, DATA)
+
+
+@pytest.mark.parametrize("role", [Role.PRIMARY, Role.SECONDARY])
+async def test_a_state_that_cannot_be_saved_is_tried_again_and_not_believed(leader: Leader, role: Role) -> None:
+    await leader.put(leader.spec(term=0))
+    obstacle = leader.directory / "state" / "replica.json.new"
+    obstacle.mkdir()
+    spec = leader.give(leader.spec(role, term=1))
+    status = await leader.wait(lambda s: s.failure is not None, "told why")
+    assert status.failure is not None
+    assert "replica.json" in status.failure.message
+    obstacle.rmdir()
+    status = await leader.wait(lambda s: s.spec_version == spec.version, "in force")
+    if role is Role.PRIMARY:
+        assert status.dirty_bytes == 2 * SIZE
+        await leader.write(0, DATA)
+
+
+async def test_a_port_that_is_taken_is_tried_again(leader: Leader) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+        spec = leader.give(replace(leader.spec(Role.SECONDARY), stream_listen=endpoint))
+        status = await leader.mode(Mode.ERROR)
+        assert status.failure is not None
+    status = await leader.wait(lambda s: s.spec_version == spec.version, "in force")
+    assert status.stream_endpoint == endpoint
+
+
+async def test_a_socket_path_that_is_taken_is_tried_again(leader: Leader) -> None:
+    obstacle = leader.directory / "0.sock"
+    obstacle.mkdir()
+    spec = leader.give(leader.spec())
+    await leader.mode(Mode.ERROR)
+    obstacle.rmdir()
+    await leader.wait(lambda s: s.spec_version == spec.version, "in force")
+    await leader.write(0, DATA)
+
+
+async def test_a_store_that_another_process_has_is_waited_for_without_an_error(leader: Leader, tmp_path: Path) -> None:
+    other = Leader(tmp_path)
+    other.members = list(leader.members)
+    holder = leader.worker._open_all(leader.members)
+    spec = leader.give(leader.spec())
+    status = await leader.wait(lambda s: s.failure is not None, "told why")
+    assert status.failure is not None
+    assert (status.mode, status.failure.code) == (Mode.STARTING, "37000216")
+    for store in holder.values():
+        store.close()
+    await leader.wait(lambda s: s.spec_version == spec.version, "in force")
+
+
+async def test_a_bug_ends_the_worker_rather_than_leave_it_deaf(directory: Path) -> None:
+    leader = Leader(directory)
+    leader.start()
+    await leader.put(leader.spec())
+
+    def broken(_: object) -> None:
+        raise RuntimeError("planted")
+
+    group: Any = leader.worker._group
+    group.apply = broken
+    leader.give(leader.spec())
+    with pytest.raises(InternalError, match="planted"):
+        await leader.ended()
+
+
+async def test_a_solo_worker_serves_its_volume(leader: Leader) -> None:
+    leader.members = leader.members[:1]
+    spec = replace(leader.spec(), role=Role.SOLO, stream_key="")
+    status = await leader.put(spec)
+    assert status.mode is Mode.SOLO
+    await leader.write(0, DATA)
+    await leader.stop()
+    assert (leader.directory / "0.raw").read_bytes()[: len(DATA)] == DATA
+    leader.start()
+    await leader.put(spec)
+    assert await leader.read(0, len(DATA)) == DATA
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:0", "[::1]:7000", "host.example:65535"])
+def test_endpoints(endpoint: str) -> None:
+    check_endpoint(endpoint)
+
+
+async def test_specs_in_quick_succession_end_with_the_last(leader: Leader) -> None:
+    first, second = leader.members
+    for number in range(30):
+        leader.members = [[first], [first, second], [second], []][number % 4]
+        leader.give(leader.spec())
+        await asyncio.sleep(0.001 * (number % 3))
+    leader.members = [first, second]
+    status = await leader.put(leader.spec())
+    assert [member.serving for member in status.members] == [True, True]
+    await leader.write(0, DATA, number=0)
+    await leader.write(0, DATA, number=1)
