@@ -78,5 +78,5 @@ async def _prepare(database: Database, settings: ControllerSettings) -> str:
         known = {site.name for site in await sites.all_sites(session)}
         for name in settings.availability_zones:
             if name not in known:
-                session.add(Site(name=name, generation=1, pool_total_bytes=0, pool_free_bytes=0))
+                session.add(Site(name=name, generation=1, seen_generation=0, pool_total_bytes=0, pool_free_bytes=0))
     return installation_id

@@ -38,6 +38,7 @@ class Site(Base):
 
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     generation: Mapped[int] = mapped_column(BigInteger)  # Grows with every change of what the site should be.
+    seen_generation: Mapped[int] = mapped_column(BigInteger)  # What its node has seen of that.
     node_name: Mapped[str | None] = mapped_column(String(255))
     last_seen_at: Mapped[datetime.datetime | None]
     pool_total_bytes: Mapped[int] = mapped_column(BigInteger)

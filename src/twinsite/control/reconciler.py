@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
@@ -38,8 +37,8 @@ from twinsite.messages import (
 
 GENERATION_MAX = 2**53
 """A node that claims to have seen more is not believed; also where JSON numbers stay exact."""
-
-_log = structlog.get_logger(__name__)
+POOL_BYTES_MAX = 2**63 - 1
+"""What the database can hold."""
 
 
 class Reconciler:
@@ -49,7 +48,7 @@ class Reconciler:
         """Serve the nodes of this installation."""
         self._context = context
         self._installation_id = installation_id
-        self._taken: dict[str, tuple[Any, Any]] = {}
+        self._taken: dict[str, tuple[Any, ...]] = {}
         self._recorded: dict[str, float] = {}
 
     async def sync(self, report: NodeReport, gone: Callable[[], Awaitable[bool]]) -> NodeDesired:
@@ -86,7 +85,7 @@ class Reconciler:
     async def observe(self, report: NodeReport) -> None:
         """Take a report in. One that says nothing new costs no write."""
         self._context.presence.record(report.site)
-        content = (to_wire(report.volumes), to_wire(report.workers))
+        content = (report.seen_generation, to_wire(report.volumes), to_wire(report.workers))
         unseen = self._taken.get(report.site) != content
         ahead = await self._generation_lags(report)
         if not unseen and not ahead:
@@ -94,8 +93,9 @@ class Reconciler:
         async with self._context.database.write() as session:
             values = {
                 "node_name": report.node_name[:255],
-                "pool_total_bytes": report.pool.total_bytes,
-                "pool_free_bytes": report.pool.free_bytes,
+                "seen_generation": min(report.seen_generation, GENERATION_MAX),
+                "pool_total_bytes": min(report.pool.total_bytes, POOL_BYTES_MAX),
+                "pool_free_bytes": min(report.pool.free_bytes, POOL_BYTES_MAX),
             }
             await sites.record_presence(session, report.site, values, utc_now())
             stale = await self._take_volumes(session, report.site, report.volumes)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from dataclasses import replace
 
 from tests.support.controller import GROUPS, PAIRS, Site, group_fields
 from twinsite.api.answers import GroupCreatedOne, GroupList, GroupOne, PairCreatedOne, PairList, PairOne
+from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus
+from twinsite.control.models import Group
 from twinsite.messages import Failure, MemberStatus, Mode, ResyncReport
 
 DISK_FULL = Failure("37100178", "no space left")
@@ -255,6 +258,46 @@ async def test_a_stop_that_is_not_confirmed_says_so(site: Site) -> None:
     assert answer.status_code == 503
     assert "37100043" in answer.text
     assert "Repeat the stop" in answer.text
+
+
+async def test_a_dead_worker_does_not_hold_up_a_stop(site: Site) -> None:
+    group = await site.make_group()
+    await site.act(group["id"], "sync")
+    await site.settle()
+    site.az1.worker_failures[group["id"]] = DISK_FULL
+    await site.settle()
+    call = asyncio.create_task(site.act(group["id"], "stop"))
+    desired = await site.az1.post(wait_seconds=10)
+    # The node has not said that it knows of the pause: it might start the worker with the old wish.
+    assert not call.done()
+    site.az1.obey(desired)
+    await site.az1.post()
+    assert (await call).status_code == 200
+
+
+async def test_every_call_in_every_status(site: Site) -> None:
+    group = await site.make_group()
+    path = f"{GROUPS}/{group['id']}"
+    for status, action in itertools.product(GroupStatus, GroupCall):
+        async with site.controller.context.database.write() as session:
+            stored = await session.get_one(Group, group["id"])
+            stored.status, stored.replication, stored.wish_version = status.value, "paused", 1
+        if action in (GroupCall.SYNC, GroupCall.STOP):
+            answer = await site.act(group["id"], action.value)
+        elif action is GroupCall.UPDATE:
+            answer = await site.call("PUT", path, {"replication_consistency_group": {}})
+        else:
+            answer = await site.call("DELETE", path)
+        shown = await site.show_group(group["id"])
+        assert shown["status"] == status.value
+        if status in GROUP_ADMITS[action]:
+            # The group still has pairs, so that its deletion is refused for another reason.
+            assert answer.status_code == {GroupCall.UPDATE: 202, GroupCall.DELETE: 400}.get(action, 200)
+            if action is GroupCall.DELETE:
+                assert "remove_replication_ids" in answer.text
+        else:
+            assert (answer.status_code, status.value in answer.text) == (400, True)
+            assert shown["twinsite"]["replication"] == "paused"
 
 
 async def test_actions_on_a_silent_site_change_nothing(site: Site) -> None:

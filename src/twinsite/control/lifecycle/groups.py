@@ -292,11 +292,15 @@ class GroupService:
         async with self._context.database.read() as session:
             group = await _find(session, project_id, group_id)
             reports = await observed_workers(session, [group_id])
+            current = await sites.node_is_current(session, group.priority_station)
         if group.replication != Replication.PAUSED:
             raise _lost(group_id, "stop")
         if not group.pairs:
             return True
-        status = living_status(reports.get((group.priority_station, group_id)), Role.PRIMARY)
+        worker = reports.get((group.priority_station, group_id))
+        if current and (worker is None or not worker.alive):
+            return True  # Nothing runs that could send, and what the node starts next it starts paused.
+        status = living_status(worker, Role.PRIMARY)
         if status is None or status.spec_version < group.wish_version:
             return None
         return True if status.mode in (Mode.PAUSED, Mode.ERROR) else None

@@ -32,6 +32,12 @@ async def generation(session: AsyncSession, name: str) -> int:
     return (await session.scalars(select(Site.generation).where(Site.name == name))).one()
 
 
+async def node_is_current(session: AsyncSession, name: str) -> bool:
+    """Say whether a site's node has seen the newest desired state."""
+    statement = select(Site.seen_generation >= Site.generation).where(Site.name == name)
+    return bool((await session.scalars(statement)).one())
+
+
 async def raise_generation(session: AsyncSession, names: Collection[str]) -> None:
     """Say that the desired state of these sites changed. Rows in order, so that two writers cannot deadlock."""
     for name in sorted(names):

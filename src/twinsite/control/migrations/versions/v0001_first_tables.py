@@ -94,6 +94,7 @@ def _create_sites() -> None:
         "sites",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("seen_generation", sa.BigInteger(), nullable=False),
         sa.Column("node_name", sa.String(length=255), nullable=True),
         sa.Column("last_seen_at", sa.DateTime(), nullable=True),
         sa.Column("pool_total_bytes", sa.BigInteger(), nullable=False),
