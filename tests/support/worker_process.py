@@ -146,14 +146,29 @@ class WorkerPair:
     def __init__(self, directory: Path, sizes_bytes: Sequence[int]) -> None:
         self.group_id = "11111111-2222-4333-8444-555555555555"
         self.sizes_bytes = list(sizes_bytes)
+        self.removed: set[int] = set()  # Members that left the group.
         self.directory = directory
         self.primary = WorkerProcess(self.group_id, directory / "az1")
         self.secondary = WorkerProcess(self.group_id, directory / "az2")
         self._version = 0
+        for index in range(len(self.sizes_bytes)):
+            self._create(index)
+
+    def add(self, size_bytes: int) -> int:
+        """Make one more member, which the next specs name; return its index."""
+        self.sizes_bytes.append(size_bytes)
+        self._create(len(self.sizes_bytes) - 1)
+        return len(self.sizes_bytes) - 1
+
+    def _create(self, index: int) -> None:
         for site in ("az1", "az2"):
-            (directory / site).mkdir(parents=True, exist_ok=True)
-            for index, size_bytes in enumerate(self.sizes_bytes):
-                create_file_store(str(self.path(site, index)), size_bytes)
+            (self.directory / site).mkdir(parents=True, exist_ok=True)
+            create_file_store(str(self.path(site, index)), self.sizes_bytes[index])
+
+    @property
+    def version(self) -> int:
+        """The version of the newest spec."""
+        return self._version
 
     def path(self, site: str, index: int) -> Path:
         """The backing file of a member at a site."""
@@ -180,6 +195,7 @@ class WorkerPair:
                 nbd_socket=None if role is Role.SECONDARY else f"{self.directory}/az1/{index}.sock",
             )
             for index, size_bytes in enumerate(self.sizes_bytes)
+            if index not in self.removed
         ]
         return WorkerSpec(
             id=self.group_id,
@@ -208,8 +224,9 @@ class WorkerPair:
 
     def follow(self) -> str:
         """Tell the secondary what it is; return its endpoint."""
-        self.secondary.send(self.spec(Role.SECONDARY, Replication.RUNNING))
-        status = self.secondary.wait(lambda s: s.stream_endpoint is not None, "listening")
+        spec = self.spec(Role.SECONDARY, Replication.RUNNING)
+        self.secondary.send(spec)
+        status = self.secondary.wait(lambda s: s.spec_version == spec.version, "listening")
         assert status.stream_endpoint is not None
         return status.stream_endpoint
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -178,8 +179,13 @@ class PrimaryLink:
     async def _one_session(self, endpoint: tuple[str, int]) -> None:
         self._over.clear()
         try:
-            is_connected = await self._connect(endpoint)
-        except (OSError, TimeoutError, ValueError, OverflowError) as error:
+            sock = await self._dial_unless_changed(endpoint)
+            if sock is None:
+                return
+            await asyncio.get_running_loop().create_connection(
+                lambda: StreamConnection(self, SMALL_RECEIVE_BUFFER_BYTES), sock=sock
+            )
+        except (OSError, ValueError, OverflowError) as error:
             host, port = endpoint
             self._owner.link_down(
                 Failure(
@@ -187,33 +193,27 @@ class PrimaryLink:
                 )
             )
             return
-        if not is_connected and self._connection is None:
-            return
         if self._endpoint != endpoint and self._connection is not None:
             self._connection.close(None, say=False)
         await self._over.wait()
 
-    async def _connect(self, endpoint: tuple[str, int]) -> bool:
-        """Connect, or give up and return False as soon as another endpoint is wanted. Raises what asyncio does."""
-        loop = asyncio.get_running_loop()
-        connecting = asyncio.ensure_future(
-            loop.create_connection(lambda: StreamConnection(self, SMALL_RECEIVE_BUFFER_BYTES), *endpoint)
-        )
-        changing = asyncio.ensure_future(self._changed.wait())
+    async def _dial_unless_changed(self, endpoint: tuple[str, int]) -> socket.socket | None:
+        """Return a connected socket, or None as soon as another endpoint is wanted. Raises what `_dial` does."""
+        dialling = asyncio.create_task(_dial(endpoint))
+        changing = asyncio.create_task(self._changed.wait())
         try:
             await asyncio.wait(
-                {connecting, changing}, timeout=STREAM_HANDSHAKE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {dialling, changing}, timeout=STREAM_HANDSHAKE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
-            if connecting.done():
-                connecting.result()
-                return True
+            if dialling.done():
+                return dialling.result()
             if not changing.done():
                 raise TimeoutError
-            return False
+            return None
         finally:
             changing.cancel()
-            connecting.cancel()
-            await asyncio.gather(changing, connecting, return_exceptions=True)
+            dialling.cancel()
+            await asyncio.gather(changing, dialling, return_exceptions=True)
 
     async def _pause(self) -> None:
         seconds = self._backoff_seconds
@@ -226,3 +226,20 @@ class PrimaryLink:
         if self._handshake_timer is not None:
             self._handshake_timer.cancel()
             self._handshake_timer = None
+
+
+async def _dial(endpoint: tuple[str, int]) -> socket.socket:
+    """Connect a socket. May be cancelled at any time, which a connection that asyncio makes as a whole may not.
+
+    Raises `OSError`, and `ValueError` or `OverflowError` for an endpoint that cannot be one.
+    """
+    loop = asyncio.get_running_loop()
+    infos = await loop.getaddrinfo(*endpoint, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = infos[0]
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+    try:
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
