@@ -46,8 +46,13 @@ class Site:
         """Return the admin's password."""
         return (self.settings.secrets_dir / "admin-password").read_text().strip()
 
-    async def log_in(self) -> None:
-        """Log the client in as the admin of the admin project."""
+    async def log_in(self, token: str | None = None) -> None:
+        """Log the client in as the admin of the admin project, unless it has a `token` of that."""
+        if token is not None:
+            self.http.headers["X-Auth-Token"] = token
+            answer = await self.http.get("/identity/v3/auth/tokens", headers={"X-Subject-Token": token})
+            self.project_id = answer.json()["token"]["project"]["id"]
+            return
         answer = await self.http.post("/identity/v3/auth/tokens", json=login_body(self.password))
         assert answer.status_code == 201, answer.text
         self.project_id = answer.json()["token"]["project"]["id"]
@@ -143,15 +148,18 @@ def make_settings(directory: Path, **values: Any) -> ControllerSettings:
 
 
 @contextlib.asynccontextmanager
-async def open_site(settings: ControllerSettings) -> AsyncIterator[Site]:
-    """Start a controller in this event loop, without a socket; log a client in, and let both nodes report."""
+async def open_site(settings: ControllerSettings, token: str | None = None) -> AsyncIterator[Site]:
+    """Start a controller in this event loop, without a socket; let both nodes report.
+
+    The client is logged in with `token`, or by the admin's password when there is none.
+    """
     app = create_app(settings)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://twinsite.test") as http,
     ):
         site = Site(app, http, settings)
-        await site.log_in()
+        await site.log_in(token)
         await site.settle()
         yield site
 

@@ -24,11 +24,11 @@ class World:
 
     site: Site
     names: dict[str, str]
+    baseline: list[Any]
 
-    async def snapshot(self) -> list[Any]:
-        """Return everything that the project has."""
-        paths = ("/volumes/detail", PAIRS, GROUPS)
-        return [(await self.site.call("GET", path)).json() for path in paths]
+    async def is_unchanged(self) -> bool:
+        """Say whether the project has what it had at first."""
+        return await snapshot(self.site) == self.baseline
 
     def fill(self, value: Any) -> Any:
         """Replace "$name" by the id of that object, everywhere in a value."""
@@ -39,6 +39,11 @@ class World:
         if isinstance(value, list):
             return [self.fill(item) for item in value]
         return {key: self.fill(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+async def snapshot(site: Site) -> list[Any]:
+    """Return everything that the project has."""
+    return [(await site.call("GET", path)).json() for path in ("/volumes/detail", PAIRS, GROUPS)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -66,7 +71,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         async with site.nodes_running():
             connector = {"os-initialize_connection": {"connector": {"host": "host-1"}}}
             assert (await site.call("POST", f"/volumes/{names['used']}/action", connector)).status_code == 200
-        yield World(site, names)
+        yield World(site, names, await snapshot(site))
 
 
 def volume(**fields: Any) -> dict[str, Any]:
@@ -252,7 +257,6 @@ FAULTS = {
 @pytest.mark.parametrize("row", ROWS, ids=[f"{number}-{row[0]}-{row[4]}" for number, row in enumerate(ROWS)])
 async def test_bad_requests(world: World, row: tuple[str, str, Any, int, str, str]) -> None:
     method, path, body, status, code, part = row
-    before = await world.snapshot()
     answer = await world.site.call(method, world.fill(path), world.fill(body))
     assert answer.status_code == status, answer.text
     fault = answer.json()[FAULTS[status]]
@@ -261,7 +265,7 @@ async def test_bad_requests(world: World, row: tuple[str, str, Any, int, str, st
     assert world.fill(part) in fault["message"]
     assert answer.headers["x-twinsite-error-code"] == code
     assert answer.headers["x-openstack-request-id"].startswith("req-")
-    assert await world.snapshot() == before
+    assert await world.is_unchanged()
 
 
 @pytest.mark.parametrize(
@@ -285,13 +289,12 @@ async def test_bad_requests(world: World, row: tuple[str, str, Any, int, str, st
     ids=lambda value: repr(value)[:30] if isinstance(value, bytes) else None,
 )
 async def test_bad_bodies(world: World, content: bytes, headers: dict[str, str], status: int, part: str) -> None:
-    before = await world.snapshot()
     url = f"/v3/{world.site.project_id}/volumes"
     headers = {"content-type": "application/json; charset=utf-8", **headers}
     answer = await world.site.http.post(url, content=content, headers=headers)
     assert answer.status_code == status, answer.text
     assert part in answer.json()[FAULTS[status]]["message"]
-    assert await world.snapshot() == before
+    assert await world.is_unchanged()
 
 
 async def test_a_long_body_that_hides_its_length_is_cut_off(world: World) -> None:
