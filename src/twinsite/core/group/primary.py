@@ -9,45 +9,17 @@ Calls are per write on purpose and take positional arguments: this is the hot pa
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from twinsite.core.group.flight import Entry, Flight, FlushWaiter, Token
 from twinsite.core.group.resync import MemberResync, Piece, ReadOrder
-from twinsite.core.group.states import Event, Phase, next_phase
+from twinsite.core.group.states import MIRRORING, Event, Phase, next_phase
 from twinsite.core.limits import BLOCK_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, RESYNC_READS_MAX
 from twinsite.core.stream.frames import Flag, Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import InternalError, PeerViolation
-
-Token = Hashable
-"""Whom to tell when a request is done; opaque here."""
-
-
-class InFlight(NamedTuple):
-    """A sequenced frame that the secondary has not acknowledged."""
-
-    sequence: int
-    volume: int
-    offset: int
-    length: int  # Bytes of volume that it changes; 0 for frames without content.
-    payload_bytes: int
-    is_resync: bool
-    token: Token | None
-
-
-class FlushWaiter:
-    """A flush or FUA write: done when both sides have made it durable."""
-
-    __slots__ = ("index", "is_local_done", "is_remote_done", "token")
-
-    def __init__(self, index: int, token: Token, *, is_remote_done: bool) -> None:
-        self.index = index
-        self.token: Token | None = token
-        self.is_local_done = False
-        self.is_remote_done = is_remote_done
 
 
 @dataclass(slots=True)
@@ -69,7 +41,6 @@ class Member:
         self.dirty = dirty
         self.resync = MemberResync(index, dirty)
         self.resync_bytes_total = dirty.dirty_bytes()
-        self.resync_bytes_in_flight = 0
 
 
 class Primary:
@@ -78,7 +49,7 @@ class Primary:
     def __init__(
         self, members: Sequence[Member], *, generations: frozenset[str], sequence: int, peer_consistent: bool
     ) -> None:
-        """Start alone.
+        """Start holding: nobody has confirmed that this side is primary and may acknowledge.
 
         `generations` are the lineages of the secondary's image that the members' dirty maps are good for; `sequence`
         is the last one used; `peer_consistent` says whether the secondary's image was at a common point when last
@@ -89,16 +60,16 @@ class Primary:
         self.sequence = sequence
         self.acknowledged_sequence = sequence
         self.peer_consistent = peer_consistent
-        self.phase = Phase.ALONE
+        self.phase = Phase.HOLDING
         self.session = 0
         self.outbox: list[bytes | bytearray | memoryview] = []
         self.completed: list[Token] = []
-        self.in_flight_bytes = 0
+        self.flight = Flight()
         self.tally: ResyncTally | None = None
-        self._in_flight: deque[InFlight] = deque()
-        self._flush_waiters: dict[int, FlushWaiter] = {}
-        self._resync_bytes_in_flight = 0
-        self._mirrors = False  # The phase is FINISHING or MIRRORED.
+        self.may_be_recorded = True  # The arbiter may have the secondary as in sync.
+        self.is_confirmed = False  # It has, and has said so.
+        self._can_resume = not any(member.dirty.any() for member in members)
+        self._mirrors = True
         self._reads_out = 0
         self._begin_sequence = 0
         self._begin_generation = ""
@@ -131,10 +102,11 @@ class Primary:
 
         A FUA write is a write without a token followed by this.
         """
-        waiter = FlushWaiter(index, token, is_remote_done=not self._mirrors)
+        is_alone = not self._mirrors and self.phase is not Phase.REPLACED
+        waiter = FlushWaiter(index, token, is_remote_done=is_alone)
         if self._mirrors:
             self._send(Kind.FLUSH, 0, index, 0, 0, None, None)
-            self._flush_waiters[self.sequence] = waiter
+            self.flight.waiters[self.sequence] = waiter
         return waiter
 
     def flush_local_done(self, waiter: FlushWaiter) -> None:
@@ -154,16 +126,32 @@ class Primary:
 
     # What the stream does
 
-    def connected(self, welcome: Welcome, new_generation: str) -> None:
-        """The secondary is there: start a resync of what it lacks. `new_generation` is a fresh random name."""
-        self.phase = next_phase(self.phase, Event.CONNECTED)
+    @property
+    def first_sequence(self) -> int:
+        """Return the sequence that a new session starts with: of the oldest frame that has to be sent again, or new."""
+        return self.flight.entries[0].sequence if self.flight.entries else self.sequence + 1
+
+    def connected(self, welcome: Welcome, new_generation: str) -> bool:
+        """The secondary is there: resume, or start a resync of what it lacks. `new_generation` is a fresh random name.
+
+        Returns False when neither may be: the primary holds, and only the arbiter's grant lets a resync begin.
+        """
+        assert not self.outbox
+        known = welcome.generation in self.generations and not welcome.suspect
+        if self.phase is Phase.HOLDING:
+            if not (self._can_resume and known and welcome.consistent):
+                return False
+            self._resume()
+            return True
+        self._enter(Event.CONNECTED)
         self.session += 1
-        kind = "delta"
-        if welcome.suspect or welcome.generation not in self.generations:
-            kind = "full"
-            for member in self.members.values():
-                member.dirty.mark_all()
+        self._begin_resync("delta" if known else "full", new_generation)
+        return True
+
+    def _begin_resync(self, kind: str, new_generation: str) -> None:
         for member in self.members.values():
+            if kind == "full":
+                member.dirty.mark_all()
             member.resync_bytes_total = member.dirty.dirty_bytes()
         total = sum(member.resync_bytes_total for member in self.members.values())
         self.tally = ResyncTally(kind, total)
@@ -174,6 +162,21 @@ class Primary:
             self._send_json(Kind.RESYNC_BEGIN, {"generation": new_generation})
             self._begin_sequence = self.sequence
         self._finish_if_shipped()
+
+    def _resume(self) -> None:
+        self._enter(Event.RESUMED)
+        self.session += 1
+        self.peer_consistent = True
+        if self.tally is None:
+            self.tally = ResyncTally("delta", 0)
+        flight = self.flight
+        self.outbox.extend(flight.take_frames_to_resend(self.first_sequence - 1))
+        # A FLUSH that was applied, but whose answer was lost, is asked anew.
+        unanswered = [sequence for sequence in flight.waiters if sequence < self.first_sequence]
+        for sequence in unanswered:
+            waiter = flight.waiters.pop(sequence)
+            self._send(Kind.FLUSH, 0, waiter.index, 0, 0, None, None)
+            flight.waiters[self.sequence] = waiter
 
     def received(self, frames: Sequence[Frame]) -> None:
         """Take acknowledgements; raises `PeerViolation` for one of what was never sent."""
@@ -189,10 +192,14 @@ class Primary:
         """The user wants no replication: end what is on its way; `is_drained` says when that is over."""
         self._enter(Event.STOPPED)
 
+    def want(self) -> None:
+        """The user wants replication, perhaps after a stop that has not got its grant."""
+        self._enter(Event.WANTED)
+
     @property
     def is_drained(self) -> bool:
         """Say whether a stopped stream has nothing in flight any more."""
-        return self.phase is Phase.DRAINING and not self._in_flight and not self._flush_waiters
+        return self.phase is Phase.DRAINING and not self.flight.entries and not self.flight.waiters
 
     def drained(self) -> None:
         """The shell has said goodbye after `is_drained`."""
@@ -202,9 +209,60 @@ class Primary:
         self._end_session()
 
     def broken(self) -> None:
-        """The connection is gone. What was not acknowledged becomes dirty; production goes on alone."""
+        """The connection is gone, or could not be made.
+
+        While the secondary may be recorded as in sync, everything in flight is held; otherwise it becomes dirty, and
+        production goes on alone.
+        """
         self._enter(Event.BROKEN)
-        self._end_session()
+        if self.phase is Phase.HOLDING:
+            self.is_confirmed = False
+            self._forget_reads()
+            if not self.may_be_recorded:
+                self.granted()
+        elif self.phase is not Phase.REPLACED:
+            self._end_session()
+
+    # What the arbiter says
+
+    @property
+    def wants_grant(self) -> bool:
+        """Say whether the arbiter is to be asked to record the secondary as stale."""
+        return self.phase in (Phase.HOLDING, Phase.STOPPING)
+
+    @property
+    def wants_report(self) -> bool:
+        """Say whether the arbiter is to be told that the secondary is in sync."""
+        return self.phase is Phase.MIRRORED and not self.is_confirmed
+
+    def report_sent(self) -> None:
+        """The report that the secondary is in sync is on its way: from now on it may be recorded."""
+        self.may_be_recorded = True
+
+    def reported(self) -> None:
+        """The arbiter has recorded that the secondary is in sync."""
+        if self.phase is Phase.MIRRORED:
+            self.is_confirmed = True
+
+    def granted(self) -> None:
+        """The arbiter has recorded that the secondary is stale: this side may acknowledge alone."""
+        self._enter(Event.GRANTED)
+        self.may_be_recorded = self.is_confirmed = False
+        if self.phase is Phase.ALONE:
+            self._end_session()
+
+    def close(self) -> None:
+        """The process ends: nobody is answered, and what is in flight counts as dirty in what is saved."""
+        entries, _ = self.flight.clear()
+        self._mark_dirty(entries)
+        self.outbox.clear()
+
+    def replaced(self) -> None:
+        """Another site is primary: nobody is answered any more, and what was in flight may differ."""
+        self._enter(Event.REPLACED)
+        self.close()
+        self._forget_reads()
+        self.completed.clear()
 
     @property
     def oldest_unacknowledged(self) -> int | None:
@@ -212,14 +270,19 @@ class Primary:
 
         The end of a resync is not among them: no host waits for it, and its flush may take long on a slow disk.
         """
-        if self._in_flight:
-            return self._in_flight[0].sequence
-        return next(iter(self._flush_waiters), None)
+        if self.flight.entries:
+            return self.flight.entries[0].sequence
+        return next(iter(self.flight.waiters), None)
 
-    @property
-    def in_flight_frames(self) -> int:
-        """Return how many frames are not acknowledged."""
-        return len(self._in_flight)
+    def take_batch(self) -> bytes | None:
+        """Return what is to be sent now as one piece of bytes, or None. What may have to be sent again is kept."""
+        if not self.outbox:
+            return None
+        batch = b"".join(self.outbox)
+        self.outbox.clear()
+        if self._mirrors:
+            self.flight.keep(self.sequence, batch)
+        return batch
 
     # What the resync does
 
@@ -227,7 +290,7 @@ class Primary:
         """Return a resync read for the shell to do, or None when there is nothing to read or no room to send it."""
         if self.phase is not Phase.COPYING and self.phase is not Phase.MIRRORED:
             return None
-        if self._resync_bytes_in_flight >= RESYNC_IN_FLIGHT_BYTES_MAX or self._reads_out >= RESYNC_READS_MAX:
+        if self.flight.resync_bytes >= RESYNC_IN_FLIGHT_BYTES_MAX or self._reads_out >= RESYNC_READS_MAX:
             return None
         for member in self.members.values():
             order = member.resync.next_order(self.session)
@@ -238,7 +301,7 @@ class Primary:
 
     def read_done(self, order: ReadOrder, pieces: list[Piece]) -> None:
         """A resync read is done: send what no guest has overtaken. Of an ended session nothing is taken."""
-        if order.session != self.session or self.phase in (Phase.ALONE, Phase.DRAINING):
+        if order.session != self.session or self.phase not in (Phase.COPYING, Phase.MIRRORED, Phase.STOPPING):
             return
         self._reads_out -= 1
         member = self.members[order.index]
@@ -258,13 +321,13 @@ class Primary:
 
     def resync_bytes_left(self, member: Member) -> int:
         """Return how many bytes of a member the secondary has not yet got and acknowledged."""
-        return member.dirty.dirty_bytes() + member.resync_bytes_in_flight
+        return member.dirty.dirty_bytes() + self.flight.resync_bytes_of.get(member.index, 0)
 
     # Inside
 
     def _enter(self, event: Event) -> None:
         self.phase = next_phase(self.phase, event)
-        self._mirrors = self.phase in (Phase.FINISHING, Phase.MIRRORED)
+        self._mirrors = self.phase in MIRRORING
 
     def _send(
         self,
@@ -283,17 +346,12 @@ class Primary:
         if data is not None:
             self.outbox.append(data)
             payload_bytes = length
-            self.in_flight_bytes += length
-        if is_resync:
-            # A zero frame is accounted at the price of a block, or a sparse disk would wait for each of them.
-            self._resync_bytes_in_flight += payload_bytes or BLOCK_BYTES
-            self.members[index].resync_bytes_in_flight += length
-        self._in_flight.append(InFlight(sequence, index, offset, length, payload_bytes, is_resync, token))
+        self.flight.add(sequence, index, offset, length, payload_bytes, is_resync, token)
 
     def _send_json(self, kind: Kind, body: dict[str, str]) -> None:
         self.sequence += 1
         self.outbox.append(encode_json(kind, body, self.sequence))
-        self._in_flight.append(InFlight(self.sequence, 0, 0, 0, 0, False, None))
+        self.flight.add(self.sequence, 0, 0, 0, 0, False, None)
 
     def _applied_while_stale(
         self,
@@ -308,6 +366,8 @@ class Primary:
         dirty = self.members[index].dirty
         if self.phase is not Phase.COPYING:
             dirty.mark(offset, length)
+            if self.phase is Phase.REPLACED:
+                return
         else:
             if self._reads_out:
                 self._overtake(index, offset, length)
@@ -325,16 +385,7 @@ class Primary:
                 f"the secondary acknowledged {sequence}; {self.acknowledged_sequence} to {self.sequence} are possible"
             )
         self.acknowledged_sequence = sequence
-        in_flight = self._in_flight
-        completed = self.completed
-        while in_flight and in_flight[0].sequence <= sequence:
-            entry = in_flight.popleft()
-            self.in_flight_bytes -= entry.payload_bytes
-            if entry.token is not None:
-                completed.append(entry.token)
-            if entry.is_resync:
-                self._resync_bytes_in_flight -= entry.payload_bytes or BLOCK_BYTES
-                self.members[entry.volume].resync_bytes_in_flight -= entry.length
+        self.flight.acknowledge(sequence, self.completed)
         if self._begin_sequence and sequence >= self._begin_sequence:
             # The secondary carries the new name durably, so the old ones can never come back.
             self._begin_sequence = 0
@@ -343,10 +394,10 @@ class Primary:
     def _flushed(self, sequence: int) -> None:
         if sequence and sequence == self._end_sequence:
             self._end_sequence = 0
-            self.peer_consistent = True
+            self.peer_consistent = self._can_resume = True
             self._enter(Event.RECORDED)
             return
-        waiter = self._flush_waiters.pop(sequence, None)
+        waiter = self.flight.waiters.pop(sequence, None)
         if waiter is None:
             raise PeerViolation(f"the secondary flushed {sequence}, which asked for no flush")
         waiter.is_remote_done = True
@@ -367,19 +418,25 @@ class Primary:
         self._end_sequence = self.sequence
 
     def _end_session(self) -> None:
-        for entry in self._in_flight:
-            if entry.length:
-                self.members[entry.volume].dirty.mark(entry.offset, entry.length)
-            if entry.token is not None:
-                self.completed.append(entry.token)
-        self._in_flight.clear()
-        for waiter in self._flush_waiters.values():
+        """The session is over and the secondary stale: what was in flight is dirty, and whoever waited is answered."""
+        entries, waiters = self.flight.clear()
+        self._mark_dirty(entries)
+        self.completed.extend(entry.token for entry in entries if entry.token is not None)
+        for waiter in waiters:
             waiter.is_remote_done = True
             self._settle(waiter)
-        self._flush_waiters.clear()
+        self._forget_reads()
+        self.outbox.clear()
+        self.session += 1
+        self._can_resume = False
+        self._begin_sequence = self._end_sequence = 0
+
+    def _mark_dirty(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.length:
+                self.members[entry.volume].dirty.mark(entry.offset, entry.length)
+
+    def _forget_reads(self) -> None:
         for member in self.members.values():
             member.resync.forget_orders()
-            member.resync_bytes_in_flight = 0
-        self.outbox.clear()
-        self.in_flight_bytes = self._resync_bytes_in_flight = self._reads_out = 0
-        self._begin_sequence = self._end_sequence = 0
+        self._reads_out = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 from typing import Any, Final, NamedTuple
 
@@ -112,6 +113,15 @@ def decode_json(frame: Frame) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise PeerViolation(f"{Kind(frame.kind).name} carries no JSON object")
     return body
+
+
+def frame_starts(batch: bytes) -> Iterator[tuple[int, int]]:
+    """Yield (start, sequence) of each frame of a batch that this side has encoded."""
+    start = 0
+    while start < len(batch):
+        _, kind, _, _, _, length, sequence, _, _ = _HEADER.unpack_from(batch, start)
+        yield start, sequence
+        start += HEADER_BYTES + (length if kind in _PAYLOAD_BYTES_MAX else 0)
 
 
 def decode(buffer: memoryview, start: int, end: int, frames: list[Frame]) -> int:

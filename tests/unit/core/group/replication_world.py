@@ -1,7 +1,7 @@
-"""A seeded world of one primary and one secondary machine with volumes in memory and a wire of bytes between them.
+"""A seeded world: a primary and a secondary machine, volumes in memory, a wire of bytes, and an arbiter far away.
 
-The checks know nothing of the machines' insides: they look at the two sides' bytes, at who was told "done", and at what
-had been applied by then.
+The checks know nothing of the machines' insides: they look at the two sides' bytes, at who was told "done", at what had
+been applied by then, and at what the arbiter has recorded.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 
-from twinsite.core.group.primary import FlushWaiter, Member, Primary
+from twinsite.core.arbiter import Refusal, Row, first_row, secondary_in_sync, suspend_secondary
+from twinsite.core.arbiter import Secondary as Recorded
+from twinsite.core.group.flight import FlushWaiter
+from twinsite.core.group.primary import Member, Primary
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.secondary import Secondary
-from twinsite.core.group.states import Phase
+from twinsite.core.group.states import MIRRORING, Phase
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.stream.frames import Frame, Kind, decode, decode_json, encode_header
 from twinsite.core.stream.hello import Welcome
@@ -42,6 +45,16 @@ class SecondarySide:
     received: bytearray = field(default_factory=bytearray)
     flushes: list[int] = field(default_factory=list)
     ends: set[int] = field(default_factory=set)
+    applied: int = 0  # The highest sequence ever applied.
+
+
+@dataclass(frozen=True)
+class ArbiterCall:
+    """A call on its way to the arbiter; it may arrive late, twice or never."""
+
+    number: int
+    is_suspension: bool
+    version: int
 
 
 class World:
@@ -55,11 +68,17 @@ class World:
             Member(index, f"volume-{index}", DirtyMap(size, all_dirty=True)) for index, size in enumerate(SIZES_BYTES)
         ]
         self.machine = Primary(members, generations=frozenset(), sequence=0, peer_consistent=False)
+        self.row = first_row("az1", 0.0)
+        self.known_version = 0
+        self.calls: list[ArbiterCall] = []
+        self.answers: list[tuple[int, bool, Row | Refusal]] = []
+        self.awaited_call = 0
+        self.call_count = 0
+        self.wish_running = True
         self.to_secondary = bytearray()
         self.to_primary = bytearray()
         self.primary_received = bytearray()
         self.connected = False
-        self.stopping = False
         self.reads: list[PendingRead] = []
         self.flush_waiters: list[FlushWaiter] = []
         self.promised: dict[int, int] = {}  # Token to the sequence that must be applied when it is told "done".
@@ -67,8 +86,10 @@ class World:
         self.told: set[int] = set()
         self.images: dict[int, bytes] = {}  # Sequence to the digest of the primary's volumes right after it.
         self.next_token = 1
+        self.lost_unflushed = False
         self.trace: list[str] = []
         self.fault_rate = self.random.choice([0.01, 0.03, 0.15])
+        self.arbiter_rate = self.random.choice([0.1, 0.5, 1.0])
         self.calm = self.random.choice([0, 1, 4])
 
     # Random steps
@@ -79,9 +100,22 @@ class World:
         actions += [self.deliver_to_secondary] * 4 + [self.deliver_to_primary] * 4
         actions += [self.start_read, self.finish_read] * 2
         actions += [self.finish_secondary_flush] * 2 + [self.quiet_moment] * self.calm
-        actions += [self.connect] * 2
+        actions += (
+            [self.connect] * 2
+            + [self.start_again]
+            + [self.call_arbiter, self.arbiter_takes_call, self.primary_takes_answer] * 2
+        )
         if self.random.random() < self.fault_rate:
-            actions = [self.break_connection, self.failed_write, self.stop, self.secondary_machine_crash]
+            actions = [
+                self.break_connection,
+                self.blip,
+                self.blip,
+                self.blip,
+                self.failed_write,
+                self.stop,
+                self.secondary_machine_crash,
+            ]
+            actions += [self.give_up_call, self.repeat_call, self.restart_primary]
         action = self.random.choice(actions)
         self.trace.append(action.__name__)
         action()
@@ -138,24 +172,102 @@ class World:
         self.machine.write_failed(index, offset, length)
 
     def connect(self) -> None:
-        """The link comes up, if it is down."""
-        if self.connected or self.machine.phase is not Phase.ALONE:
+        """The link comes up, if it is down and wanted."""
+        if self.connected or not self.wish_running or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
             return
-        self.stopping = False
-        self.connected = True
         side = self.secondary
-        side.machine = Secondary(dict(enumerate(SIZES_BYTES)), self.machine.sequence + 1)
         welcome = Welcome(term=1, generation=side.generation, consistent=side.consistent, suspect=side.suspect)
-        self.machine.connected(welcome, f"generation-{self.machine.session + 1}")
+        first_sequence = self.machine.first_sequence
+        if not self.machine.connected(welcome, f"generation-{self.machine.session + 1}"):
+            return
+        self.connected = True
+        side.machine = Secondary(dict(enumerate(SIZES_BYTES)), first_sequence)
         self.note_image()
 
+    # The arbiter
+
+    def call_arbiter(self) -> None:
+        """The primary asks or reports, one call at a time."""
+        if self.awaited_call or not (self.machine.wants_grant or self.machine.wants_report):
+            return
+        is_suspension = self.machine.wants_grant
+        if not is_suspension:
+            self.machine.report_sent()
+        self.call_count += 1
+        self.awaited_call = self.call_count
+        self.calls.append(ArbiterCall(self.call_count, is_suspension, self.known_version))
+
+    def arbiter_takes_call(self) -> None:
+        """One of the calls on their way arrives."""
+        if not self.calls:
+            return
+        call = self.calls.pop(self.random.randrange(len(self.calls)))
+        result: Row | Refusal
+        if call.is_suspension:
+            result = suspend_secondary(self.row, site="az1", term=1, version=call.version, now=0.0)
+        else:
+            result = secondary_in_sync(self.row, site="az1", term=1, version=call.version)
+        if isinstance(result, Row):
+            self.row = result
+        self.answers.append((call.number, call.is_suspension, result))
+
+    def primary_takes_answer(self) -> None:
+        """An answer arrives; one that is not awaited any more is dropped."""
+        if not self.answers:
+            return
+        number, is_suspension, result = self.answers.pop(0)
+        if number != self.awaited_call:
+            return
+        self.awaited_call = 0
+        if isinstance(result, Refusal):
+            self.known_version = result.row.version
+            return
+        self.known_version = result.version
+        if is_suspension:
+            self.machine.granted()
+        else:
+            self.machine.reported()
+
+    def give_up_call(self) -> None:
+        """The primary waits no longer for an answer; the call may still arrive."""
+        self.awaited_call = 0
+
+    def repeat_call(self) -> None:
+        """The network delivers a call twice."""
+        if self.calls:
+            self.calls.append(self.random.choice(self.calls))
+
+    # Faults
+
+    def restart_primary(self) -> None:
+        """The primary's process stops cleanly and starts again: hosts that waited hear nothing."""
+        self.drop_session()
+        old = self.machine
+        old.close()
+        members = [Member(m.index, m.volume_id, m.dirty) for m in old.members.values()]
+        self.machine = Primary(
+            members, generations=old.generations, sequence=old.sequence, peer_consistent=old.peer_consistent
+        )
+        self.outstanding.clear()
+        self.promised.clear()
+        self.reads.clear()
+        self.flush_waiters.clear()
+        self.awaited_call = 0
+        self.known_version = 0
+
     def break_connection(self) -> None:
-        """The link breaks; an unknown part of what is on the wire is lost."""
+        """The link breaks, or an attempt fails; an unknown part of what is on the wire is lost."""
         if not self.connected:
+            self.machine.broken()
             return
         self.deliver_to_secondary()
         self.drop_session()
         self.machine.broken()
+
+    def blip(self) -> None:
+        """The link breaks and is back before the arbiter answers."""
+        self.break_connection()
+        self.connect()
 
     def secondary_machine_crash(self) -> None:
         """The secondary's machine restarts and loses some of what it had not flushed; it knows that it may have."""
@@ -169,12 +281,17 @@ class World:
                 end = min(len(volume), start + 9000)
                 volume[start:end] = self.random.randbytes(end - start)
         self.secondary.suspect = True
+        self.lost_unflushed = True
 
     def stop(self) -> None:
         """The user stops the replication."""
-        if self.connected and not self.stopping:
-            self.stopping = True
-            self.machine.stop()
+        self.wish_running = False
+        self.machine.stop()
+
+    def start_again(self) -> None:
+        """The user wants replication."""
+        self.wish_running = True
+        self.machine.want()
 
     def start_read(self) -> None:
         """A resync read takes the content that the volume has now."""
@@ -212,7 +329,9 @@ class World:
             rest = decode(view, 0, len(view), frames)
             for frame in machine.accept(frames):
                 self.apply(frame)
-                self.check_image(frame.sequence)
+                if frame.sequence > side.applied:
+                    side.applied = frame.sequence
+                    self.check_image(frame.sequence)
         del side.received[:rest]
         self.to_primary += encode_header(Kind.ACK, 0, 0, 0, machine.applied_sequence, 0)
 
@@ -260,31 +379,42 @@ class World:
 
     def settle(self) -> None:
         """Send what the machine wants sent, check whom it tells, and end a drained stream."""
-        if self.connected:
-            self.to_secondary += b"".join(bytes(part) for part in self.machine.outbox)
-        self.machine.outbox.clear()
+        batch = self.machine.take_batch()
+        if self.connected and batch is not None:
+            self.to_secondary += batch
         for token in self.machine.completed:
             assert isinstance(token, int)
             assert token in self.outstanding, f"token {token} was told twice, or after its failure"
             self.outstanding.discard(token)
             self.told.add(token)
-            promised = self.promised.get(token)
-            if promised is not None and self.connected and self.secondary.machine is not None:
-                applied = self.secondary.machine.applied_sequence
-                assert applied >= promised, f"{token} was told done at {applied}, it travels as {promised}"
+            sequence = self.promised.get(token)
+            if sequence is not None and self.secondary.applied < sequence:
+                assert self.row.secondary is Recorded.STALE, f"{token} was told done; the secondary lacks it"
+                self.promised.pop(token)
         self.machine.completed.clear()
+        self.check_promotable()
         if self.machine.is_drained:
             self.machine.drained()
             self.drop_session()
 
+    def check_promotable(self) -> None:
+        """Whenever the arbiter has the secondary as in sync, a failover to it would lose nothing."""
+        if self.row.secondary is Recorded.STALE:
+            return
+        assert self.secondary.consistent
+        assert not self.secondary.suspect or self.lost_unflushed
+        for token, sequence in self.promised.items():
+            if token in self.told:
+                assert self.secondary.applied >= sequence, f"a failover would lose {token}"
+
     def promise(self, token: int) -> None:
-        """From FINISHING on, a request may only be told done when the secondary has it."""
-        if self.machine.phase in (Phase.FINISHING, Phase.MIRRORED):
+        """While every write is mirrored, a request may only be told done when the secondary has it."""
+        if self.machine.phase in MIRRORING:
             self.promised[token] = self.machine.sequence
 
     def note_image(self) -> None:
         """Remember what the secondary must look like once it has applied the newest frame, if nothing else differs."""
-        mirrors = self.machine.phase in (Phase.FINISHING, Phase.MIRRORED)
+        mirrors = self.machine.phase in MIRRORING
         if mirrors and not any(member.dirty.any() for member in self.machine.members.values()):
             self.images[self.machine.sequence] = digest(self.primary_volumes)
 
@@ -297,12 +427,20 @@ class World:
     def heal(self) -> None:
         """No more faults: within a bound the group is in sync, every host is answered and the twins are equal."""
         for _ in range(2000):
+            if not self.wish_running:
+                self.start_again()
             self.connect()
             self.settle()
             self.pump()
             quiet = not (self.to_secondary or self.to_primary or self.outstanding or self.secondary.flushes)
             clean = not any(member.dirty.any() for member in self.machine.members.values())
-            if quiet and clean and self.machine.phase is Phase.MIRRORED and self.machine.oldest_unacknowledged is None:
+            if (
+                quiet
+                and clean
+                and self.machine.phase is Phase.MIRRORED
+                and self.machine.is_confirmed
+                and (self.machine.oldest_unacknowledged is None)
+            ):
                 break
         else:
             raise AssertionError(f"the group did not heal: {self.machine.phase}, {len(self.outstanding)} unanswered")
@@ -324,12 +462,15 @@ class World:
         self.finish_local_flush()
         self.deliver_to_primary()
         self.settle()
+        self.call_arbiter()
+        self.arbiter_takes_call()
+        self.primary_takes_answer()
+        self.settle()
 
     # Small things
 
     def drop_session(self) -> None:
         self.connected = False
-        self.stopping = False
         self.to_secondary.clear()
         self.to_primary.clear()
         self.primary_received.clear()
