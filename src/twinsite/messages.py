@@ -35,6 +35,7 @@ class Replication(StrEnum):
 
     PAUSED = "paused"  # No stream; the primary tracks what the secondary lacks.
     RUNNING = "running"  # Connect, resync what differs, then mirror; after an interruption do it again.
+    HANDOVER = "handover"  # Take no new write, end what is in flight, flush both sides, and say so: a switchover.
 
 
 class Mode(StrEnum):
@@ -46,6 +47,9 @@ class Mode(StrEnum):
     CONNECTING = "connecting"  # Primary: stream wanted, the peer is not there; writes are tracked.
     COPYING = "copying"  # Primary: resync running.
     IN_SYNC = "in_sync"  # Primary: every acknowledgement waits for the secondary.
+    HOLDING = "holding"  # Primary: writes wait for the stream to come back or for the arbiter's grant.
+    HANDED_OVER = "handed_over"  # Primary: both sides are equal and flushed, and nothing changes any more.
+    REPLACED = "replaced"  # Primary: another site is primary; nobody is served.
     FOLLOWING = "following"  # Secondary: whatever the stream does.
     ERROR = "error"  # `failure` says why; a person is needed.
 
@@ -88,7 +92,10 @@ class WorkerSpec:
     term: int
     replication: Replication
     members: list[MemberSpec]
+    site: str = ""
     stream_key: str = ""  # Hexadecimal shared secret of the group's two workers.
+    arbiter_url: str | None = None  # Where the arbiter answers for this group; the node fills it in.
+    arbiter_token: str = ""  # What the worker shows the arbiter.
     stream_listen: str | None = None  # Secondary: "host:port", port 0 for one of the kernel's choice.
     peer_endpoint: str | None = None  # Primary: "host:port" of the secondary's stream listener, once known.
 
@@ -147,6 +154,7 @@ class WorkerStatus:
     stream_endpoint: str | None = None  # Secondary: where it listens.
     consistent: bool = False  # Primary: the secondary's image is at a common point. Secondary: its own belief.
     in_sync_since: float | None = None
+    holding_since: float | None = None
     dirty_bytes: int = 0
     acknowledged_sequence: int = 0
     sent_sequence: int = 0
