@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.arbiter_server import TOKEN, ArbiterServer
 from twinsite.messages import (
     MemberSpec,
     Mode,
@@ -150,6 +151,7 @@ class WorkerPair:
         self.directory = directory
         self.primary = WorkerProcess(self.group_id, directory / "az1")
         self.secondary = WorkerProcess(self.group_id, directory / "az2")
+        self.arbiter = ArbiterServer()
         self._version = 0
         for index in range(len(self.sizes_bytes)):
             self._create(index)
@@ -201,9 +203,12 @@ class WorkerPair:
             id=self.group_id,
             version=self._version,
             role=role,
-            term=1,
+            term=self.arbiter.row.term,
             replication=replication,
             members=members,
+            site=site,
+            arbiter_url=self.arbiter.url,
+            arbiter_token=TOKEN,
             stream_key="ab" * 32,
             stream_listen="127.0.0.1:0",
             peer_endpoint=endpoint,
@@ -250,3 +255,4 @@ class WorkerPair:
         """End both processes, however they are."""
         self.primary.kill()
         self.secondary.kill()
+        self.arbiter.close()

@@ -83,6 +83,8 @@ STREAM_HANDSHAKE_SECONDS = 5.0
 RECONNECT_SECONDS_MIN = 0.2
 RECONNECT_SECONDS_MAX = 5.0
 """Pause before the next attempt to connect; doubles between these after each failure."""
+ARBITER_SECONDS_MAX = 5.0
+"""The arbiter that has not answered a call for longer counts as out of reach."""
 
 assert FRAME_PAYLOAD_BYTES_MAX <= STREAM_RECEIVE_BUFFER_BYTES // 2
 assert RESYNC_READ_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX <= RESYNC_IN_FLIGHT_BYTES_MAX

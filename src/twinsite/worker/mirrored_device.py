@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
-from twinsite.core.group.primary import FlushWaiter, Primary
+from twinsite.core.group.flight import FlushWaiter
+from twinsite.core.group.primary import Primary
 from twinsite.core.limits import ZERO_FRAME_BYTES_MAX
 from twinsite.core.nbd.constants import Command, CommandFlag
 from twinsite.errors import StorageFault

@@ -12,7 +12,7 @@ from typing import cast
 
 import structlog
 
-from twinsite.core.group.primary import FlushWaiter, Member, Primary
+from twinsite.core.group.primary import Member, Primary
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import Phase
 from twinsite.core.limits import STREAM_IN_FLIGHT_BYTES_MAX, STREAM_IN_FLIGHT_FRAMES_MAX
@@ -20,18 +20,24 @@ from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame
 from twinsite.core.stream.hello import Hello, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import StorageFault
-from twinsite.messages import Failure, MemberSpec, MemberStatus, Mode, Replication, ResyncReport, WorkerSpec
+from twinsite.messages import Failure, MemberStatus, Mode, Replication, ResyncReport, WorkerSpec
 from twinsite.stores.base import Store
+from twinsite.worker.arbitration import Arbiter, Arbitration
 from twinsite.worker.device import ReplySink
+from twinsite.worker.handover import Handover
 from twinsite.worker.mirrored_device import MirroredDevice
 from twinsite.worker.primary_link import PrimaryLink
+from twinsite.worker.reports import ResyncTimes, member_statuses, resync_report
 from twinsite.worker.resync_reader import read_order
-from twinsite.worker.state import ReplicaState, StateDirectory
+from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
+from twinsite.worker.taking_over import remember_clean_stop, remember_primary, starting_point
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS_MAX = 8.0
 """How long a clean stop waits for what is in flight; a worker has 10 seconds to stop in all."""
+START_PATIENCE_SECONDS = 3.0
+"""How long a primary that starts waits for its secondary before it asks the arbiter whether it may go on alone."""
 
 
 class PrimaryGroup:
@@ -47,6 +53,7 @@ class PrimaryGroup:
         directory: StateDirectory,
         state: ReplicaState,
         executor: Executor,
+        arbiter: Arbiter | None,
         on_change: Callable[[], None],
     ) -> None:
         """Take over the stores (by member index) with what `state` remembers of them. Blocks for small files."""
@@ -61,65 +68,84 @@ class PrimaryGroup:
         self._failure: Failure | None = None
         self._sinks: set[ReplySink] = set()
         self._is_throttled = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._resync_started_at = 0.0
-        self._resync_finished_at: float | None = None
+        self._nothing_in_flight = asyncio.Event()
+        self._became_alone = asyncio.Event()
+        self._resync_times = ResyncTimes()
         self._in_sync_since: float | None = None
-        members = [Member(m.index, m.volume_id, self._load_map(m)) for m in spec.members]
-        generations = frozenset(state.generations) if state.is_clean else frozenset[str]()
+        self._holding_since: float | None = None
+        self._may_serve = False
+        self._started_at = time.time()
+        self._handover: Handover | None = None
+        start = starting_point(spec.members, directory, state)
         self.machine = Primary(
-            members, generations=generations, sequence=state.sequence, peer_consistent=state.peer_consistent
+            [Member(member.index, member.volume_id, start.maps[member.index]) for member in spec.members],
+            generations=start.generations,
+            sequence=state.sequence,
+            peer_consistent=start.peer_consistent,
         )
-        # Whatever happens from here on, these maps are only as good as the memory they live in.
-        state.is_clean = False
-        state.peer_consistent = False
-        # And what hosts write here is in no lineage that this side followed as a secondary.
-        state.generation, state.is_consistent = "", False
+        boot_id = read_boot_id()
+        may_lack_writes = start.is_unclean and state.primary_boot_id not in (None, boot_id)
+        remember_primary(state, boot_id)
         directory.save(state)
+        self._arbitration = Arbitration(self.machine, arbiter, spec.site, spec.term, self._arbiter_answered)
+        if may_lack_writes:
+            self._arbitration.forbid_alone()
+        self._patience = self._loop.call_later(START_PATIENCE_SECONDS, self._arbitration.allow_asking)
         self.devices = {m.volume_id: MirroredDevice(m, self._stores[m.index], executor, self) for m in spec.members}
         self._link = PrimaryLink(self, bytes.fromhex(spec.stream_key))
 
     # What the worker says
 
-    def apply(self, spec: WorkerSpec) -> None:
-        """Take a newer spec of the same members: follow the wish and the endpoint."""
+    def apply(self, spec: WorkerSpec, arbiter: Arbiter | None) -> None:
+        """Take a newer spec of the same members: follow the wish, the endpoint and the arbiter's place."""
         self._spec = spec
         self._wish = spec.replication
-        if self._wish is Replication.RUNNING:
-            self._follow_endpoint()
-            return
-        if self.machine.phase is Phase.ALONE:
-            self._link.want(None)
-            self._link.say_goodbye()
-        elif self.machine.phase is not Phase.DRAINING:
+        self._arbitration.use(arbiter)
+        if self._wish is not Replication.HANDOVER:
+            self._handover = None
+        if self._wish is Replication.PAUSED:
             self.machine.stop()
+            self._arbitration.allow_asking()
+            if self.machine.phase in (Phase.ALONE, Phase.HOLDING):
+                self._link.want(None)
+                self._link.say_goodbye()
+        else:
+            self.machine.want()
+            self._follow_endpoint()
         self.drain()
 
     def in_force(self) -> bool:
         """Say whether the newest spec's wish is reality: nothing more travels once it is a pause."""
-        return self._wish is Replication.RUNNING or (self.machine.phase is Phase.ALONE and not self._link.is_up())
+        return self._wish is not Replication.PAUSED or (self.machine.phase is Phase.ALONE and not self._link.is_up())
+
+    @property
+    def may_serve(self) -> bool:
+        """Say whether hosts may see the volumes: this side was confirmed as primary, and was not replaced since."""
+        return self._may_serve and self.machine.phase is not Phase.REPLACED and self._wish is not Replication.HANDOVER
 
     async def close(self) -> None:
-        """Stop cleanly: end what is in flight, flush, and save the maps. The devices serve nobody any more."""
-        self._wish = Replication.PAUSED
-        if self.machine.phase not in (Phase.ALONE, Phase.DRAINING):
-            self.machine.stop()
+        """Stop cleanly: let what is in flight arrive, flush, and save the maps. The devices serve nobody any more."""
         self.drain()
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS_MAX):
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning("primary.not_drained", in_flight=self.machine.in_flight_frames)
+        if self._link.is_up():
+            try:
+                async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                    await self._nothing_in_flight.wait()
+            except TimeoutError:
+                log.warning("primary.not_drained", in_flight=len(self.machine.flight.entries))
+        self._patience.cancel()
+        await self._arbitration.close()
+        self.machine.close()
         await self._link.close()
         await self._loop.run_in_executor(self._executor, self._save)
 
     async def change_members(self, spec: WorkerSpec, added: Mapping[int, Store], removed: Sequence[int]) -> None:
         """Let volumes in and out. The stream is ended first; it starts again, if wished, with the next `apply`."""
-        if self.machine.phase not in (Phase.ALONE, Phase.DRAINING):
-            self.machine.stop()
+        self.machine.stop()
+        self._arbitration.allow_asking()
         self.drain()
-        await self._idle.wait()
+        while self.machine.phase is not Phase.ALONE:
+            self._became_alone.clear()
+            await self._became_alone.wait()
         self._link.want(None)
         for index in removed:
             member = self.machine.members.pop(index)
@@ -151,28 +177,22 @@ class PrimaryGroup:
         """Send what the machine wants sent, tell hosts what is done, read on for the resync."""
         machine = self.machine
         self._start_reads()
-        if machine.outbox:
-            parts, machine.outbox = machine.outbox, []
-            self._link.send(parts)
+        batch = machine.take_batch()
+        if batch is not None:
+            self._link.send([batch])
         if machine.completed:
             self._tell_hosts()
-        if machine.in_flight_bytes > STREAM_IN_FLIGHT_BYTES_MAX or (
-            machine.in_flight_frames > STREAM_IN_FLIGHT_FRAMES_MAX
-        ):
+        flight = machine.flight
+        if flight.payload_bytes > STREAM_IN_FLIGHT_BYTES_MAX or len(flight.entries) > STREAM_IN_FLIGHT_FRAMES_MAX:
             self._throttle()
-        elif self._is_throttled and machine.in_flight_bytes < STREAM_IN_FLIGHT_BYTES_MAX // 2:
+        elif self._is_throttled and flight.payload_bytes < STREAM_IN_FLIGHT_BYTES_MAX // 2:
             self._unthrottle()
-        if machine.phase is Phase.DRAINING and machine.is_drained:
+        if machine.is_drained:
             machine.drained()
             if self._wish is Replication.PAUSED:
                 self._link.want(None)
             self._link.say_goodbye()
-        self._set_idle()
-
-    def flush_waiter_done(self, waiter: FlushWaiter) -> None:
-        """A device's local flush is over."""
-        self.machine.flush_local_done(waiter)
-        self.drain()
+        self._note_state()
 
     # PrimaryLinkOwner
 
@@ -182,18 +202,26 @@ class PrimaryGroup:
             version=PROTOCOL_VERSION,
             group_id=self._spec.id,
             term=self._spec.term,
-            first_sequence=self.machine.sequence + 1,
+            first_sequence=self.machine.first_sequence,
             members=[[member.index, member.size_bytes] for member in self._spec.members],
             nonce=nonce,
         )
 
     def link_up(self, welcome: Welcome) -> None:
-        """Start the resync of what the secondary lacks."""
-        if self._wish is not Replication.RUNNING:
+        """Resume, or start the resync of what the secondary lacks."""
+        if self._wish is Replication.PAUSED or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
             self._link.say_goodbye()
             return
-        self._resync_started_at, self._resync_finished_at = time.time(), None
-        self.machine.connected(welcome, secrets.token_hex(16))
+        was_alone = self.machine.phase is Phase.ALONE
+        if not self.machine.connected(welcome, secrets.token_hex(16)):
+            # What the other side has cannot be resumed, so only a grant lets a resync begin.
+            self._arbitration.allow_asking()
+            self._link.say_goodbye()
+            return
+        if was_alone:
+            self._resync_times.start()
+        else:
+            self._came_in_sync()
         self.drain()
         self._on_change()
 
@@ -202,10 +230,8 @@ class PrimaryGroup:
         phase = self.machine.phase
         self.machine.received(frames)
         if self.machine.phase is not phase and self.machine.phase is Phase.MIRRORED:
-            self._in_sync_since = self._resync_finished_at = time.time()
-            self._failure = None
-            self._link.settled()
-            log.info("primary.in_sync", sequence=self.machine.sequence)
+            self._resync_times.finish()
+            self._came_in_sync()
         self.drain()
         if self.machine.phase is not phase:
             self._on_change()
@@ -215,9 +241,10 @@ class PrimaryGroup:
         return self.machine.oldest_unacknowledged
 
     def link_down(self, failure: Failure | None) -> None:
-        """Go on alone; what was in flight is dirty now."""
+        """Hold, or go on alone if the secondary is known to be recorded as stale."""
         self.machine.broken()
         self._in_sync_since = None
+        self._arbitration.allow_asking()
         if self._wish is Replication.PAUSED:
             self._link.want(None)
         elif failure is not None:
@@ -229,18 +256,28 @@ class PrimaryGroup:
 
     def mode(self) -> Mode:
         """Return what the group is doing, in the words of the status."""
-        if self.machine.phase in (Phase.COPYING, Phase.FINISHING):
-            return Mode.COPYING
-        if self.machine.phase is Phase.MIRRORED:
-            return Mode.IN_SYNC
-        if self._wish is Replication.PAUSED:
-            return Mode.PAUSED
-        return Mode.CONNECTING
+        phase = self.machine.phase
+        if self._handover is not None and self._handover.is_done and self.machine.is_confirmed:
+            return Mode.HANDED_OVER
+        if phase is Phase.ALONE:
+            return Mode.PAUSED if self._wish is Replication.PAUSED else Mode.CONNECTING
+        if phase is Phase.HOLDING and not self._may_serve and time.time() - self._started_at < START_PATIENCE_SECONDS:
+            return Mode.STARTING
+        if phase is Phase.MIRRORED:
+            return Mode.IN_SYNC if self.machine.is_confirmed else Mode.COPYING
+        return _MODES[phase]
 
     @property
     def failure(self) -> Failure | None:
-        """Return why the stream is not up, if it should be."""
-        return self._failure if self._wish is Replication.RUNNING else None
+        """Return why the stream is not up, or the arbiter not to be reached, if it should be."""
+        if self._arbitration.failure is not None and self.machine.wants_grant:
+            return self._arbitration.failure
+        return self._failure if self._wish is not Replication.PAUSED else None
+
+    @property
+    def holding_since(self) -> float | None:
+        """Return since when hosts wait, in seconds since the epoch, or None."""
+        return self._holding_since
 
     @property
     def is_consistent(self) -> bool:
@@ -273,52 +310,13 @@ class PrimaryGroup:
 
     def member_statuses(self) -> list[MemberStatus]:
         """Return the members' status, in the order of the spec."""
-        statuses = []
-        for spec in self._spec.members:
-            member = self.machine.members[spec.index]
-            left = self.machine.resync_bytes_left(member)
-            statuses.append(
-                MemberStatus(
-                    volume_id=spec.volume_id,
-                    serving=True,
-                    resync_bytes_total=member.resync_bytes_total,
-                    resync_bytes_done=max(0, member.resync_bytes_total - left),
-                    dirty_bytes=member.dirty.dirty_bytes(),
-                    failure=self.devices[spec.volume_id].failure,
-                )
-            )
-        return statuses
+        return member_statuses(self._spec, self.machine, self.devices, serving=self.may_serve)
 
     def resync_report(self) -> ResyncReport | None:
         """Return the running or the last resync, or None before the first."""
-        tally = self.machine.tally
-        if tally is None:
-            return None
-        left = sum(self.machine.resync_bytes_left(member) for member in self.machine.members.values())
-        if self._resync_finished_at is not None:
-            left = 0
-        done = max(0, tally.bytes_total - left)
-        seconds = max((self._resync_finished_at or time.time()) - self._resync_started_at, 1e-3)
-        rate = done / seconds
-        return ResyncReport(
-            kind=tally.kind,
-            started_at=self._resync_started_at,
-            finished_at=self._resync_finished_at,
-            bytes_total=tally.bytes_total,
-            bytes_done=done,
-            bytes_shipped=tally.bytes_shipped,
-            bytes_zero=tally.bytes_zero,
-            bytes_per_second=rate,
-            seconds_left=left / rate if rate and self.mode() is Mode.COPYING else None,
-        )
+        return resync_report(self.machine, self._resync_times, is_running=self.mode() is Mode.COPYING)
 
     # Inside
-
-    def _load_map(self, member: MemberSpec) -> DirtyMap:
-        saved = None
-        if self._state.is_clean:
-            saved = self._directory.load_dirty_map(member.volume_id, member.size_bytes)
-        return saved or DirtyMap(member.size_bytes, all_dirty=True)
 
     def _save(self) -> None:
         state = self._state
@@ -327,10 +325,7 @@ class PrimaryGroup:
                 store.flush()
             for member in self.machine.members.values():
                 self._directory.save_dirty_map(member.volume_id, member.dirty)
-            state.sequence = self.machine.sequence
-            state.generations = sorted(self.machine.generations)
-            state.peer_consistent = self.machine.peer_consistent
-            state.is_clean = True
+            remember_clean_stop(state, self.machine)
             self._directory.save(state)
         except StorageFault as error:
             state.is_clean = state.peer_consistent = False
@@ -384,8 +379,45 @@ class PrimaryGroup:
         if order.session == self.machine.session and self._link.is_up():
             self._link.cut(Failure("37100177", f"production disk cannot be read: {error}"))
 
-    def _set_idle(self) -> None:
-        if self.machine.phase is Phase.ALONE:
-            self._idle.set()
+    def _came_in_sync(self) -> None:
+        self._in_sync_since = time.time()
+        self._failure = None
+        self._link.settled()
+        log.info("primary.mirrored", sequence=self.machine.sequence)
+
+    def _arbiter_answered(self) -> None:
+        if self.machine.phase is Phase.REPLACED:
+            self._link.want(None)
+            self._link.say_goodbye()
+        self.drain()
+        self._on_change()
+
+    def _note_state(self) -> None:
+        """Keep up what others wait for, and let the arbiter be asked if the machine wants it."""
+        machine = self.machine
+        if machine.flight.entries or machine.flight.waiters:
+            self._nothing_in_flight.clear()
         else:
-            self._idle.clear()
+            self._nothing_in_flight.set()
+            if self._wish is Replication.HANDOVER and machine.is_confirmed and self._handover is None:
+                self._handover = Handover(machine, self._stores, self._executor, self.drain, self._on_change)
+                self.drain()
+                return
+        if machine.phase is Phase.ALONE:
+            self._became_alone.set()
+        if machine.phase is not Phase.HOLDING:
+            self._may_serve |= machine.phase is not Phase.REPLACED
+            self._holding_since = None
+        elif self._holding_since is None:
+            self._holding_since = time.time()
+        self._arbitration.look()
+
+
+_MODES = {
+    Phase.COPYING: Mode.COPYING,
+    Phase.FINISHING: Mode.COPYING,
+    Phase.STOPPING: Mode.IN_SYNC,
+    Phase.DRAINING: Mode.PAUSED,
+    Phase.HOLDING: Mode.HOLDING,
+    Phase.REPLACED: Mode.REPLACED,
+}

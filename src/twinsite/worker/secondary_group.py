@@ -18,6 +18,7 @@ from twinsite.stores.base import Store
 from twinsite.worker.secondary_session import SecondarySession
 from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
 from twinsite.worker.stream_connection import StreamConnection
+from twinsite.worker.taking_over import remember_secondary
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class SecondaryGroup:
         self._stores = dict(stores)
         self._directory = directory
         self._state = state
+        remember_secondary(state)
         self.executor = executor
         self._on_change = on_change
         self._boot_id = read_boot_id()

@@ -30,6 +30,7 @@ class ReplicaState:
     # As the primary: what the saved dirty maps are worth.
     is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.
     generations: list[str] = field(default_factory=list)
+    primary_boot_id: str | None = None  # The boot under which a primary last ran here.
     sequence: int = 0
     peer_consistent: bool = False
     # As the secondary: what this image is worth.

@@ -16,6 +16,7 @@ from twinsite.messages import (
     MemberSpec,
     MemberStatus,
     Mode,
+    Replication,
     ResyncReport,
     Role,
     WorkerSpec,
@@ -23,6 +24,8 @@ from twinsite.messages import (
 )
 from twinsite.stores.base import Store
 from twinsite.stores.opening import open_store
+from twinsite.worker.arbiter_client import ArbiterClient
+from twinsite.worker.arbitration import Arbiter
 from twinsite.worker.control import STATUS_SECONDS_MIN, ControlServer
 from twinsite.worker.device import ExportInfo
 from twinsite.worker.nbd_server import NbdServer
@@ -64,6 +67,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._failure: Failure | None = None
+        self._arbiter_made: tuple[tuple[str, str, str, int], Arbiter] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then stop cleanly. A bug stops the worker too: the first one is raised at the end."""
@@ -116,6 +120,7 @@ class Worker:
             stream_endpoint=group.endpoint if isinstance(group, SecondaryGroup) else None,
             consistent=group is not None and group.is_consistent,
             in_sync_since=group.in_sync_since if isinstance(group, PrimaryGroup) else None,
+            holding_since=group.holding_since if isinstance(group, PrimaryGroup) else None,
             dirty_bytes=sum(member.dirty_bytes for member in members),
             acknowledged_sequence=group.acknowledged_sequence if group is not None else 0,
             sent_sequence=group.sent_sequence if group is not None else 0,
@@ -172,11 +177,34 @@ class Worker:
             self._stores.pop(index).close()
         self._stores.update(added)
         self._members = wanted
-        if self._group is not None:
+        if spec.replication is Replication.HANDOVER:
+            await self._withdraw_all()
+        if isinstance(self._group, PrimaryGroup):
+            self._group.apply(spec, self._arbiter(spec))
+        elif self._group is not None:
             self._group.apply(spec)
-        if spec.role is not Role.SECONDARY:
-            for member in spec.members:
+        await self._serve_what_may_be()
+
+    async def _serve_what_may_be(self) -> None:
+        """Show hosts the volumes, or take them away: a primary is shown only while nobody else can be one."""
+        if self._role is Role.SOLO or (isinstance(self._group, PrimaryGroup) and self._group.may_serve):
+            for member in self._members.values():
                 await self._serve(member)
+        else:
+            await self._withdraw_all()
+
+    def _arbiter(self, spec: WorkerSpec) -> Arbiter | None:
+        if spec.arbiter_url is None:
+            return None
+        key = (spec.arbiter_url, spec.arbiter_token, spec.site, spec.term)
+        if self._arbiter_made is None or self._arbiter_made[0] != key:
+            self._arbiter_made = (key, ArbiterClient(*key))
+        return self._arbiter_made[1]
+
+    def _group_changed(self) -> None:
+        """The group's status changed: tell it, and see whether hosts may be served now, or no more."""
+        self._report()
+        self._wake.set()
 
     def _refuse_past_term(self, spec: WorkerSpec) -> None:
         if spec.term < self._state.term:
@@ -213,7 +241,15 @@ class Worker:
                 self._group = SecondaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
                 await self._group.listen()
             elif spec.role is Role.PRIMARY:
-                self._group = PrimaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
+                self._group = PrimaryGroup(
+                    spec,
+                    stores,
+                    self._directory,
+                    self._state,
+                    self._executor,
+                    self._arbiter(spec),
+                    self._group_changed,
+                )
         except (TwinsiteError, OSError):
             # Half a role would be taken for a whole one at the next attempt.
             await self._tear_down()
@@ -258,10 +294,13 @@ class Worker:
         if device is not None:
             await device.drain()
 
-    async def _tear_down(self) -> None:
-        """End the role: no host, no stream, everything flushed and saved, no store open."""
+    async def _withdraw_all(self) -> None:
         for volume_id in list(self._servers):
             await self._withdraw(volume_id)
+
+    async def _tear_down(self) -> None:
+        """End the role: no host, no stream, everything flushed and saved, no store open."""
+        await self._withdraw_all()
         group, self._group = self._group, None
         if group is not None:
             await group.close()

@@ -1,0 +1,153 @@
+"""A primary's conversation with the arbiter: one call at a time, made when the machine wants it.
+
+Nothing here decides about data: an answer is told to the machine, and the machine knows what it may do then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+
+from twinsite.core.arbiter import Refusal, Row, Secondary
+from twinsite.core.group.primary import Primary
+from twinsite.errors import RetryableError
+from twinsite.messages import Failure
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS_MIN = 0.1
+RETRY_SECONDS_MAX = 2.0
+"""Pause before the arbiter is asked again after it could not be reached; doubles between these."""
+
+MAY_LACK_WRITES = (
+    "this machine restarted while the DR side was in sync: writes that were acknowledged but not flushed may be "
+    "missing here; fail over to the DR side, which has them"
+)
+
+
+class Arbiter(Protocol):
+    """What `arbiter_client.ArbiterClient` offers. Calls block; `RetryableError` when there is no answer."""
+
+    def read(self) -> Row | Refusal:
+        """Return the group's row."""
+
+    def suspend_secondary(self, version: int) -> Row | Refusal:
+        """Ask to go on alone."""
+
+    def secondary_in_sync(self, version: int) -> Row | Refusal:
+        """Report that the secondary has everything and is waited for."""
+
+
+class Arbitration:
+    """Asks for grants and reports, as the machine wants them.
+
+    `on_answer` is called after each change of the machine. `row` is the arbiter's last word.
+    """
+
+    def __init__(
+        self, machine: Primary, arbiter: Arbiter | None, site: str, term: int, on_answer: Callable[[], None]
+    ) -> None:
+        self._machine = machine
+        self._arbiter = arbiter
+        self._site = site
+        self._term = term
+        self._on_answer = on_answer
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="arbiter")
+        self._wake = asyncio.Event()
+        self._may_ask = False
+        self._must_look_first = False
+        self.row: Row | None = None
+        self.failure: Failure | None = None
+        self._task = asyncio.create_task(self._run(), name="arbitration")
+
+    def use(self, arbiter: Arbiter | None) -> None:
+        """Talk to this arbiter from now on."""
+        self._arbiter = arbiter
+        self._wake.set()
+
+    def forbid_alone(self) -> None:
+        """This side may lack acknowledged writes: never ask for a grant while the secondary is recorded as in sync."""
+        self._must_look_first = True
+
+    def allow_asking(self) -> None:
+        """The stream cannot be relied on: from now on ask for a grant whenever the machine wants one."""
+        self._may_ask = True
+        self._wake.set()
+
+    def look(self) -> None:
+        """The machine may want something."""
+        if self._machine.wants_report or (self._machine.wants_grant and self._may_ask):
+            self._wake.set()
+
+    async def close(self) -> None:
+        """Ask nothing more. A call that is on its way may still take effect, which only makes the record older."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self) -> None:
+        pause_seconds = RETRY_SECONDS_MIN
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not (self._machine.wants_report or (self._machine.wants_grant and self._may_ask)):
+                continue
+            try:
+                await self._ask()
+            except RetryableError as error:
+                self.failure = Failure("37100043", f"the arbiter cannot be asked: {error}")
+                log.warning("arbiter.unreachable", error=str(error))
+            else:
+                pause_seconds = RETRY_SECONDS_MIN
+            self._on_answer()
+            if self._machine.wants_report or (self._machine.wants_grant and self._may_ask):
+                if self.failure is not None:
+                    await asyncio.sleep(pause_seconds)
+                    pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)
+                self._wake.set()
+
+    async def _ask(self) -> None:
+        arbiter = self._arbiter
+        if arbiter is None:
+            raise RetryableError("the node has not said where it is")
+        loop = asyncio.get_running_loop()
+        if self.row is None or self._must_look_first:
+            self._learn(await loop.run_in_executor(self._executor, arbiter.read))
+            if self.failure is not None or self.row is None or not self._machine.wants_grant:
+                return
+            if self._must_look_first and self.row.secondary is Secondary.IN_SYNC:
+                self.failure = Failure("37100177", MAY_LACK_WRITES)
+                return
+            self._must_look_first = False
+        version = self.row.version
+        if self._machine.wants_grant:
+            result = await loop.run_in_executor(self._executor, arbiter.suspend_secondary, version)
+            if self._learn(result):
+                log.info("arbiter.granted", term=self._term, version=self.row.version)
+                self._machine.granted()
+        elif self._machine.wants_report:
+            self._machine.report_sent()
+            result = await loop.run_in_executor(self._executor, arbiter.secondary_in_sync, version)
+            if self._learn(result):
+                self._machine.reported()
+
+    def _learn(self, result: Row | Refusal) -> bool:
+        """Take an answer; return whether the call was granted."""
+        self.failure = None
+        row = result.row if isinstance(result, Refusal) else result
+        self.row = row
+        if row.term < self._term:
+            problem = (
+                f"the arbiter is at term {row.term}, this worker at {self._term}: the arbiter's database is too old"
+            )
+            self.failure = Failure("37000212", problem)
+            return False
+        if row.term > self._term or row.primary_site != self._site:
+            log.warning("arbiter.replaced", primary_site=row.primary_site, term=row.term)
+            self._machine.replaced()
+            return False
+        return isinstance(result, Row)
