@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from twinsite.core.limits import BLOCK_BYTES, STREAM_IN_FLIGHT_BYTES_MAX
 from twinsite.core.stream.frames import Flag, Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Hello, Welcome, seal
 from twinsite.messages import Mode, Role
+from twinsite.nbd_client import NbdClient
+from twinsite.stores.file import FileStore
 from twinsite.worker.primary_group import PrimaryGroup
 
 NEW = Welcome(1, "", consistent=False, suspect=False)
@@ -315,19 +318,24 @@ async def test_the_last_of_many_wishes_counts(leader: Leader, secondary: RawSeco
     await asyncio.gather(serving, return_exceptions=True)
 
 
+async def serve_session(pipe: FramePipe) -> None:
+    """Acknowledge everything until the primary says goodbye."""
+    while (frame := await pipe.next()) is not None:
+        if frame.kind == Kind.BYE:
+            await pipe.close()
+            return
+        await pipe.send(acknowledge(frame.sequence))
+        if frame.kind == Kind.RESYNC_END:
+            await pipe.send(flushed(frame.sequence))
+
+
 async def serve_for_ever(secondary: RawSecondary) -> None:
     """Play a secondary whose content nobody looks at: whoever comes is welcomed and acknowledged."""
 
     async def serve(pipe: FramePipe) -> None:
         hello: Hello = await secondary.challenge(pipe)
         await secondary.welcome(pipe, hello, NEW)
-        while (frame := await pipe.next()) is not None:
-            if frame.kind == Kind.BYE:
-                await pipe.close()
-                return
-            await pipe.send(acknowledge(frame.sequence))
-            if frame.kind == Kind.RESYNC_END:
-                await pipe.send(flushed(frame.sequence))
+        await serve_session(pipe)
 
     async with asyncio.TaskGroup() as group:
         while True:
@@ -394,6 +402,52 @@ async def test_a_disk_that_cannot_be_read_is_named(leader: Leader, secondary: Ra
     status = await leader.wait(lambda s: s.failure is not None, "told why")
     assert status.failure is not None
     assert "0.raw" in status.failure.message
+
+
+class HotStore(FileStore):
+    """A store that is written between every two reads, except where reader and writer are the same thread."""
+
+    def __init__(self, path: str, size_bytes: int) -> None:
+        super().__init__(path, size_bytes)
+        self._writer = threading.get_ident()
+        self._written = threading.Semaphore(0)
+
+    def write(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        super().write(data, offset)
+        self._written.release()
+
+    def read_into(self, buffer: memoryview | bytearray, offset: int) -> None:
+        super().read_into(buffer, offset)
+        if threading.get_ident() != self._writer:
+            while self._written.acquire(blocking=False):
+                pass
+            self._written.acquire(timeout=1.0)
+
+
+async def test_a_block_that_a_host_never_leaves_alone_does_not_keep_a_resync_from_ending(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    group = leader.worker._group
+    assert isinstance(group, PrimaryGroup)
+    group._stores[0].close()
+    store = HotStore(str(leader.directory / "0.raw"), SIZE)
+    group._stores[0] = group.devices["volume0"].store = leader.worker._stores[0] = store
+    stop = threading.Event()
+
+    def hammer() -> None:
+        with NbdClient(leader.uri()) as client:
+            while not stop.is_set():
+                client.write(0, DATA)
+
+    hammering = asyncio.create_task(asyncio.to_thread(hammer))
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(NEW)
+    acknowledging = asyncio.create_task(serve_session(pipe))
+    await leader.mode(Mode.IN_SYNC)
+    stop.set()
+    await hammering
+    acknowledging.cancel()
+    await asyncio.gather(acknowledging, return_exceptions=True)
 
 
 # Clean stops and what may be believed after them
