@@ -86,7 +86,7 @@ def _ratio(comparison: Comparison) -> str:
     ratio = comparison.ratio
     if ratio is None:
         return "-"
-    return f"{ratio.median:.3g}\n{ratio.minimum:.3g}-{ratio.maximum:.3g}"
+    return f"{ratio.median:.2f}\n{ratio.minimum:.2f}-{ratio.maximum:.2f}"
 
 
 def _goal(comparison: Comparison) -> Text:

@@ -85,13 +85,14 @@ def copy_data(source: Path, target: Path) -> None:
         shutil.copyfileobj(reader, writer, _CHUNK_BYTES)
 
 
-def settle(*paths: Path) -> None:
-    """Bring files into the page cache and their changes to the disk, so that each run starts alike."""
-    for path in paths:
+def settle(source: Path, target: Path) -> None:
+    """Bring both files' changes to the disk and the source into the page cache, so that each copy starts alike."""
+    for path in (source, target):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-            while file.read(_CHUNK_BYTES):
-                pass
+    with source.open("rb") as file:
+        while file.read(_CHUNK_BYTES):
+            pass
 
 
 def chill(path: Path) -> None:

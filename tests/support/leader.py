@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stream import KEY, WAIT_SECONDS
+from tests.support.stream import KEY, WAIT_SECONDS, FramePipe, RawSecondary, acknowledge, flushed
 from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.stream.frames import Frame, Kind
+from twinsite.core.stream.hello import Welcome
 from twinsite.messages import MemberSpec, Mode, Replication, Role, StorePlace, WorkerSpec, WorkerStatus
 from twinsite.nbd_client import NbdClient
 from twinsite.stores.file import create_file_store
@@ -120,3 +122,33 @@ class Leader:
                 return client.read(offset, length)
 
         return await asyncio.to_thread(read)
+
+
+NEW = Welcome(1, "", consistent=False, suspect=False)
+"""What a secondary says that has never followed anybody."""
+
+
+async def take_resync(pipe: FramePipe) -> tuple[list[Frame], str]:
+    """Take a resync up to its end, acknowledge it all and make the end durable; return its frames and its name."""
+    frames: list[Frame] = []
+    name = ""
+    while True:
+        frame = await pipe.next()
+        assert frame is not None, "the connection ended during a resync"
+        frames.append(frame)
+        await pipe.send(acknowledge(frame.sequence))
+        if frame.kind == Kind.RESYNC_BEGIN:
+            assert frame.payload is not None
+            name = bytes(frame.payload).decode().split('"')[3]
+        if frame.kind == Kind.RESYNC_END:
+            await pipe.send(flushed(frame.sequence))
+            return frames, name
+
+
+async def in_sync(leader: Leader, secondary: RawSecondary, welcome: Welcome = NEW) -> tuple[FramePipe, str]:
+    """Bring the group in sync."""
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(welcome)
+    _, name = await take_resync(pipe)
+    await leader.mode(Mode.IN_SYNC)
+    return pipe, name

@@ -29,7 +29,7 @@ class Application(FastAPI):
         """Return the OpenAPI document with the actions as they are sent."""
         if not self.openapi_schema:
             document = super().openapi()
-            path = f"{groups.router.prefix}/{{group_id}}/action"
+            path = f"{groups.router.prefix}/{{replication_consistency_group_id}}/action"
             content = document["paths"][path]["post"]["requestBody"]["content"]
             content["application/json"]["examples"] = groups.ACTION_EXAMPLES
         return super().openapi()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
@@ -26,6 +26,8 @@ router = APIRouter(
     route_class=ProjectRoute,
     dependencies=TOKEN_DOCUMENTATION,
 )
+
+GroupId = Annotated[str, Path(alias="replication_consistency_group_id")]
 
 SYNC = "os-sync-replication-consistency-group"
 STOP = "os-stop-replication-consistency-group"
@@ -62,17 +64,21 @@ async def list_groups(
     return JSONResponse({"replication_consistency_groups": [group_view(row, health[row.id]) for row in page.rows]})
 
 
-@router.get("/{group_id}", responses={200: {"model": answers.GroupOne}, **answers.ERRORS_OF_ONE})
-async def show_group(request: Request, project_id: str, group_id: str) -> Response:
+@router.get(
+    "/{replication_consistency_group_id}", responses={200: {"model": answers.GroupOne}, **answers.ERRORS_OF_ONE}
+)
+async def show_group(request: Request, project_id: str, group_id: GroupId) -> Response:
     """Show a group, with the progress of its resync and what its workers say, in `twinsite`."""
     shown = await controller_of(request).groups.show(project_id, group_id)
     return JSONResponse({"replication_consistency_group": group_full_view(shown.group, shown.health)})
 
 
 @router.put(
-    "/{group_id}", status_code=202, responses={202: {"model": answers.GroupCreatedOne}, **answers.ERRORS_OF_CHANGE}
+    "/{replication_consistency_group_id}",
+    status_code=202,
+    responses={202: {"model": answers.GroupCreatedOne}, **answers.ERRORS_OF_CHANGE},
 )
-async def change_group(request: Request, project_id: str, group_id: str, body: GroupUpdate) -> Response:
+async def change_group(request: Request, project_id: str, group_id: GroupId, body: GroupUpdate) -> Response:
     """Rename a group, or add and remove pairs while it is paused. It is `updating`, then `available`."""
     fields = body.replication_consistency_group
     wanted = GroupChange(
@@ -87,8 +93,8 @@ async def change_group(request: Request, project_id: str, group_id: str, body: G
     return JSONResponse({"replication_consistency_group": view}, 202)
 
 
-@router.delete("/{group_id}", status_code=202, responses=answers.ERRORS_OF_CHANGE)
-async def delete_group(request: Request, project_id: str, group_id: str) -> Response:
+@router.delete("/{replication_consistency_group_id}", status_code=202, responses=answers.ERRORS_OF_CHANGE)
+async def delete_group(request: Request, project_id: str, group_id: GroupId) -> Response:
     """Delete a group that has no pairs left."""
     await controller_of(request).groups.delete(project_id, group_id)
     return Response(status_code=202)
@@ -101,13 +107,13 @@ ACTION_EXAMPLES = {
 
 
 @router.post(
-    "/{group_id}/action",
+    "/{replication_consistency_group_id}/action",
     responses={200: {"description": "Recorded (sync), or in force (stop). No body."}, **answers.ERRORS_OF_CHANGE},
 )
 async def act_on_group(
     request: Request,
     project_id: str,
-    group_id: str,
+    group_id: GroupId,
     body: Annotated[dict[str, Any], Body(openapi_examples=ACTION_EXAMPLES)],
 ) -> Response:
     """Synchronize the data between the production disks and the DR disks of all pairs of a group, or pause that.

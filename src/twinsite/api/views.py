@@ -15,7 +15,7 @@ from twinsite.control.lifecycle.health import (
 from twinsite.control.lifecycle.states import PairStatus, ReplicationStatus
 from twinsite.control.lifecycle.volumes import Connection
 from twinsite.control.models import Group, Pair, Volume
-from twinsite.messages import MemberStatus, ResyncReport, to_wire
+from twinsite.messages import Failure, MemberStatus, ResyncReport, to_wire
 
 
 def timestamp(moment: datetime.datetime | None) -> str | None:
@@ -136,8 +136,8 @@ def pair_view(pair: Pair, health: GroupHealth | None) -> dict[str, Any]:
         if member is not None:
             percent = progress_percent(status, member.resync_bytes_done, member.resync_bytes_total)
         found = _pair_failure(pair, health)
-        if status is ReplicationStatus.ERROR and found is not None:
-            failure = failure or f"{found.code}: {found.message}"
+        if failure is None and found is not None:
+            failure = f"{found.code}: {found.message}"
     record = {"volume_size": volume.size_gib, "volume_type": volume.volume_type, "multiattach": volume.multiattach}
     return {
         **_pair_core(pair),
@@ -150,15 +150,17 @@ def pair_view(pair: Pair, health: GroupHealth | None) -> dict[str, Any]:
     }
 
 
-def _pair_failure(pair: Pair, health: GroupHealth) -> Any:
+def _pair_failure(pair: Pair, health: GroupHealth) -> Failure | None:
     failures = health.member_failures
-    return failures.get(pair.production_volume_id) or failures.get(pair.dr_volume_id) or health.failure
+    own = failures.get(pair.production_volume_id) or failures.get(pair.dr_volume_id)
+    # When single members fail, the group's failure is theirs and not that of the others.
+    return own or (None if failures else health.failure)
 
 
 def group_view(group: Group, health: GroupHealth, status: str | None = None) -> dict[str, Any]:
     """Return a group as lists show it; `status` takes the place of its own when given."""
     failure = f"{group.failure_code}: {group.failure_message}" if group.failure_code else None
-    if failure is None and health.failure is not None and health.replication_status is ReplicationStatus.ERROR:
+    if failure is None and health.failure is not None:
         failure = f"{health.failure.code}: {health.failure.message}"
     return {
         "id": group.id,

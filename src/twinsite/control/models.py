@@ -109,7 +109,7 @@ class Group(Base):
     status: Mapped[str] = mapped_column(String(32))
     replication: Mapped[str] = mapped_column(String(32))  # The user's wish: "paused" or "running".
     replication_status: Mapped[str] = mapped_column(String(32))  # The last one that a worker settled.
-    synced_at: Mapped[datetime.datetime | None]  # When the user last asked for sync.
+    synced_at: Mapped[datetime.datetime | None]  # When the user asked for sync; null once it has begun.
     term: Mapped[int] = mapped_column(BigInteger)
     stream_key: Mapped[str] = mapped_column(String(64))
     peer_endpoint: Mapped[str | None] = mapped_column(String(255))

@@ -25,6 +25,7 @@ from twinsite.messages import (
     DesiredVolume,
     Failure,
     MemberSpec,
+    Mode,
     NodeDesired,
     NodeReport,
     ObservedVolume,
@@ -39,6 +40,8 @@ GENERATION_MAX = 2**53
 """A node that claims to have seen more is not believed; also where JSON numbers stay exact."""
 POOL_BYTES_MAX = 2**63 - 1
 """What the database can hold."""
+
+_BEGUN = frozenset({Mode.COPYING, Mode.IN_SYNC})
 
 
 class Reconciler:
@@ -161,6 +164,9 @@ class Reconciler:
                 group.peer_endpoint = endpoint
                 group.spec_version += 1
                 stale |= {group.priority_station, group.secondary_station}
+            primary = living_status(reports.get((group.priority_station, group.id)), Role.PRIMARY)
+            if primary is not None and primary.spec_version >= group.wish_version and primary.mode in _BEGUN:
+                group.synced_at = None  # From here on, connecting is an interruption.
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
             settle_group(group, reports)
         return stale

@@ -364,8 +364,17 @@ class PrimaryGroup:
 
     def _start_reads(self) -> None:
         while (order := self.machine.next_read()) is not None:
-            future = self._loop.run_in_executor(self._executor, read_order, self._stores[order.index], order)
-            future.add_done_callback(partial(self._read_done, order))
+            store = self._stores[order.index]
+            if not order.is_contended:
+                future = self._loop.run_in_executor(self._executor, read_order, store, order)
+                future.add_done_callback(partial(self._read_done, order))
+                continue
+            # One block, and the read before it has brought it into the page cache: the hosts hardly wait.
+            try:
+                self.machine.read_done(order, read_order(store, order))
+            except StorageFault as fault:
+                self._read_failed(order, fault)
+                return
 
     def _read_done(self, order: ReadOrder, future: asyncio.Future[list[Piece]]) -> None:
         if future.cancelled():
@@ -374,7 +383,10 @@ class PrimaryGroup:
         if error is None:
             self.machine.read_done(order, future.result())
             self.drain()
-            return
+        else:
+            self._read_failed(order, error)
+
+    def _read_failed(self, order: ReadOrder, error: BaseException) -> None:
         log.error("primary.resync_read_failed", error=str(error), member=order.index)
         if order.session == self.machine.session and self._link.is_up():
             self._link.cut(Failure("37100177", f"production disk cannot be read: {error}"))

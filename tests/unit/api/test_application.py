@@ -16,7 +16,7 @@ from tests.support.controller import PAIRS, WAIT_SECONDS_MAX, Site, make_setting
 from tests.support.fake_node import FakeNode
 from twinsite import pidfile
 
-FOUNDING_PATH = "/v2/{project_id}/os-vendor-replication-consistency-groups/{group_id}/action"
+FOUNDING_PATH = "/v2/{project_id}/os-vendor-replication-consistency-groups/{replication_consistency_group_id}/action"
 
 
 async def test_the_openapi_page(site: Site) -> None:

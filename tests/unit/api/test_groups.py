@@ -197,6 +197,21 @@ async def test_sync_after_an_interruption_asks_again(site: Site) -> None:
     assert (await site.az1.post()).generation > generation
 
 
+async def test_an_interruption_is_told_at_once_however_young_the_sync_is(site: Site) -> None:
+    group = await site.make_group()
+    await site.act(group["id"], "sync")
+    await site.settle()
+    unreachable = Failure("37100043", "the other site's worker cannot be reached")
+    site.az1.alter(group["id"], mode=Mode.CONNECTING, failure=unreachable)
+    await site.az1.post()
+    shown = await site.show_group(group["id"])
+    assert (shown["replication_status"], shown["fault_level"]) == ("inactive", "5")
+    assert shown["failure_detail"] == "37100043: the other site's worker cannot be reached"
+    pair = await site.show_pair(group["replication_ids"][0])
+    assert (pair["replication_status"], pair["fault_level"]) == ("inactive", "5")
+    assert pair["failure_detail"] == shown["failure_detail"]
+
+
 async def test_a_full_disk_is_told_in_group_and_pair(site: Site) -> None:
     group = await site.make_group(2)
     await site.act(group["id"], "sync")

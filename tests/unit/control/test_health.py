@@ -90,6 +90,15 @@ def test_link_down() -> None:
     assert (health.replication_status, health.fault_level, health.failure) == ("inactive", "5", None)
 
 
+def test_a_reason_for_a_link_that_is_down_is_told_and_is_no_error() -> None:
+    primary = worker(Mode.CONNECTING)
+    assert primary.status is not None
+    unreachable = Failure("37100043", "the other site's worker cannot be reached")
+    health = derive_health(facts(replace(primary, status=replace(primary.status, failure=unreachable))))
+    assert (health.replication_status, health.fault_level, health.failure) == ("inactive", "5", unreachable)
+    assert pair_replication_status(health, "p-1", "d-1") == "inactive"
+
+
 def test_paused_by_the_user_is_no_fault() -> None:
     health = derive_health(facts(worker(Mode.PAUSED, consistent=True), replication=Replication.PAUSED))
     assert (health.replication_status, health.fault_level) == ("active-stopped", "0")

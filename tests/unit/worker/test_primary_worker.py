@@ -4,74 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import threading
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.leader import SIZE, Leader
+from tests.support.leader import NEW, SIZE, Leader, in_sync, take_resync
 from tests.support.stream import KEY, FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
 from twinsite.core.limits import BLOCK_BYTES, STREAM_IN_FLIGHT_BYTES_MAX
-from twinsite.core.stream.frames import Flag, Frame, Kind, encode_header, encode_json
-from twinsite.core.stream.hello import Hello, Welcome, seal
+from twinsite.core.stream.frames import Flag, Kind, encode_header, encode_json
+from twinsite.core.stream.hello import Hello, seal
 from twinsite.messages import Mode, Role
+from twinsite.nbd_client import NbdClient
+from twinsite.stores.file import FileStore
 from twinsite.worker.primary_group import PrimaryGroup
 
-NEW = Welcome(1, "", consistent=False, suspect=False)
 DATA = b"d" * 4096
-
-
-@pytest.fixture(name="directory")
-def fixture_directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(name="leader")
-async def fixture_leader(directory: Path) -> AsyncIterator[Leader]:
-    leader = Leader(directory)
-    leader.start()
-    await leader.put(leader.spec())
-    yield leader
-    await leader.stop()
-
-
-@pytest.fixture(name="secondary")
-async def fixture_secondary() -> AsyncIterator[RawSecondary]:
-    async with RawSecondary() as secondary:
-        yield secondary
-
-
-async def take_resync(pipe: FramePipe) -> tuple[list[Frame], str]:
-    """Take a resync up to its end, acknowledge it all and make the end durable; return its frames and its name."""
-    frames: list[Frame] = []
-    name = ""
-    while True:
-        frame = await pipe.next()
-        assert frame is not None, "the connection ended during a resync"
-        frames.append(frame)
-        await pipe.send(acknowledge(frame.sequence))
-        if frame.kind == Kind.RESYNC_BEGIN:
-            assert frame.payload is not None
-            name = bytes(frame.payload).decode().split('"')[3]
-        if frame.kind == Kind.RESYNC_END:
-            await pipe.send(flushed(frame.sequence))
-            return frames, name
-
-
-async def in_sync(leader: Leader, secondary: RawSecondary, welcome: Welcome = NEW) -> tuple[FramePipe, str]:
-    """Bring the group in sync."""
-    leader.give(leader.spec(endpoint=secondary.endpoint))
-    pipe, _ = await secondary.admit(welcome)
-    _, name = await take_resync(pipe)
-    await leader.mode(Mode.IN_SYNC)
-    return pipe, name
 
 
 # The session
@@ -151,62 +103,7 @@ async def test_heartbeats_do_not_disturb_the_handshake(leader: Leader, secondary
     await pipe.expect(Kind.RESYNC_BEGIN)
 
 
-# Lying secondaries
-
-
-LIES = {
-    "an acknowledgement of the future": acknowledge(2**40),
-    "an acknowledgement of the past": acknowledge(0),
-    "a flush of nothing": flushed(0),
-    "a flush of the future": flushed(2**63),
-    "a write": encode_header(Kind.WRITE, 0, 0, 3, 1, 0, b"abc") + b"abc",
-    "a challenge": encode_json(Kind.CHALLENGE, {}),
-    "another welcome": encode_json(Kind.WELCOME, {}),
-    "half of a long frame": encode_header(Kind.WRITE, 0, 0, 2**20, 1, 0, bytes(2**20)) + bytes(2**20 - 1),
-    "noise": b"\x57\x54" * 500,
-}
-
-
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-async def test_a_lying_secondary_loses_the_session_and_hosts_nothing(
-    leader: Leader, secondary: RawSecondary, lie: bytes
-) -> None:
-    pipe, name = await in_sync(leader, secondary)
-    writing = asyncio.create_task(leader.write(0, DATA))
-    await pipe.expect(Kind.WRITE)
-    await pipe.send(lie)
-    assert await pipe.farewell() is not None
-    await writing
-    status = await leader.mode(Mode.CONNECTING)
-    assert status.failure is not None
-    assert status.failure.code == "37000212"
-    pipe, _ = await secondary.admit(replace(NEW, generation=name))
-    await take_resync(pipe)
-    await leader.mode(Mode.IN_SYNC)
-
-
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-async def test_a_lie_before_the_handshake_ends_only_that_attempt(
-    leader: Leader, secondary: RawSecondary, lie: bytes
-) -> None:
-    leader.give(leader.spec(endpoint=secondary.endpoint))
-    pipe = await secondary.accept()
-    await pipe.send(lie)
-    await pipe.farewell()
-    await leader.write(0, DATA)
-    await secondary.admit(NEW)
-
-
-async def test_a_secondary_without_the_key_gets_nothing(leader: Leader, secondary: RawSecondary) -> None:
-    leader.give(leader.spec(endpoint=secondary.endpoint))
-    pipe = await secondary.accept()
-    hello = await secondary.challenge(pipe)
-    await pipe.send(encode_json(Kind.WELCOME, seal(NEW, bytes(32), hello.nonce)))
-    said = await pipe.farewell()
-    assert said is not None
-    assert "stream key" in said["message"]
-    status = await leader.mode(Mode.CONNECTING)
-    assert status.counters.stream_connects == 0
+# Reasons and bounds
 
 
 async def test_the_reason_of_the_secondary_becomes_the_failure(leader: Leader, secondary: RawSecondary) -> None:
@@ -315,19 +212,24 @@ async def test_the_last_of_many_wishes_counts(leader: Leader, secondary: RawSeco
     await asyncio.gather(serving, return_exceptions=True)
 
 
+async def serve_session(pipe: FramePipe) -> None:
+    """Acknowledge everything until the primary says goodbye."""
+    while (frame := await pipe.next()) is not None:
+        if frame.kind == Kind.BYE:
+            await pipe.close()
+            return
+        await pipe.send(acknowledge(frame.sequence))
+        if frame.kind == Kind.RESYNC_END:
+            await pipe.send(flushed(frame.sequence))
+
+
 async def serve_for_ever(secondary: RawSecondary) -> None:
     """Play a secondary whose content nobody looks at: whoever comes is welcomed and acknowledged."""
 
     async def serve(pipe: FramePipe) -> None:
         hello: Hello = await secondary.challenge(pipe)
         await secondary.welcome(pipe, hello, NEW)
-        while (frame := await pipe.next()) is not None:
-            if frame.kind == Kind.BYE:
-                await pipe.close()
-                return
-            await pipe.send(acknowledge(frame.sequence))
-            if frame.kind == Kind.RESYNC_END:
-                await pipe.send(flushed(frame.sequence))
+        await serve_session(pipe)
 
     async with asyncio.TaskGroup() as group:
         while True:
@@ -394,6 +296,52 @@ async def test_a_disk_that_cannot_be_read_is_named(leader: Leader, secondary: Ra
     status = await leader.wait(lambda s: s.failure is not None, "told why")
     assert status.failure is not None
     assert "0.raw" in status.failure.message
+
+
+class HotStore(FileStore):
+    """A store that is written between every two reads, except where reader and writer are the same thread."""
+
+    def __init__(self, path: str, size_bytes: int) -> None:
+        super().__init__(path, size_bytes)
+        self._writer = threading.get_ident()
+        self._written = threading.Semaphore(0)
+
+    def write(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        super().write(data, offset)
+        self._written.release()
+
+    def read_into(self, buffer: memoryview | bytearray, offset: int) -> None:
+        super().read_into(buffer, offset)
+        if threading.get_ident() != self._writer:
+            while self._written.acquire(blocking=False):
+                pass
+            self._written.acquire(timeout=1.0)
+
+
+async def test_a_block_that_a_host_never_leaves_alone_does_not_keep_a_resync_from_ending(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    group = leader.worker._group
+    assert isinstance(group, PrimaryGroup)
+    group._stores[0].close()
+    store = HotStore(str(leader.directory / "0.raw"), SIZE)
+    group._stores[0] = group.devices["volume0"].store = leader.worker._stores[0] = store
+    stop = threading.Event()
+
+    def hammer() -> None:
+        with NbdClient(leader.uri()) as client:
+            while not stop.is_set():
+                client.write(0, DATA)
+
+    hammering = asyncio.create_task(asyncio.to_thread(hammer))
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(NEW)
+    acknowledging = asyncio.create_task(serve_session(pipe))
+    await leader.mode(Mode.IN_SYNC)
+    stop.set()
+    await hammering
+    acknowledging.cancel()
+    await asyncio.gather(acknowledging, return_exceptions=True)
 
 
 # Clean stops and what may be believed after them

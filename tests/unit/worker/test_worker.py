@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,6 @@ from twinsite.messages import MemberSpec, Mode, Role, WorkerSpec
 from twinsite.worker.spec_check import check_endpoint
 
 DATA = b"kept" * 1024
-
-
-@pytest.fixture(name="directory")
-def fixture_directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture(name="leader")

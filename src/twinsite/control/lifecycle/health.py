@@ -37,7 +37,10 @@ class GroupFacts:
 
 @dataclass(frozen=True, slots=True)
 class GroupHealth:
-    """What is shown of a group. `members` holds the primary's members by the production volume's id."""
+    """What is shown of a group. `members` holds the primary's members by the production volume's id.
+
+    `failure` says why the replication status is `error`, or why it is `inactive` against the user's wish.
+    """
 
     replication_status: ReplicationStatus
     fault_level: str = FAULT_NONE
@@ -55,22 +58,23 @@ def living_status(worker: ObservedWorker | None, role: Role) -> WorkerStatus | N
     return worker.status
 
 
-def worker_failure(worker: ObservedWorker | None) -> Failure | None:
-    """Return the first failure that a report on a worker holds: of the process, the worker, or a member."""
+def fatal_failure(worker: ObservedWorker | None) -> Failure | None:
+    """Return why a worker cannot go on: its process cannot be started, or it stopped by an error. None otherwise.
+
+    A failure that a worker names while it goes on, such as a peer that cannot be reached, is not fatal.
+    """
     if worker is None:
         return None
-    if worker.failure is not None:
+    if worker.failure is not None or worker.status is None or worker.status.mode is not Mode.ERROR:
         return worker.failure
-    if worker.status is None:
-        return None
-    if worker.status.failure is not None:
-        return worker.status.failure
-    for member in worker.status.members:
-        if member.failure is not None:
-            return member.failure
-    if worker.status.mode is Mode.ERROR:
-        return Failure(INTERNAL_FAULT, f"worker {worker.id} stopped without saying why; see its log")
-    return None
+    unnamed = Failure(INTERNAL_FAULT, f"worker {worker.id} stopped without saying why; see its log")
+    return worker.status.failure or member_failure(worker) or unnamed
+
+
+def member_failure(worker: ObservedWorker | None) -> Failure | None:
+    """Return the first failure of a volume that a worker holds."""
+    members = worker.status.members if worker is not None and worker.status is not None else []
+    return next((member.failure for member in members if member.failure is not None), None)
 
 
 def _member_failures(*workers: ObservedWorker | None) -> dict[str, Failure]:
@@ -93,13 +97,13 @@ def derive_health(facts: GroupFacts) -> GroupHealth:
         replication_status = _status_of_mode(status, settled, facts.in_sync_grace)
     elif status is None and settled is ReplicationStatus.COPYING and not facts.in_sync_grace:
         replication_status = ReplicationStatus.INACTIVE  # The worker that copied is gone.
-    failure = worker_failure(facts.primary)
+    failure = fatal_failure(facts.primary)
+    if failure is None and replication_status is ReplicationStatus.INACTIVE:
+        failure = fatal_failure(facts.secondary)
     if failure is not None:
         replication_status = ReplicationStatus.ERROR
-    elif replication_status is ReplicationStatus.INACTIVE or (status is not None and status.mode is Mode.CONNECTING):
-        failure = worker_failure(facts.secondary)
-        if failure is not None:
-            replication_status = ReplicationStatus.ERROR
+    elif replication_status is ReplicationStatus.INACTIVE and status is not None:
+        failure = status.failure
     return GroupHealth(
         replication_status=replication_status,
         fault_level=_fault_level(facts, settled, status),
@@ -127,12 +131,7 @@ def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, in_sync_gr
 
 
 def _fault_level(facts: GroupFacts, settled: ReplicationStatus, status: WorkerStatus | None) -> str:
-    production_fails = (
-        not facts.primary_connected
-        or status is None
-        or worker_failure(facts.primary) is not None
-        or status.mode is Mode.ERROR
-    )
+    production_fails = not facts.primary_connected or status is None or fatal_failure(facts.primary) is not None
     was_in_sync = settled is ReplicationStatus.ACTIVE or (status is not None and status.consistent)
     if production_fails and was_in_sync and facts.replication == Replication.RUNNING:
         return FAULT_PRODUCTION
@@ -188,7 +187,7 @@ def group_status_after_reports(
         # The group's last volumes are free once no worker holds them any more.
         busy = any(worker is not None and worker.alive for worker in (primary, secondary))
         return (current if busy else GroupStatus.AVAILABLE), None
-    failure = worker_failure(primary) or worker_failure(secondary)
+    failure = fatal_failure(primary) or fatal_failure(secondary) or member_failure(primary) or member_failure(secondary)
     if failure is not None:
         return GroupStatus.ERROR, failure
     statuses = (living_status(primary, Role.PRIMARY), living_status(secondary, Role.SECONDARY))

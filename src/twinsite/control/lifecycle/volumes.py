@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
-from twinsite.control.lifecycle.health import worker_failure
+from twinsite.control.lifecycle.health import fatal_failure, member_failure
 from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume
 from twinsite.control.models import Attachment, Pair, Volume
 from twinsite.control.refusals import bad_request, not_found, not_in_time, quota_exceeded
@@ -230,7 +230,7 @@ class VolumeService:
         members = report.status.members if report.alive and report.status is not None else []
         if volume.nbd_uris and any(member.volume_id == volume_id and member.serving for member in members):
             return Connection(volume_id, list(volume.nbd_uris))
-        failure = worker_failure(report)
+        failure = fatal_failure(report) or member_failure(report)
         if failure is not None:
             raise not_in_time(f"the volume {volume_id} cannot be served: {failure.message}")
         return None

@@ -38,6 +38,7 @@ class ReadOrder:
     first_block: int
     block_count: int
     session: int
+    is_contended: bool = False  # Guests overtook it before: read it where no guest can come between.
     overtaken: set[int] = field(default_factory=set)  # Block numbers.
 
     def touch(self, offset: int, length: int) -> None:
@@ -52,7 +53,9 @@ class MemberResync:
     """The resync of one member: a cursor over its dirty map, front to back and round again.
 
     Where there is data, several short reads are out at once, side by side; where there is a hole, one long read finds
-    its end. What the last read found decides how the next one is cut.
+    its end. What the last read found decides how the next one is cut. A read that guests have overtaken completely is
+    followed by one of a single block that the shell does at once: a block that a guest never leaves alone would
+    otherwise keep the resync from ending.
     """
 
     def __init__(self, index: int, dirty: DirtyMap) -> None:
@@ -61,18 +64,22 @@ class MemberResync:
         self.orders: list[ReadOrder] = []
         self._cursor = 0
         self._is_in_data = False
+        self._is_contended = False
 
     def next_order(self, session: int) -> ReadOrder | None:
         """Return a read to do next, or None while those that are out must come back first, or nothing is dirty."""
         if self.orders and not self._is_in_data:
             return None
         count_max = READ_BLOCKS_MAX if self._is_in_data else RUN_BLOCKS_MAX
+        if self._is_contended:
+            count_max = 1
         run = self.dirty.next_run(self._cursor, count_max) if self._cursor < self.dirty.block_count else None
         if run is None and not self.orders:
             run = self.dirty.next_run(0, count_max)
         if run is None:
             return None
-        order = ReadOrder(self.index, run[0], run[1], session)
+        order = ReadOrder(self.index, run[0], run[1], session, self._is_contended)
+        self._is_contended = False
         self.orders.append(order)
         self._cursor = run[0] + run[1]
         return order
@@ -93,6 +100,7 @@ class MemberResync:
         if not self.orders:
             self._cursor = expected
         self._is_in_data = pieces[-1].data is not None
+        self._is_contended = not sendable
         for piece in sendable:
             self.dirty.clear_blocks(piece.first_block, piece.block_count)
         return sendable
@@ -107,6 +115,7 @@ class MemberResync:
         self.orders.clear()
         self._cursor = 0
         self._is_in_data = False
+        self._is_contended = False
 
 
 def _without(piece: Piece, overtaken: set[int]) -> list[Piece]:

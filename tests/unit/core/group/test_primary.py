@@ -353,6 +353,21 @@ def test_a_read_that_a_guest_has_overtaken_is_not_sent_but_read_again() -> None:
     assert (again.first_block, again.block_count) == (1, 1)
 
 
+def test_a_block_that_guests_never_leave_alone_is_read_where_none_can_come_between() -> None:
+    bench = Bench(dirty_blocks=(2, 5))
+    bench.connect()
+    for _ in range(10):
+        order = bench.primary.next_read()
+        if order is None:
+            break
+        if not order.is_contended:
+            for block in (2, 5):
+                bench.primary.write_applied(0, block * BLOCK_BYTES, DATA, "w")
+        assert order.block_count == 1
+        bench.give(order)
+    assert bench.phase() is Phase.FINISHING
+
+
 def test_a_read_of_an_ended_session_is_void() -> None:
     bench = Bench(dirty_blocks=(0,))
     bench.connect()
