@@ -31,6 +31,7 @@ class Bench:
         for block in dirty_blocks:
             self.members[0].dirty.mark(block * BLOCK_BYTES, 1)
         self.primary = Primary(self.members, generations=frozenset({KNOWN}), sequence=100, peer_consistent=True)
+        self.primary.granted()
 
     @property
     def dirty(self) -> DirtyMap:
