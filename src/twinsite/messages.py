@@ -153,6 +153,7 @@ class WorkerStatus:
     members: list[MemberStatus]
     stream_endpoint: str | None = None  # Secondary: where it listens.
     consistent: bool = False  # Primary: the secondary's image is at a common point. Secondary: its own belief.
+    rollback_point: float | None = None  # Secondary, not consistent: the time of the point that it can return to.
     in_sync_since: float | None = None
     holding_since: float | None = None
     dirty_bytes: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 
@@ -12,6 +13,7 @@ from twinsite.core.group.secondary import Secondary, check_hello, welcome_of
 from twinsite.core.limits import STREAM_RECEIVE_BUFFER_BYTES
 from twinsite.core.stream.frames import Flag, Frame, Kind, decode_json, encode_json
 from twinsite.core.stream.hello import Hello, seal
+from twinsite.core.tracking.undo import UndoHeader
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import Failure, MemberStatus, Mode, WorkerSpec
 from twinsite.stores.base import Store
@@ -19,6 +21,7 @@ from twinsite.worker.secondary_session import SecondarySession
 from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
 from twinsite.worker.stream_connection import StreamConnection
 from twinsite.worker.taking_over import remember_secondary
+from twinsite.worker.undo_log import UndoLog
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +57,11 @@ class SecondaryGroup:
         self._settling: asyncio.Task[None] | None = None
         self._bytes_of_past_sessions = (0, 0)
         self.session_count = 0
+        self._undo = UndoLog.resume(directory.undo_path)
+        if self._undo is not None and state.is_consistent:
+            # The resync that it stood for has ended; only the removal was missed.
+            self._undo.discard()
+            self._undo = None
         self.failure: Failure | None = None
 
     # What the worker says
@@ -82,11 +90,17 @@ class SecondaryGroup:
             self._server.close()
         async with self._admitting:
             await self._end_sessions()
+        if self._undo is not None:
+            self._undo.close()
 
     async def change_members(self, spec: WorkerSpec, added: Mapping[int, Store], removed: Sequence[int]) -> None:
         """Let volumes in and out; a session ends first, since its hello named the old ones."""
         async with self._admitting:
             await self._end_sessions()
+            if self._undo is not None:
+                # Other disks, another image: there is no common point of all of them to return to.
+                self._undo.discard()
+                self._undo = None
             if added:
                 # The new volumes' content belongs to no lineage yet.
                 self._state.is_consistent = False
@@ -106,6 +120,11 @@ class SecondaryGroup:
     def is_consistent(self) -> bool:
         """Say whether this image is at one point of the group's history."""
         return self._state.is_consistent and not self._state.is_suspect
+
+    @property
+    def rollback_point(self) -> float | None:
+        """Return the time of the common point that an image which is not consistent can be rolled back to, or None."""
+        return self._undo.header.point_at if self._undo is not None and not self._state.is_consistent else None
 
     @property
     def acknowledged_sequence(self) -> int:
@@ -172,6 +191,22 @@ class SecondaryGroup:
         log.info("stream.up", term=hello.term, first_sequence=hello.first_sequence)
         self._on_change()
 
+    def must_save_first(self, operations: Sequence[Frame]) -> bool:
+        """Say whether old content has to be kept before these operations: a consistent image is being overwritten."""
+        return self._undo is not None or any(operation.kind == Kind.RESYNC_BEGIN for operation in operations)
+
+    async def save_first(self, operations: Sequence[Frame]) -> None:
+        """Keep what the operations will overwrite. Raises `StorageFault`; nothing is applied then."""
+        if self._undo is None:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.executor, self._undo.save, self._stores, operations)
+        except StorageFault:
+            # What it has in memory may be ahead of what it has on disk.
+            self._undo.close()
+            self._undo = UndoLog.resume(self._directory.undo_path)
+            raise
+
     def apply_frames(self, session: SecondarySession, operations: Sequence[Frame]) -> None:
         """Do the operations of one receive, in order. Raises `StorageFault`."""
         stores = self._stores
@@ -214,6 +249,9 @@ class SecondaryGroup:
         self._state.is_consistent = True
         self._state.is_suspect = False
         await self._save()
+        if self._undo is not None:
+            self._undo.discard()
+            self._undo = None
         self.failure = None
         self._on_change()
 
@@ -229,7 +267,7 @@ class SecondaryGroup:
             self._bytes_of_past_sessions = sent + connection.bytes_sent, received + connection.bytes_received
         self.failure = failure
         log.info("stream.down", reason=failure.message if failure else "closed")
-        self._settling = asyncio.create_task(self._settle(), name="settle")
+        self._settling = asyncio.create_task(self._settle(session), name="settle")
         self._on_change()
 
     # Inside
@@ -253,17 +291,26 @@ class SecondaryGroup:
         generation = decode_json(frame).get("generation")
         if not isinstance(generation, str) or not generation:
             raise PeerViolation("a resync begins without a generation")
+        if self._state.is_consistent and not self._state.is_suspect and self._undo is None:
+            sizes_bytes = {str(member.index): member.size_bytes for member in self._spec.members}
+            point_at = self._state.consistent_at or time.time()
+            self._undo = UndoLog.begin(
+                self._directory.undo_path, UndoHeader(self._state.generation, point_at, sizes_bytes)
+            )
         self._state.generation = generation
         self._state.is_consistent = False
         # In the loop on purpose: no frame after this one may be applied before the record is durable.
         self._directory.save(self._state)
         self._on_change()
 
-    async def _settle(self) -> None:
+    async def _settle(self, session: SecondarySession) -> None:
         """Never raises: who comes next waits for the end of it and finds out for itself what is wrong."""
+        await session.quiet()
         try:
             await self.flush_all()
             self._state.unstable_boot_id = None
+            if self._state.is_consistent:
+                self._state.consistent_at = time.time()
             await self._save()
         except StorageFault as error:
             log.error("secondary.not_settled", error=str(error), suspect=self._state.is_suspect)

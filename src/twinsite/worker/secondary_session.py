@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ class SecondarySession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_flushes: dict[int, list[int]] = {}  # Member index to the sequences that the next flush answers.
         self._running_flushes: set[int] = set()
+        self._careful: asyncio.Task[None] | None = None
         self._resync_bytes = 0  # Since the last flush that they started.
         self.connection: StreamConnection | None = None
         self.machine: Secondary | None = None
@@ -62,9 +64,16 @@ class SecondarySession:
             self._take_hello(frames)
             return
         operations = machine.accept(frames)
-        if operations:
-            self._group.apply_frames(self, operations)
-            connection.send([encode_header(Kind.ACK, 0, 0, 0, machine.applied_sequence, 0)])
+        if not operations:
+            return
+        if self._group.must_save_first(operations):
+            # The receive buffer is filled again before the thread has looked at it.
+            copies = [_owned(operation) for operation in operations]
+            connection.pause_reading()
+            self._careful = self._start(self._apply_carefully(connection, copies, machine.applied_sequence))
+            return
+        self._group.apply_frames(self, operations)
+        connection.send([encode_header(Kind.ACK, 0, 0, 0, machine.applied_sequence, 0)])
 
     def oldest_unacknowledged(self) -> int | None:
         """A primary owes no acknowledgement."""
@@ -85,6 +94,11 @@ class SecondarySession:
             self.connection.close(failure)
         else:
             self.over.set()
+
+    async def quiet(self) -> None:
+        """Wait until nothing of this session is being applied any more."""
+        if self._careful is not None:
+            await asyncio.wait([self._careful])
 
     def flush(self, volume: int, sequence: int) -> None:
         """Make a member durable up to here and say so; flushes that wait for the same disk share one."""
@@ -125,10 +139,25 @@ class SecondarySession:
     def _give_up_handshake(self) -> None:
         self.end(Failure("37000212", "the primary did not finish the handshake in time"))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._run(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _apply_carefully(self, connection: StreamConnection, operations: list[Frame], sequence: int) -> None:
+        """Apply the frames of one receive, keeping first what they overwrite. The peer is not read from meanwhile."""
+        begin = next((n for n, operation in enumerate(operations) if operation.kind == Kind.RESYNC_BEGIN), None)
+        cuts = [0, len(operations)] if begin is None else [0, begin, begin + 1, len(operations)]
+        for start, end in itertools.pairwise(cuts):
+            part = operations[start:end]
+            if part:
+                await self._group.save_first(part)
+                if self.over.is_set():
+                    return
+                self._group.apply_frames(self, part)
+        connection.send([encode_header(Kind.ACK, 0, 0, 0, sequence, 0)])
+        connection.resume_reading()
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a step of this session; what it raises ends the session."""
@@ -166,3 +195,8 @@ class SecondarySession:
     def _say_flushed(self, sequences: Sequence[int]) -> None:
         if self.connection is not None and sequences:
             self.connection.send([encode_header(Kind.FLUSHED, 0, 0, 0, sequence, 0) for sequence in sequences])
+
+
+def _owned(operation: Frame) -> Frame:
+    """Return the frame with a payload of its own."""
+    return operation if operation.payload is None else operation._replace(payload=memoryview(bytes(operation.payload)))

@@ -36,6 +36,7 @@ class ReplicaState:
     # As the secondary: what this image is worth.
     generation: str = ""
     is_consistent: bool = False
+    consistent_at: float | None = None  # When a consistent image last followed, in seconds since the epoch.
     is_suspect: bool = False  # A flush failed: applied writes may be lost.
     unstable_boot_id: str | None = None  # Writes were applied under this boot and perhaps not flushed.
 
@@ -46,6 +47,7 @@ class StateDirectory:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._replica_path = self.path / "replica.json"
+        self.undo_path = self.path / "undo.log"
         self._lock = threading.Lock()
 
     def load(self) -> ReplicaState:

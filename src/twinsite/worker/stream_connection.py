@@ -120,6 +120,17 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._liveness.sent(self._loop.time())
         self._transport.write(data)
 
+    def pause_reading(self) -> None:
+        """Take nothing from the peer until `resume_reading`; what it sends stays in the socket."""
+        if self._transport is not None and not self._is_closing:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
+        if self._transport is not None and not self._is_closing:
+            self._liveness.received(self._loop.time())
+            self._transport.resume_reading()
+
     def close(self, failure: Failure | None, *, say: bool = True) -> None:
         """End the connection, after a bye that gives the reason unless there is nobody to hear it.
 

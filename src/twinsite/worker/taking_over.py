@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from twinsite.core.group.primary import Primary
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.messages import MemberSpec
+from twinsite.stores.base import Store
 from twinsite.worker.state import ReplicaState, StateDirectory
+from twinsite.worker.undo_log import UndoLog
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,25 @@ def starting_point(members: Sequence[MemberSpec], directory: StateDirectory, sta
     return StartingPoint(
         {m.index: _all_dirty(m) for m in members}, frozenset(), peer_consistent=False, is_unclean=not was_secondary
     )
+
+
+def return_to_common_point(directory: StateDirectory, state: ReplicaState, stores: Mapping[int, Store]) -> None:
+    """Undo a resync that never ended, if this image was consistent before it. Blocks; safe to repeat after a crash.
+
+    For a secondary that becomes primary: what it then serves is the last point that all disks of the group had in
+    common. Raises `StorageFault`.
+    """
+    if state.is_consistent:
+        return
+    undo = UndoLog.resume(directory.undo_path)
+    if undo is None:
+        return
+    log.warning("undo.rolling_back", point_at=undo.header.point_at, bytes=undo.size_bytes())
+    undo.roll_back(stores)
+    state.generation = undo.header.generation
+    state.is_consistent, state.is_suspect = True, False
+    directory.save(state)
+    undo.discard()
 
 
 def remember_primary(state: ReplicaState, boot_id: str) -> None:

@@ -34,6 +34,7 @@ from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.spec_check import check_spec
 from twinsite.worker.state import ReplicaState, StateDirectory
 from twinsite.worker.store_device import StoreDevice
+from twinsite.worker.taking_over import return_to_common_point
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +120,7 @@ class Worker:
             members=members,
             stream_endpoint=group.endpoint if isinstance(group, SecondaryGroup) else None,
             consistent=group is not None and group.is_consistent,
+            rollback_point=group.rollback_point if isinstance(group, SecondaryGroup) else None,
             in_sync_since=group.in_sync_since if isinstance(group, PrimaryGroup) else None,
             holding_since=group.holding_since if isinstance(group, PrimaryGroup) else None,
             dirty_bytes=sum(member.dirty_bytes for member in members),
@@ -241,6 +243,9 @@ class Worker:
                 self._group = SecondaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
                 await self._group.listen()
             elif spec.role is Role.PRIMARY:
+                await asyncio.get_running_loop().run_in_executor(
+                    self._executor, return_to_common_point, self._directory, self._state, stores
+                )
                 self._group = PrimaryGroup(
                     spec,
                     stores,

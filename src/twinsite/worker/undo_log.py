@@ -1,0 +1,212 @@
+"""The undo log of a secondary: before a resync overwrites a consistent image, what it overwrites is kept.
+
+One log covers all disks of the group from one common point. A block is saved once, before its first change. Everything
+here blocks and belongs in a thread; one call at a time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from bitarray import bitarray
+
+from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX
+from twinsite.core.stream.frames import Frame, Kind
+from twinsite.core.tracking.undo import (
+    UndoHeader,
+    decode_header,
+    decode_records,
+    encode_header,
+    encode_record,
+)
+from twinsite.errors import PeerViolation, StorageFault
+from twinsite.stores.base import Store
+
+_ZERO_BLOCK = bytes(BLOCK_BYTES)
+
+
+class UndoLog:
+    """An open log. Made by `begin` or `resume`."""
+
+    def __init__(self, path: Path, fd: int, header: UndoHeader, end: int, saved: dict[int, bitarray]) -> None:
+        self.header = header
+        self._path = path
+        self._fd = fd
+        self._end = end
+        self._saved = saved
+        self._is_synced = True
+
+    @classmethod
+    def begin(cls, path: Path, header: UndoHeader) -> UndoLog:
+        """Start a log at the point that `header` names, durable before this returns. Raises `StorageFault`."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                start = encode_header(header)
+                _write_all(fd, [start], 0)
+                os.fsync(fd)
+                _sync_directory(path.parent)
+            except BaseException:
+                os.close(fd)
+                raise
+        except OSError as error:
+            raise StorageFault("begin the undo log", str(path), error) from error
+        return cls(path, fd, header, len(start), _empty(header))
+
+    @classmethod
+    def resume(cls, path: Path) -> UndoLog | None:
+        """Open the log that a crash or a stop has left, or return None when there is none to be used."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFault("open the undo log", str(path), error) from error
+        try:
+            with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
+                header, end = decode_header(view)
+                saved = _empty(header)
+                for record, after in decode_records(view, end):
+                    saved[record.volume][record.block] = 1
+                    end = after
+                    if record.data is not None:
+                        record.data.release()
+            # Records after a damaged one name blocks that were not touched either; they must not follow new ones.
+            os.ftruncate(fd, end)
+        except (PeerViolation, ValueError, KeyError):
+            os.close(fd)
+            return None
+        except OSError as error:
+            os.close(fd)
+            raise StorageFault("read the undo log", str(path), error) from error
+        return cls(path, fd, header, end, saved)
+
+    def save(self, stores: Mapping[int, Store], operations: Sequence[Frame]) -> None:
+        """Keep the old content of every block that `operations` will change for the first time, durable on return.
+
+        Raises `StorageFault`: the operations must not be applied then, and the log must be resumed anew.
+        """
+        parts: list[bytes | memoryview] = []
+        for operation in operations:
+            if operation.kind == Kind.WRITE:
+                self._keep(stores[operation.volume], operation, operation.offset, operation.length, parts)
+            elif operation.kind == Kind.ZERO:
+                # What is a hole already does not change.
+                for extent in stores[operation.volume].extents(operation.offset, operation.length):
+                    if not extent.is_hole:
+                        self._keep(stores[operation.volume], operation, extent.offset, extent.length, parts)
+        self._append(parts)
+        if not self._is_synced:
+            self._sync()
+
+    def roll_back(self, stores: Mapping[int, Store]) -> None:
+        """Put every saved block back and make that durable. Safe to repeat after a crash."""
+        size = os.fstat(self._fd).st_size
+        with mmap.mmap(self._fd, size, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
+            _, start = decode_header(view)
+            for record, _ in decode_records(view[: self._end], start):
+                store = stores[record.volume]
+                offset = record.block * BLOCK_BYTES
+                if record.data is None:
+                    store.zero(offset, min(BLOCK_BYTES, store.size_bytes - offset), punch=True)
+                else:
+                    store.write(record.data, offset)
+                    record.data.release()
+        for store in stores.values():
+            store.flush()
+
+    def size_bytes(self) -> int:
+        """Return how much space the log takes."""
+        return self._end
+
+    def close(self) -> None:
+        """Leave the log where it is. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """The image is consistent again without it."""
+        self.close()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+    # Inside
+
+    def _keep(self, store: Store, operation: Frame, offset: int, length: int, parts: list[bytes | memoryview]) -> None:
+        """Append records for the blocks of a range that are not saved and will not hold the same afterwards."""
+        saved = self._saved[operation.volume]
+        first, end = offset // BLOCK_BYTES, -(-(offset + length) // BLOCK_BYTES)
+        pending_bytes = 0
+        for block in range(first, end):
+            if saved[block]:
+                continue
+            start = block * BLOCK_BYTES
+            old = bytearray(min(BLOCK_BYTES, store.size_bytes - start))
+            store.read_into(old, start)
+            if _stays(old, start, operation):
+                continue
+            is_zero = old == _ZERO_BLOCK[: len(old)]
+            parts.extend(encode_record(operation.volume, block, None if is_zero else memoryview(old)))
+            saved[block] = 1
+            pending_bytes += len(old)
+            if pending_bytes >= RESYNC_READ_BYTES_MAX:
+                self._append(parts)
+                pending_bytes = 0
+
+    def _append(self, parts: list[bytes | memoryview]) -> None:
+        """Write the parts; what is not synced may be lost in a crash, and the blocks are not touched before that."""
+        if not parts:
+            return
+        try:
+            self._end += _write_all(self._fd, parts, self._end)
+        except OSError as error:
+            raise StorageFault("append to the undo log", str(self._path), error) from error
+        parts.clear()
+        self._is_synced = False
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise StorageFault("flush the undo log", str(self._path), error) from error
+        self._is_synced = True
+
+
+def _stays(old: bytearray, start: int, operation: Frame) -> bool:
+    """Say whether a block will hold the same after the operation."""
+    begin = max(operation.offset, start)
+    end = min(operation.offset + operation.length, start + len(old))
+    before = memoryview(old)[begin - start : end - start]
+    if operation.kind == Kind.ZERO:
+        return bytes(before) == _ZERO_BLOCK[: len(before)]
+    assert operation.payload is not None
+    return bytes(before) == bytes(operation.payload[begin - operation.offset : end - operation.offset])
+
+
+def _empty(header: UndoHeader) -> dict[int, bitarray]:
+    saved = {}
+    for index, size_bytes in header.sizes_bytes.items():
+        saved[int(index)] = bitarray(-(-size_bytes // BLOCK_BYTES))
+        saved[int(index)].setall(False)
+    return saved
+
+
+def _write_all(fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
+    data = b"".join(parts)
+    written = 0
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], offset + written)
+    return written
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
