@@ -15,7 +15,7 @@ from tests.support.numbered_writer import NumberedWriter
 from tests.support.pairs import SIZE, MakePair, assert_equal, fill, last_resync, pair_maker, write
 from tests.support.stores import needs_root, pattern, run
 from tests.support.worker_process import WorkerPair
-from twinsite.core.limits import BLOCK_BYTES, MIB
+from twinsite.core.limits import BLOCK_BYTES, GIB, MIB
 from twinsite.errors import StorageFault
 from twinsite.messages import Failure, Mode, WorkerStatus
 from twinsite.nbd_client import NbdClient
@@ -179,15 +179,19 @@ def test_a_primary_that_stopped_cleanly_ships_only_what_came_since(make_pair: Ma
 
 
 def test_a_primary_that_is_stopped_while_copying_goes_on_where_it_was(make_pair: MakePair) -> None:
-    pair = make_pair([4 * SIZE])
-    fill(pair, 0, range(0, 4096, 2))
+    pair = make_pair([GIB])
+    fill(pair, 0, range(0, GIB // BLOCK_BYTES, 2))
     pair.start()
     pair.synchronize(wait=False)
     pair.primary.wait(lambda s: s.resync is not None and s.resync.bytes_done > 0, "copying")
+    # A secondary that stands still keeps the copy from ending before the primary has heard of its own end.
+    pair.secondary.signal(signal.SIGSTOP)
+    pair.primary.signal(signal.SIGTERM)
+    pair.secondary.signal(signal.SIGCONT)
     pair.primary.stop()
     pair.start_primary()
     status = pair.primary.wait(lambda s: s.mode is Mode.PAUSED, "back")
-    assert 0 < status.dirty_bytes < 4 * SIZE
+    assert 0 < status.dirty_bytes < GIB
     assert not status.consistent
     pair.synchronize()
     assert last_resync(pair.primary.status).kind == "delta"
