@@ -358,6 +358,22 @@ async def test_after_a_clean_stop_nothing_that_was_shipped_is_shipped_again(
     assert again == "", "no resync was begun"
 
 
+async def test_a_volume_that_left_and_came_back_while_no_worker_ran_is_copied_whole(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    _, name = await in_sync(leader, secondary)
+    await leader.stop()
+    # Whatever was written to either disk meanwhile, the map that was saved does not know it.
+    leader.members = [leader.member(1, 0)]
+    leader.start()
+    status = await leader.pause()
+    assert not status.consistent
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
+
+
 async def test_maps_of_a_time_as_primary_are_void_after_a_time_as_secondary(
     leader: Leader, secondary: RawSecondary
 ) -> None:
