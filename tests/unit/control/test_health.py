@@ -221,3 +221,4 @@ def test_grace() -> None:
     assert within_grace(now - datetime.timedelta(seconds=7), now, 8)
     assert not within_grace(now - datetime.timedelta(seconds=8), now, 8)
     assert not within_grace(None, now, 8)
+    assert not within_grace(now + datetime.timedelta(hours=1), now, 8)

@@ -199,5 +199,5 @@ def group_status_after_reports(
 
 
 def within_grace(synced_at: datetime.datetime | None, now: datetime.datetime, grace_seconds: float) -> bool:
-    """Say whether the user's last sync is younger than the grace."""
-    return synced_at is not None and (now - synced_at).total_seconds() < grace_seconds
+    """Say whether the user's last sync is younger than the grace. A clock that was set back does not prolong it."""
+    return synced_at is not None and abs((now - synced_at).total_seconds()) < grace_seconds
