@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -18,9 +19,11 @@ from tests.support.stream import KEY, FramePipe, RawPrimary, RawSecondary, ackno
 from twinsite.core.limits import BLOCK_BYTES, STREAM_IN_FLIGHT_BYTES_MAX
 from twinsite.core.stream.frames import Flag, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Hello, seal
+from twinsite.errors import StorageFault
 from twinsite.messages import Mode, Role
 from twinsite.nbd_client import NbdClient
 from twinsite.stores.file import FileStore
+from twinsite.worker import mirrored_device
 from twinsite.worker.primary_group import PrimaryGroup
 
 DATA = b"d" * 4096
@@ -296,6 +299,31 @@ async def test_a_disk_that_cannot_be_read_is_named(leader: Leader, secondary: Ra
     status = await leader.wait(lambda s: s.failure is not None, "told why")
     assert status.failure is not None
     assert "0.raw" in status.failure.message
+
+
+@pytest.mark.parametrize("is_taken_later", [True, False])
+async def test_a_refused_write_is_told_until_the_disk_takes_it_or_for_a_while(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch, is_taken_later: bool
+) -> None:
+    await leader.pause()
+    store = leader.worker._stores[0]
+
+    def refuse(_data: object, _offset: int) -> None:
+        raise StorageFault("write", store.path, OSError(errno.ENOSPC, "the disk is full"))
+
+    monkeypatch.setattr(mirrored_device, "FAILURE_SECONDS", 60.0 if is_taken_later else 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write", refuse)
+        with pytest.raises(StorageFault, match="No space"):
+            await leader.write(0, DATA)
+        status = leader.worker.status()
+        assert status is not None
+        failure = status.members[0].failure
+        assert failure is not None
+        assert "the disk is full" in failure.message
+    if is_taken_later:
+        await leader.write(0, DATA)
+    await leader.wait(lambda s: s.members[0].failure is None, "whole again")
 
 
 class HotStore(FileStore):
