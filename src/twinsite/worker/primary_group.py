@@ -124,7 +124,7 @@ class PrimaryGroup:
         for index in removed:
             member = self.machine.members.pop(index)
             del self.devices[member.volume_id], self._stores[index]
-            self._directory.forget_dirty_map(member.volume_id)
+            self._directory.forget_dirty_map(index, member.volume_id)
         for member_spec in spec.members:
             if member_spec.index in added:
                 store = self._stores[member_spec.index] = added[member_spec.index]
@@ -317,7 +317,10 @@ class PrimaryGroup:
     def _load_map(self, member: MemberSpec) -> DirtyMap:
         saved = None
         if self._state.is_clean:
-            saved = self._directory.load_dirty_map(member.volume_id, member.size_bytes)
+            saved = self._directory.load_dirty_map(member.index, member.volume_id, member.size_bytes)
+        if saved is None:
+            # A volume that joined while no worker ran: the secondary has nothing of it yet.
+            self._state.peer_consistent = False
         return saved or DirtyMap(member.size_bytes, all_dirty=True)
 
     def _save(self) -> None:
@@ -326,7 +329,7 @@ class PrimaryGroup:
             for store in self._stores.values():
                 store.flush()
             for member in self.machine.members.values():
-                self._directory.save_dirty_map(member.volume_id, member.dirty)
+                self._directory.save_dirty_map(member.index, member.volume_id, member.dirty)
             state.sequence = self.machine.sequence
             state.generations = sorted(self.machine.generations)
             state.peer_consistent = self.machine.peer_consistent

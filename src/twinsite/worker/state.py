@@ -74,19 +74,24 @@ class StateDirectory:
         with self._lock:
             self._replace(self._replica_path, json.dumps(to_wire(state), indent=1).encode() + b"\n")
 
-    def save_dirty_map(self, volume_id: str, dirty: DirtyMap) -> None:
-        """Make a volume's dirty map durable."""
-        data = dirty.to_bytes()
-        self._replace(self._map_path(volume_id), xxh3_128_digest(data) + data)
+    def save_dirty_map(self, index: int, volume_id: str, dirty: DirtyMap) -> None:
+        """Make the dirty map of a member durable.
 
-    def load_dirty_map(self, volume_id: str, size_bytes: int) -> DirtyMap | None:
-        """Return a volume's saved map, or None when there is none that can be trusted."""
+        A volume that leaves the group and comes back gets another index. So a map that was saved before, and knows
+        nothing of what happened to the two disks meanwhile, is not taken for the new member's.
+        """
+        data = dirty.to_bytes()
+        self._replace(self._map_path(index, volume_id), xxh3_128_digest(data) + data)
+
+    def load_dirty_map(self, index: int, volume_id: str, size_bytes: int) -> DirtyMap | None:
+        """Return a member's saved map, or None when there is none that can be trusted."""
+        path = self._map_path(index, volume_id)
         try:
-            stored = self._map_path(volume_id).read_bytes()
+            stored = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageFault("read", str(self._map_path(volume_id)), error) from error
+            raise StorageFault("read", str(path), error) from error
         digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         if xxh3_128_digest(data) != digest:
             return None
@@ -95,13 +100,13 @@ class StateDirectory:
         except PeerViolation:
             return None
 
-    def forget_dirty_map(self, volume_id: str) -> None:
-        """Remove a volume's map: the volume has left the group."""
+    def forget_dirty_map(self, index: int, volume_id: str) -> None:
+        """Remove a member's map: the volume has left the group."""
         with contextlib.suppress(FileNotFoundError):
-            self._map_path(volume_id).unlink()
+            self._map_path(index, volume_id).unlink()
 
-    def _map_path(self, volume_id: str) -> Path:
-        return self.path / f"{volume_id}.dirty"
+    def _map_path(self, index: int, volume_id: str) -> Path:
+        return self.path / f"{volume_id}.{index}.dirty"
 
     def _replace(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(path.name + ".new")

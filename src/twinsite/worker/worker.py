@@ -322,7 +322,7 @@ class Worker:
 
 
 def _is_same_volume(have: MemberSpec, wanted: MemberSpec | None) -> bool:
-    """Say whether an index still means the same volume: a group that was emptied gives its indexes out again."""
+    """Say whether an index still means the same volume; that none is given out twice is a promise of others."""
     return wanted is not None and wanted.volume_id == have.volume_id
 
 
