@@ -66,6 +66,9 @@ class PrimaryGroup:
         self._resync_started_at = 0.0
         self._resync_finished_at: float | None = None
         self._in_sync_since: float | None = None
+        self._replaced = state.replace_images({m.volume_id: stores[m.index].identity for m in spec.members})
+        if self._replaced:
+            log.warning("primary.disks_replaced", volumes=sorted(self._replaced), consequence="they are copied whole")
         members = [Member(m.index, m.volume_id, self._load_map(m)) for m in spec.members]
         generations = frozenset(state.generations) if state.is_clean else frozenset[str]()
         self.machine = Primary(
@@ -133,6 +136,7 @@ class PrimaryGroup:
                 self.devices[member_spec.volume_id] = MirroredDevice(member_spec, store, self._executor, self)
         if added:
             self.machine.peer_consistent = False
+        self._state.replace_images({m.volume_id: self._stores[m.index].identity for m in spec.members})
         self._spec = spec
 
     # What the devices say
@@ -316,7 +320,7 @@ class PrimaryGroup:
 
     def _load_map(self, member: MemberSpec) -> DirtyMap:
         saved = None
-        if self._state.is_clean:
+        if self._state.is_clean and member.volume_id not in self._replaced:
             saved = self._directory.load_dirty_map(member.index, member.volume_id, member.size_bytes)
         if saved is None:
             # A volume that joined while no worker ran: the secondary has nothing of it yet.

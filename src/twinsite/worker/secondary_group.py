@@ -51,6 +51,10 @@ class SecondaryGroup:
         self._active: SecondarySession | None = None
         self._settling: asyncio.Task[None] | None = None
         self._bytes_of_past_sessions = (0, 0)
+        replaced = state.replace_images({m.volume_id: stores[m.index].identity for m in spec.members})
+        if replaced:
+            log.warning("secondary.disks_replaced", volumes=sorted(replaced), consequence="all are copied whole")
+            state.is_suspect = True
         self.session_count = 0
         self.failure: Failure | None = None
 
@@ -85,6 +89,8 @@ class SecondaryGroup:
         """Let volumes in and out; a session ends first, since its hello named the old ones."""
         async with self._admitting:
             await self._end_sessions()
+            stores = {**self._stores, **added}
+            self._state.replace_images({m.volume_id: stores[m.index].identity for m in spec.members})
             if added:
                 # The new volumes' content belongs to no lineage yet.
                 self._state.is_consistent = False

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class ReplicaState:
 
     format: int = 1
     term: int = 0
+    images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume identity".
     # As the primary: what the saved dirty maps are worth.
     is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.
     generations: list[str] = field(default_factory=list)
@@ -37,6 +39,15 @@ class ReplicaState:
     is_consistent: bool = False
     is_suspect: bool = False  # A flush failed: applied writes may be lost.
     unstable_boot_id: str | None = None  # Writes were applied under this boot and perhaps not flushed.
+
+    def replace_images(self, images: Mapping[str, str]) -> set[str]:
+        """Remember the files of these volumes; return those whose file is another one than was remembered.
+
+        What this state says is not true of such a file: somebody has put a copy or a backup in its place.
+        """
+        known = {volume_id: identity for volume_id, _, identity in (image.rpartition(" ") for image in self.images)}
+        self.images = [f"{volume_id} {identity}" for volume_id, identity in sorted(images.items())]
+        return {volume_id for volume_id, identity in images.items() if known.get(volume_id, identity) != identity}
 
 
 class StateDirectory:

@@ -402,6 +402,31 @@ async def test_a_volume_that_left_and_came_back_while_no_worker_ran_is_copied_wh
     assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
 
 
+async def test_a_volume_that_joins_ends_the_common_point(leader: Leader, secondary: RawSecondary) -> None:
+    await in_sync(leader, secondary)
+    assert (await leader.pause()).consistent
+    leader.members.append(leader.member(1, 1))
+    status = await leader.pause()
+    assert not status.consistent
+    assert [member.dirty_bytes for member in status.members] == [0, SIZE]
+
+
+async def test_a_production_disk_that_was_restored_from_a_backup_is_copied_whole(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    _, name = await in_sync(leader, secondary)
+    await leader.stop()
+    path = leader.directory / "0.raw"
+    backup = path.read_bytes()
+    path.unlink()
+    path.write_bytes(backup)
+    leader.start()
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
+
+
 async def test_maps_of_a_time_as_primary_are_void_after_a_time_as_secondary(
     leader: Leader, secondary: RawSecondary
 ) -> None:

@@ -27,6 +27,7 @@ FULL = ReplicaState(
     is_consistent=True,
     is_suspect=True,
     unstable_boot_id="boot",
+    images=["volume 12:3.4"],
 )
 
 
