@@ -51,6 +51,11 @@ class Group:
         """Ask for an action."""
         self._call("POST", f"-consistency-groups/{self.id}/action", {f"os-{name}-replication-consistency-group": None})
 
+    def change(self, **fields: object) -> None:
+        """Update the group, and wait until that is in force."""
+        self._call("PUT", f"-consistency-groups/{self.id}", {"replication_consistency_group": fields})
+        wait_for(lambda: self.show()["status"] == "available", "the changed group")
+
     def synchronize(self) -> None:
         """The founding action, and the wait for its promise."""
         self.act("sync")
@@ -177,6 +182,23 @@ def test_stop_then_sync_ships_only_what_changed(installation: Installation) -> N
     report = group.show()["twinsite"]["last_resync"]
     assert report["kind"] == "delta"
     assert report["bytes_shipped"] == 40 * 64 * 1024
+    group.assert_twins_equal()
+
+
+def test_pairs_that_leave_a_group_and_come_back_are_copied_whole(installation: Installation) -> None:
+    group = Group(installation, 1)
+    with open_client(installation.connect(group.production[0])) as client:
+        client.write(0, os.urandom(MIB))
+    group.synchronize()
+    group.act("stop")
+    pair_ids = group.show()["replication_ids"]
+    group.change(remove_replication_ids=pair_ids)
+    # The group's workers are gone; one that knows nothing of the group serves the disk.
+    with open_client(installation.connect(group.production[0])) as client:
+        client.write(16 * MIB, os.urandom(MIB))
+    group.change(add_replication_ids=pair_ids)
+    assert group.show()["replication_status"] == "inactive"
+    group.synchronize()
     group.assert_twins_equal()
 
 

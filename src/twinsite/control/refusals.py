@@ -63,8 +63,9 @@ def wrong_state(
     kind: str, object_id: str, status: str, allowed: Collection[str], way_out: str, code: str = "EVS.5400"
 ) -> RequestRefused:
     """Return a 400 that names the state, the states that would do, and the way out."""
+    # Members of an enumeration would show their names.
+    needed = " or ".join(repr(str(item)) for item in sorted(allowed))
     return bad_request(
-        f"The {kind} {object_id} is {status!r}; this needs {' or '.join(repr(item) for item in sorted(allowed))}. "
-        f"{way_out}",
+        f"The {kind} {object_id} is {str(status)!r}; this needs {needed}. {way_out}",
         code,
     )

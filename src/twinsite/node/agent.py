@@ -200,6 +200,9 @@ class Agent:
             missing = [member.volume_id for member in spec.members if member.volume_id not in usable]
             if missing:
                 message = f"volume {missing[0]} at {self._settings.site} is not ready, so its worker waits for it"
+                cause = self._volumes.failure(missing[0])
+                if cause is not None:
+                    message += f": {cause.message}"
                 self._unready[spec.id] = Failure(POOL_FAILURE_CODE, message)
                 continue
             listen = host_and_port(self._settings.stream_host, 0) if spec.role is Role.SECONDARY else None

@@ -39,6 +39,11 @@ class Volumes:
         """Return every volume as it is, in the order of the ids."""
         return sorted(self._observed.copy().values(), key=lambda volume: volume.id)
 
+    def failure(self, volume_id: str) -> Failure | None:
+        """Return what is wrong with a volume, or None."""
+        observed = self._observed.get(volume_id)
+        return observed.failure if observed is not None else None
+
     def ensure(self, volume: DesiredVolume) -> bool:
         """Make the volume be there; return whether it is. A failure is observed and may be tried again."""
         if self._size_bytes.get(volume.id) == volume.size_bytes:

@@ -92,8 +92,8 @@ class WorkerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs, as far as is known."""
-        return self._pid is not None
+        """Whether the process runs, as far as is known: one that was found at the start does until the contrary is."""
+        return self._pid is not None or self._is_unheard
 
     @property
     def held_volume_ids(self) -> frozenset[str]:

@@ -29,6 +29,8 @@ class Store(ABC):
     size_bytes: int
     can_punch: bool
     """Zeroing gives space back and costs no data writes."""
+    identity: str = ""
+    """Names the file itself: one that was put in its place has another name. Empty where that cannot be told."""
 
     @abstractmethod
     def read_into(self, buffer: memoryview | bytearray, offset: int) -> None:

@@ -34,6 +34,7 @@ class FileStore(DescriptorStore):
             if file_bytes < size_bytes:
                 raise StorageFault("open", path, f"the file has {file_bytes} bytes, the volume {size_bytes}")
             self.can_punch = self._probe_punch(file_bytes)
+            self.identity = linux.file_identity(fd)
         except OSError as error:
             self.close()
             raise StorageFault("open", path, error) from error

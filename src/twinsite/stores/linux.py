@@ -12,6 +12,12 @@ FALLOC_FL_KEEP_SIZE = 0x01
 FALLOC_FL_PUNCH_HOLE = 0x02
 FALLOC_FL_ZERO_RANGE = 0x10
 
+_AT_EMPTY_PATH = 0x1000
+_STATX_BTIME = 0x800
+_STATX_BYTES = 256
+_STATX_MASK = struct.Struct("=I")
+_STATX_BIRTH = struct.Struct("=80xqI")
+
 _BLKSSZGET = 0x1268
 _BLKGETSIZE64 = 0x80081272
 
@@ -37,6 +43,20 @@ def _call_fallocate(fd: int, mode: int, offset: int, length: int) -> None:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
+
+
+def file_identity(fd: int) -> str:
+    """Return a name that a copy in the same place does not have: the file's number and, if known, its time of birth.
+
+    The number alone would not do, because file systems give it out again. Raises `OSError`.
+    """
+    number = os.fstat(fd).st_ino
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    if _libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer) != 0:
+        return str(number)
+    (mask,) = _STATX_MASK.unpack_from(buffer)
+    seconds, nanoseconds = _STATX_BIRTH.unpack_from(buffer)
+    return f"{number}:{seconds}.{nanoseconds:09}" if mask & _STATX_BTIME else str(number)
 
 
 def block_device_bytes(fd: int) -> int:

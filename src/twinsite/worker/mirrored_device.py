@@ -5,6 +5,8 @@ The machine decides who is told and when; this class only translates, once per w
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Protocol
@@ -24,6 +26,10 @@ _NO_HOLE = int(CommandFlag.NO_HOLE)
 _TRIM = int(Command.TRIM)
 
 
+FAILURE_SECONDS = 60.0
+"""How long a change that the disk refused is told, unless the disk refuses another one."""
+
+
 class Mirror(Protocol):
     """The group behind a device."""
 
@@ -40,7 +46,7 @@ class Mirror(Protocol):
 
 
 class MirroredDevice(StoreDevice):
-    """One member's device. `failure` is the last fault of its store that hosts still feel."""
+    """One member's device."""
 
     def __init__(self, member: MemberSpec, store: Store, executor: Executor, mirror: Mirror) -> None:
         info = ExportInfo(
@@ -50,13 +56,21 @@ class MirroredDevice(StoreDevice):
             can_fast_zero=store.can_punch,
         )
         super().__init__(info, store, executor)
-        self.failure: Failure | None = None
+        self._failure: Failure | None = None
+        self._failure_ends_at = 0.0
         self._index = member.index
         self._mirror = mirror
         self._machine = mirror.machine
         self._sinks: set[ReplySink] = set()
         self._waiters: dict[tuple[ReplySink, int], FlushWaiter] = {}
         self._failed_range = (0, 0)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Return the last fault of the store that hosts still feel, or may feel again at once."""
+        if self._failure is not None and asyncio.get_running_loop().time() >= self._failure_ends_at:
+            self._failure = None
+        return self._failure
 
     def submit(self, batch: Sequence[Request], sink: ReplySink) -> None:
         """Execute the batch; make the connection known to the group's backpressure first."""
@@ -81,7 +95,7 @@ class MirroredDevice(StoreDevice):
                 self.flush_local(request, sink)
         else:
             self._machine.write_applied(self._index, offset, payload, (sink, cookie) if is_last else None)
-        if self.failure is not None:
+        if self._failure is not None:
             self._recover(request)
 
     def zero_applied(self, request: Request, sink: ReplySink) -> None:
@@ -96,7 +110,7 @@ class MirroredDevice(StoreDevice):
             self._machine.zero_applied(self._index, start, length, punch, token)
         if is_fua:
             self.flush_local(request, sink)
-        if self.failure is not None:
+        if self._failure is not None:
             self._recover(request)
 
     def flush_local(self, request: Request, sink: ReplySink) -> None:
@@ -111,12 +125,15 @@ class MirroredDevice(StoreDevice):
     def change_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
         """Remember that the two sides may differ where a write failed, and what hosts are told."""
         waiter = self._waiters.pop((sink, request.cookie), None)
+        now = asyncio.get_running_loop().time()
         if waiter is not None:
             self._machine.flush_local_failed(waiter)
+            self._failure_ends_at = math.inf  # The store will flush no more.
         else:
+            self._failure_ends_at = max(self._failure_ends_at, now + FAILURE_SECONDS)
             self._machine.write_failed(self._index, request.offset, request.length)
             self._failed_range = (request.offset, request.offset + request.length)
-        self.failure = Failure("37100177", f"production disk {self.info.name}: {fault}")
+        self._failure = Failure("37100177", f"production disk {self.info.name}: {fault}")
 
     def batch_done(self) -> None:
         """Send what the batch brought, and answer what it completed."""
@@ -125,5 +142,6 @@ class MirroredDevice(StoreDevice):
     def _recover(self, request: Request) -> None:
         """The disk takes writes again where it refused one: the fault is over."""
         start, end = self._failed_range
-        if request.offset < end and start < request.offset + request.length:
-            self.failure = None
+        is_for_good = self._failure_ends_at == math.inf
+        if request.offset < end and start < request.offset + request.length and not is_for_good:
+            self._failure = None

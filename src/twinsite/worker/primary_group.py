@@ -30,7 +30,7 @@ from twinsite.worker.primary_link import PrimaryLink
 from twinsite.worker.reports import ResyncTimes, member_statuses, resync_report
 from twinsite.worker.resync_reader import read_order
 from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
-from twinsite.worker.taking_over import remember_clean_stop, remember_primary, starting_point
+from twinsite.worker.taking_over import compare_images, remember_clean_stop, remember_primary, starting_point
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class PrimaryGroup:
         self._may_serve = False
         self._started_at = time.time()
         self._handover: Handover | None = None
-        start = starting_point(spec.members, directory, state)
+        start = starting_point(spec.members, directory, state, compare_images(state, spec.members, stores))
         self.machine = Primary(
             [Member(member.index, member.volume_id, start.maps[member.index]) for member in spec.members],
             generations=start.generations,
@@ -150,7 +150,7 @@ class PrimaryGroup:
         for index in removed:
             member = self.machine.members.pop(index)
             del self.devices[member.volume_id], self._stores[index]
-            self._directory.forget_dirty_map(member.volume_id)
+            self._directory.forget_dirty_map(index, member.volume_id)
         for member_spec in spec.members:
             if member_spec.index in added:
                 store = self._stores[member_spec.index] = added[member_spec.index]
@@ -159,6 +159,7 @@ class PrimaryGroup:
                 self.devices[member_spec.volume_id] = MirroredDevice(member_spec, store, self._executor, self)
         if added:
             self.machine.peer_consistent = False
+        self._state.replace_images({m.volume_id: self._stores[m.index].identity for m in spec.members})
         self._spec = spec
 
     # What the devices say
@@ -324,7 +325,7 @@ class PrimaryGroup:
             for store in self._stores.values():
                 store.flush()
             for member in self.machine.members.values():
-                self._directory.save_dirty_map(member.volume_id, member.dirty)
+                self._directory.save_dirty_map(member.index, member.volume_id, member.dirty)
             remember_clean_stop(state, self.machine)
             self._directory.save(state)
         except StorageFault as error:

@@ -20,7 +20,7 @@ from twinsite.stores.base import Store
 from twinsite.worker.secondary_session import SecondarySession
 from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
 from twinsite.worker.stream_connection import StreamConnection
-from twinsite.worker.taking_over import remember_secondary
+from twinsite.worker.taking_over import compare_images, remember_secondary
 from twinsite.worker.undo_log import UndoLog
 
 log = structlog.get_logger(__name__)
@@ -56,10 +56,17 @@ class SecondaryGroup:
         self._active: SecondarySession | None = None
         self._settling: asyncio.Task[None] | None = None
         self._bytes_of_past_sessions = (0, 0)
+        images = compare_images(state, spec.members, stores)
+        if images.replaced:
+            log.warning("secondary.disks_replaced", volumes=sorted(images.replaced), consequence="all are copied whole")
+            state.is_suspect = True
+        if images.joined:
+            # What joined while no worker ran belongs to no lineage yet.
+            state.is_consistent = False
         self.session_count = 0
         self._undo = UndoLog.resume(directory.undo_path)
-        if self._undo is not None and state.is_consistent:
-            # The resync that it stood for has ended; only the removal was missed.
+        if self._undo is not None and (state.is_consistent or images.differ):
+            # The resync that it stood for has ended, and only the removal was missed; or the disks are others.
             self._undo.discard()
             self._undo = None
         self.failure: Failure | None = None
@@ -101,6 +108,8 @@ class SecondaryGroup:
                 # Other disks, another image: there is no common point of all of them to return to.
                 self._undo.discard()
                 self._undo = None
+            stores = {**self._stores, **added}
+            self._state.replace_images({m.volume_id: stores[m.index].identity for m in spec.members})
             if added:
                 # The new volumes' content belongs to no lineage yet.
                 self._state.is_consistent = False

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class ReplicaState:
 
     format: int = 1
     term: int = 0
+    images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume identity".
     # As the primary: what the saved dirty maps are worth.
     is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.
     generations: list[str] = field(default_factory=list)
@@ -39,6 +41,19 @@ class ReplicaState:
     consistent_at: float | None = None  # When a consistent image last followed, in seconds since the epoch.
     is_suspect: bool = False  # A flush failed: applied writes may be lost.
     unstable_boot_id: str | None = None  # Writes were applied under this boot and perhaps not flushed.
+
+    def image_names(self) -> set[str]:
+        """Return the ids of the volumes that all this was said of."""
+        return {image.rpartition(" ")[0] for image in self.images}
+
+    def replace_images(self, images: Mapping[str, str]) -> set[str]:
+        """Remember the files of these volumes; return those whose file is another one than was remembered.
+
+        What this state says is not true of such a file: somebody has put a copy or a backup in its place.
+        """
+        known = {volume_id: identity for volume_id, _, identity in (image.rpartition(" ") for image in self.images)}
+        self.images = [f"{volume_id} {identity}" for volume_id, identity in sorted(images.items())]
+        return {volume_id for volume_id, identity in images.items() if known.get(volume_id, identity) != identity}
 
 
 class StateDirectory:
@@ -77,19 +92,24 @@ class StateDirectory:
         with self._lock:
             self._replace(self._replica_path, json.dumps(to_wire(state), indent=1).encode() + b"\n")
 
-    def save_dirty_map(self, volume_id: str, dirty: DirtyMap) -> None:
-        """Make a volume's dirty map durable."""
-        data = dirty.to_bytes()
-        self._replace(self._map_path(volume_id), xxh3_128_digest(data) + data)
+    def save_dirty_map(self, index: int, volume_id: str, dirty: DirtyMap) -> None:
+        """Make the dirty map of a member durable.
 
-    def load_dirty_map(self, volume_id: str, size_bytes: int) -> DirtyMap | None:
-        """Return a volume's saved map, or None when there is none that can be trusted."""
+        A volume that leaves the group and comes back gets another index. So a map that was saved before, and knows
+        nothing of what happened to the two disks meanwhile, is not taken for the new member's.
+        """
+        data = dirty.to_bytes()
+        self._replace(self._map_path(index, volume_id), xxh3_128_digest(data) + data)
+
+    def load_dirty_map(self, index: int, volume_id: str, size_bytes: int) -> DirtyMap | None:
+        """Return a member's saved map, or None when there is none that can be trusted."""
+        path = self._map_path(index, volume_id)
         try:
-            stored = self._map_path(volume_id).read_bytes()
+            stored = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageFault("read", str(self._map_path(volume_id)), error) from error
+            raise StorageFault("read", str(path), error) from error
         digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         if xxh3_128_digest(data) != digest:
             return None
@@ -98,13 +118,13 @@ class StateDirectory:
         except PeerViolation:
             return None
 
-    def forget_dirty_map(self, volume_id: str) -> None:
-        """Remove a volume's map: the volume has left the group."""
+    def forget_dirty_map(self, index: int, volume_id: str) -> None:
+        """Remove a member's map: the volume has left the group."""
         with contextlib.suppress(FileNotFoundError):
-            self._map_path(volume_id).unlink()
+            self._map_path(index, volume_id).unlink()
 
-    def _map_path(self, volume_id: str) -> Path:
-        return self.path / f"{volume_id}.dirty"
+    def _map_path(self, index: int, volume_id: str) -> Path:
+        return self.path / f"{volume_id}.{index}.dirty"
 
     def _replace(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(path.name + ".new")

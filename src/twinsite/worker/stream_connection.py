@@ -148,7 +148,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.send([encode_json(Kind.BYE, body)])
             self._is_closing = True
             self._filled = 0
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # The peer has hung up, and it has not been told to us yet.
+                self._transport.write_eof()
             self._goodbye_handle = self._loop.call_later(GOODBYE_SECONDS, self._transport.abort)
         else:
             self._is_closing = True

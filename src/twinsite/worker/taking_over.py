@@ -27,7 +27,30 @@ class StartingPoint:
     is_unclean: bool  # The last primary here ended without saving its maps.
 
 
-def starting_point(members: Sequence[MemberSpec], directory: StateDirectory, state: ReplicaState) -> StartingPoint:
+@dataclass(frozen=True, slots=True)
+class ImageChanges:
+    """How the disks of a replica differ from those that its state speaks of, by volume id."""
+
+    replaced: frozenset[str]  # Another file lies there: somebody has put a copy or a backup in its place.
+    joined: frozenset[str]  # The state has never heard of it.
+
+    @property
+    def differ(self) -> bool:
+        """Say whether the state does not speak of exactly these disks."""
+        return bool(self.replaced or self.joined)
+
+
+def compare_images(state: ReplicaState, members: Sequence[MemberSpec], stores: Mapping[int, Store]) -> ImageChanges:
+    """Compare the disks with those that `state` remembers, and let it remember these."""
+    known = state.image_names()
+    replaced = state.replace_images({member.volume_id: stores[member.index].identity for member in members})
+    joined = {member.volume_id for member in members} - known if known else set()
+    return ImageChanges(frozenset(replaced), frozenset(joined))
+
+
+def starting_point(
+    members: Sequence[MemberSpec], directory: StateDirectory, state: ReplicaState, images: ImageChanges
+) -> StartingPoint:
     """Judge what a primary may start from.
 
     - The last primary here saved its maps: they are good.
@@ -35,10 +58,15 @@ def starting_point(members: Sequence[MemberSpec], directory: StateDirectory, sta
       lineage, except for what that one did alone, which it will tell by not claiming the lineage.
     - Otherwise nothing is known, and everything may differ.
     """
+    if images.replaced:
+        log.warning("primary.disks_replaced", volumes=sorted(images.replaced), consequence="they are copied whole")
     if state.is_clean:
-        maps = {m.index: directory.load_dirty_map(m.volume_id, m.size_bytes) or _all_dirty(m) for m in members}
-        return StartingPoint(maps, frozenset(state.generations), state.peer_consistent, is_unclean=False)
-    if state.generation and state.is_consistent and not state.is_suspect:
+        saved = {m.index: _load_map(directory, m, images) for m in members}
+        maps = {m.index: saved[m.index] or _all_dirty(m) for m in members}
+        # A member without a map: the secondary has nothing of it yet.
+        peer_consistent = state.peer_consistent and None not in saved.values()
+        return StartingPoint(maps, frozenset(state.generations), peer_consistent, is_unclean=False)
+    if state.generation and state.is_consistent and not state.is_suspect and not images.differ:
         maps = {m.index: DirtyMap(m.size_bytes) for m in members}
         return StartingPoint(maps, frozenset({state.generation}), peer_consistent=False, is_unclean=False)
     was_secondary = bool(state.generation)
@@ -47,7 +75,9 @@ def starting_point(members: Sequence[MemberSpec], directory: StateDirectory, sta
     )
 
 
-def return_to_common_point(directory: StateDirectory, state: ReplicaState, stores: Mapping[int, Store]) -> None:
+def return_to_common_point(
+    directory: StateDirectory, state: ReplicaState, members: Sequence[MemberSpec], stores: Mapping[int, Store]
+) -> None:
     """Undo a resync that never ended, if this image was consistent before it. Blocks; safe to repeat after a crash.
 
     For a secondary that becomes primary: what it then serves is the last point that all disks of the group had in
@@ -57,6 +87,10 @@ def return_to_common_point(directory: StateDirectory, state: ReplicaState, store
         return
     undo = UndoLog.resume(directory.undo_path)
     if undo is None:
+        return
+    if compare_images(state, members, stores).differ or set(undo.header.sizes_bytes) != {str(i) for i in stores}:
+        log.warning("undo.other_disks", point_at=undo.header.point_at)
+        undo.discard()
         return
     log.warning("undo.rolling_back", point_at=undo.header.point_at, bytes=undo.size_bytes())
     undo.roll_back(stores)
@@ -93,6 +127,12 @@ def remember_clean_stop(state: ReplicaState, machine: Primary) -> None:
     is_equal = machine.peer_consistent and not any(member.dirty.any() for member in machine.members.values())
     if is_equal and len(state.generations) == 1:
         state.generation, state.is_consistent = state.generations[0], True
+
+
+def _load_map(directory: StateDirectory, member: MemberSpec, images: ImageChanges) -> DirtyMap | None:
+    if member.volume_id in images.replaced:
+        return None
+    return directory.load_dirty_map(member.index, member.volume_id, member.size_bytes)
 
 
 def _all_dirty(member: MemberSpec) -> DirtyMap:

@@ -244,7 +244,7 @@ class Worker:
                 await self._group.listen()
             elif spec.role is Role.PRIMARY:
                 await asyncio.get_running_loop().run_in_executor(
-                    self._executor, return_to_common_point, self._directory, self._state, stores
+                    self._executor, return_to_common_point, self._directory, self._state, spec.members, stores
                 )
                 self._group = PrimaryGroup(
                     spec,
@@ -366,7 +366,7 @@ class Worker:
 
 
 def _is_same_volume(have: MemberSpec, wanted: MemberSpec | None) -> bool:
-    """Say whether an index still means the same volume: a group that was emptied gives its indexes out again."""
+    """Say whether an index still means the same volume; that none is given out twice is a promise of others."""
     return wanted is not None and wanted.volume_id == have.volume_id
 
 

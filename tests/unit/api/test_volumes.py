@@ -44,6 +44,7 @@ async def test_a_volume_is_created_shown_and_deleted(site: Site) -> None:
     assert (await site.call("DELETE", f"/volumes/{created['id']}")).status_code == 202
     assert (await site.show_volume(created["id"]))["status"] == "deleting"
     again = await site.call("DELETE", f"/volumes/{created['id']}")
+    assert "is 'deleting'; this needs 'available' or 'error'." in again.text
     assert again.headers["x-twinsite-error-code"] == "EVS.1046"
     await site.settle()
     assert (await site.call("GET", f"/volumes/{created['id']}")).status_code == 404
@@ -82,6 +83,23 @@ async def test_a_volume_that_cannot_be_made_is_in_error_and_recovers(site: Site)
     await site.settle()
     shown = await site.show_volume(volume_id)
     assert (shown["status"], shown["twinsite"]["failure"]) == ("available", None)
+
+
+async def test_a_volume_that_fails_under_its_host_is_not_deleted_before_the_host_has_left(site: Site) -> None:
+    volume = await site.make_volume()
+    path = f"/volumes/{volume['id']}"
+    async with site.nodes_running():
+        assert (await site.call("POST", f"{path}/action", connect_body())).status_code == 200
+    site.az1.volume_failures[volume["id"]] = Failure("37100177", "the bytes are gone")
+    await site.settle()
+    assert (await site.show_volume(volume["id"]))["status"] == "error"
+    refused = await site.call("DELETE", path)
+    assert (refused.status_code, refused.headers["x-twinsite-error-code"]) == (400, "EVS.1046")
+    assert "host-1" in refused.text
+    assert (await site.call("POST", f"{path}/action", {"os-terminate_connection": {}})).status_code == 202
+    assert (await site.call("DELETE", path)).status_code == 202
+    await site.settle()
+    assert (await site.call("GET", path)).status_code == 404
 
 
 async def test_a_silent_site_is_named_at_once(site: Site) -> None:

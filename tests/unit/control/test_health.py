@@ -210,6 +210,16 @@ def test_a_group_whose_worker_fails_is_in_error() -> None:
     assert group_status_after_reports("creating", 5, True, READY[0], broken) == (GroupStatus.ERROR, DISK_FULL)
 
 
+def test_a_disk_that_refuses_its_hosts_writes_is_told_and_keeps_no_group_from_changing() -> None:
+    primary = worker(Mode.IN_SYNC)
+    assert primary.status is not None
+    full = replace(primary, status=replace(primary.status, members=[MemberStatus("p-1", True, failure=DISK_FULL)]))
+    health = derive_health(facts(full))
+    assert (health.replication_status, health.failure) == ("active", DISK_FULL)
+    assert pair_replication_status(health, "p-1", "d-1") == "active"
+    assert group_status_after_reports("updating", 5, True, full, READY[1]) == (GroupStatus.AVAILABLE, None)
+
+
 def test_an_emptied_group_waits_until_no_worker_holds_its_volumes() -> None:
     assert group_status_after_reports("updating", 5, False, READY[0], None)[0] is GroupStatus.UPDATING
     assert group_status_after_reports("updating", 5, False, None, READY[1])[0] is GroupStatus.UPDATING
@@ -221,3 +231,4 @@ def test_grace() -> None:
     assert within_grace(now - datetime.timedelta(seconds=7), now, 8)
     assert not within_grace(now - datetime.timedelta(seconds=8), now, 8)
     assert not within_grace(None, now, 8)
+    assert not within_grace(now + datetime.timedelta(hours=1), now, 8)

@@ -246,6 +246,7 @@ async def test_a_worker_waits_for_a_volume_that_cannot_be_made(
     assert worker.failure is not None
     assert not worker.alive
     assert volume.id in worker.failure.message
+    assert "move it away" in worker.failure.message, "the cause and the way out"
     async with asyncio.timeout(agent_module.SETTLE_SECONDS_MAX / 2):
         await node.agent.ready.wait()
     obstacle.unlink()

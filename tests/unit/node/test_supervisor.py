@@ -227,7 +227,9 @@ async def test_workers_outlive_their_supervisor_and_are_adopted(
 
     successor = make_site(command)
     successor.supervisor.adopt()
-    assert [worker.id for worker in successor.supervisor.observed()] == sorted([kept.id, dropped.id])
+    # They are alive from the first word on: a stop must not take them for dead and be over at once.
+    found = [(worker.id, worker.alive) for worker in successor.supervisor.observed()]
+    assert found == [(worker_id, True) for worker_id in sorted([kept.id, dropped.id])]
     # The worker that is not wanted any more lets its volume go before another gets it.
     taker = make_spec(settings, dropped.members[0].volume_id)
     successor.want(kept, taker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -18,9 +19,11 @@ from tests.support.stream import KEY, FramePipe, RawPrimary, RawSecondary, ackno
 from twinsite.core.limits import BLOCK_BYTES, STREAM_IN_FLIGHT_BYTES_MAX
 from twinsite.core.stream.frames import Flag, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Hello, seal
+from twinsite.errors import StorageFault
 from twinsite.messages import Mode, Role
 from twinsite.nbd_client import NbdClient
 from twinsite.stores.file import FileStore
+from twinsite.worker import mirrored_device
 from twinsite.worker.primary_group import PrimaryGroup
 
 DATA = b"d" * 4096
@@ -298,6 +301,31 @@ async def test_a_disk_that_cannot_be_read_is_named(leader: Leader, secondary: Ra
     assert "0.raw" in status.failure.message
 
 
+@pytest.mark.parametrize("is_taken_later", [True, False])
+async def test_a_refused_write_is_told_until_the_disk_takes_it_or_for_a_while(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch, is_taken_later: bool
+) -> None:
+    await leader.pause()
+    store = leader.worker._stores[0]
+
+    def refuse(_data: object, _offset: int) -> None:
+        raise StorageFault("write", store.path, OSError(errno.ENOSPC, "the disk is full"))
+
+    monkeypatch.setattr(mirrored_device, "FAILURE_SECONDS", 60.0 if is_taken_later else 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write", refuse)
+        with pytest.raises(StorageFault, match="No space"):
+            await leader.write(0, DATA)
+        status = leader.worker.status()
+        assert status is not None
+        failure = status.members[0].failure
+        assert failure is not None
+        assert "the disk is full" in failure.message
+    if is_taken_later:
+        await leader.write(0, DATA)
+    await leader.wait(lambda s: s.members[0].failure is None, "whole again")
+
+
 class HotStore(FileStore):
     """A store that is written between every two reads, except where reader and writer are the same thread."""
 
@@ -356,6 +384,47 @@ async def test_after_a_clean_stop_nothing_that_was_shipped_is_shipped_again(
     leader.start()
     pipe, again = await in_sync(leader, secondary, replace(NEW, generation=name, consistent=True))
     assert again == "", "no resync was begun"
+
+
+async def test_a_volume_that_left_and_came_back_while_no_worker_ran_is_copied_whole(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    _, name = await in_sync(leader, secondary)
+    await leader.stop()
+    # Whatever was written to either disk meanwhile, the map that was saved does not know it.
+    leader.members = [leader.member(1, 0)]
+    leader.start()
+    status = await leader.pause()
+    assert not status.consistent
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
+
+
+async def test_a_volume_that_joins_ends_the_common_point(leader: Leader, secondary: RawSecondary) -> None:
+    await in_sync(leader, secondary)
+    assert (await leader.pause()).consistent
+    leader.members.append(leader.member(1, 1))
+    status = await leader.pause()
+    assert not status.consistent
+    assert [member.dirty_bytes for member in status.members] == [0, SIZE]
+
+
+async def test_a_production_disk_that_was_restored_from_a_backup_is_copied_whole(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    _, name = await in_sync(leader, secondary)
+    await leader.stop()
+    path = leader.directory / "0.raw"
+    backup = path.read_bytes()
+    path.unlink()
+    path.write_bytes(backup)
+    leader.start()
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
 
 
 async def test_maps_of_a_time_as_primary_are_void_after_a_time_as_secondary(

@@ -135,6 +135,32 @@ async def test_a_restart_remembers_the_image(follower: Follower) -> None:
     await again.close()
 
 
+async def test_a_disk_that_was_restored_from_a_backup_makes_the_image_suspect(follower: Follower) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.send(begin(1), end(2))
+    await primary.until(Kind.FLUSHED, 2)
+    await primary.close()
+    await follower.stop()
+    path = Path(follower.paths[1])
+    backup = path.read_bytes()
+    path.unlink()
+    path.write_bytes(backup)
+    for _ in range(2):  # It is not forgotten by another start.
+        await follower.start()
+        assert not follower.group.is_consistent
+        await follower.stop()
+    await follower.start()
+    primary = await follower.connect()
+    assert (await primary.enter(follower.hello())).suspect
+    await primary.send(begin(1, "g2"), end(2))
+    await primary.until(Kind.FLUSHED, 2)
+    await primary.close()
+    await follower.stop()
+    await follower.start()
+    assert follower.group.is_consistent
+
+
 async def test_a_machine_that_restarted_over_unflushed_writes_says_so_until_a_resync_has_ended(
     follower: Follower,
 ) -> None:

@@ -25,7 +25,8 @@ from twinsite.messages import Mode, ObservedWorker, Replication, Role
 
 STREAM_KEY_BYTES = 32
 MEMBER_INDEXES = 2**16
-"""An index is never given out twice while other members live, and travels in 16 bits."""
+"""An index travels in 16 bits. None is given out twice in a group's life: workers know by it whether a volume has been
+a member all the time, and so whether what they remember of it is still true."""
 
 _SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC})
 
@@ -179,10 +180,11 @@ class GroupService:
             raise bad_request(f"A group holds at most {GROUP_MEMBERS_MAX} pairs; put the others into another group.")
         for pair in (await objects.find_many(session, Pair, group.project_id, removed, locked=True)).values():
             pair.group_id, pair.member_index, pair.updated_at = None, None, utc_now()
-        first = 0 if left == 0 else group.next_member_index
+        first = group.next_member_index
         if first + len(added) > MEMBER_INDEXES:
             raise bad_request(
-                f"The group {group.id} has used up its member indexes. Remove all its pairs, then add them anew."
+                f"The group {group.id} has used up its {MEMBER_INDEXES} member indexes. "
+                "Remove all its pairs and add them to a new group."
             )
         for index, pair in enumerate(added, start=first):
             pair.group_id, pair.member_index, pair.updated_at = group.id, index, utc_now()

@@ -39,7 +39,8 @@ class GroupFacts:
 class GroupHealth:
     """What is shown of a group. `members` holds the primary's members by the production volume's id.
 
-    `failure` says why the replication status is `error`, or why it is `inactive` against the user's wish.
+    `failure` says why the replication status is `error`, or why it is `inactive` against the user's wish, or what is
+    wrong with a production disk although it is replicated.
     """
 
     replication_status: ReplicationStatus
@@ -104,6 +105,8 @@ def derive_health(facts: GroupFacts) -> GroupHealth:
         replication_status = ReplicationStatus.ERROR
     elif replication_status is ReplicationStatus.INACTIVE and status is not None:
         failure = status.failure
+    if failure is None:
+        failure = member_failure(facts.primary)  # A full disk, say: its hosts feel it, the stream does not.
     return GroupHealth(
         replication_status=replication_status,
         fault_level=_fault_level(facts, settled, status),
@@ -187,7 +190,8 @@ def group_status_after_reports(
         # The group's last volumes are free once no worker holds them any more.
         busy = any(worker is not None and worker.alive for worker in (primary, secondary))
         return (current if busy else GroupStatus.AVAILABLE), None
-    failure = fatal_failure(primary) or fatal_failure(secondary) or member_failure(primary) or member_failure(secondary)
+    # What a single disk refuses its hosts (a full one, say) keeps no spec from being in force.
+    failure = fatal_failure(primary) or fatal_failure(secondary)
     if failure is not None:
         return GroupStatus.ERROR, failure
     statuses = (living_status(primary, Role.PRIMARY), living_status(secondary, Role.SECONDARY))
@@ -199,5 +203,5 @@ def group_status_after_reports(
 
 
 def within_grace(synced_at: datetime.datetime | None, now: datetime.datetime, grace_seconds: float) -> bool:
-    """Say whether the user's last sync is younger than the grace."""
-    return synced_at is not None and (now - synced_at).total_seconds() < grace_seconds
+    """Say whether the user's last sync is younger than the grace. A clock that was set back does not prolong it."""
+    return synced_at is not None and abs((now - synced_at).total_seconds()) < grace_seconds

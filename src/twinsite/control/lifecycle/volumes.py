@@ -163,6 +163,12 @@ class VolumeService:
         async with self._context.database.write() as session:
             volume = await self._find(session, project_id, volume_id, locked=True)
             admit_volume(volume_id, volume.status, VolumeCall.DELETE)
+            if volume.attachments:
+                raise bad_request(
+                    f"The volume {volume_id} is in use by host {volume.attachments[0].host!r}. "
+                    "Disconnect that host first (os-terminate_connection).",
+                    "EVS.1046",
+                )
             pair = await objects.pair_of_volume(session, volume_id)
             if pair is not None:
                 raise bad_request(
