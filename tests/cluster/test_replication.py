@@ -221,6 +221,8 @@ def test_a_past_term_is_refused_by_both_sides(make_pair: MakePair) -> None:
     status = pair.primary.wait(lambda s: s.failure is not None and "replaced" in s.failure.message, "refused")
     assert status.mode is Mode.CONNECTING
     write(pair, 0, 0, pattern(4096))
+    pair.arbiter.promote("az2", force=True)
+    pair.arbiter.row = replace(pair.arbiter.row, primary_site="az1")
     pair.primary.send(replace(pair.spec(Role.PRIMARY, Replication.RUNNING), term=2, peer_endpoint=endpoint))
     pair.primary.wait(lambda s: s.term == 2 and s.mode is Mode.IN_SYNC, "in sync at term 2")
     assert_equal(pair)

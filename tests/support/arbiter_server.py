@@ -6,6 +6,7 @@ import dataclasses
 import json
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,12 +17,16 @@ TOKEN = "arbiter-token-of-the-tests"
 
 
 class ArbiterServer:
-    """Listens on a port of the kernel's choice. `is_reachable = False` makes it refuse to answer."""
+    """Listens on a port of the kernel's choice. `is_reachable = False` makes it refuse to answer.
+
+    `before_answer` is called with the name of each call before it is decided.
+    """
 
     def __init__(self, primary_site: str = "az1") -> None:
         self.row = arbiter.first_row(primary_site, time.time())
         self.calls: list[str] = []
         self.is_reachable = True
+        self.before_answer: Callable[[str], None] = lambda call: None
         self._lock = threading.Lock()
         server = self
 
@@ -42,6 +47,10 @@ class ArbiterServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+
+    def has_in_sync(self) -> bool:
+        """Say whether the secondary is recorded as in sync."""
+        return self.row.secondary is arbiter.Secondary.IN_SYNC
 
     def promote(self, site: str, *, force: bool = False) -> Row:
         """Fail over, as the controller does."""
@@ -79,6 +88,7 @@ class ArbiterServer:
     def _decide(self, body: dict[str, Any]) -> Row | Refusal:
         call, site, term = body["call"], body["site"], body["term"]
         self.calls.append(call)
+        self.before_answer(call)
         if call == "read":
             return self.row
         if call == "suspend_secondary":

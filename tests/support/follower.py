@@ -83,7 +83,9 @@ class Follower:
 
     def spec(self) -> WorkerSpec:
         members = [MemberSpec(index, f"volume {index}", size) for index, size in self.sizes.items()]
-        return WorkerSpec(GROUP, 1, Role.SECONDARY, 1, Replication.RUNNING, members, KEY, "127.0.0.1:0")
+        return WorkerSpec(
+            GROUP, 1, Role.SECONDARY, 1, Replication.RUNNING, members, "az2", KEY, stream_listen="127.0.0.1:0"
+        )
 
     def hello(self, **changes: Any) -> Hello:
         members = [[index, size] for index, size in self.sizes.items()]

@@ -9,24 +9,29 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.arbiter_server import TOKEN, ArbiterServer
 from tests.support.stream import KEY, WAIT_SECONDS, FramePipe, RawSecondary, acknowledge, flushed
+from twinsite.core.arbiter import Secondary
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.stream.frames import Frame, Kind
 from twinsite.core.stream.hello import Welcome
 from twinsite.messages import MemberSpec, Mode, Replication, Role, StorePlace, WorkerSpec, WorkerStatus
 from twinsite.nbd_client import NbdClient
 from twinsite.stores.file import create_file_store
+from twinsite.worker.primary_group import PrimaryGroup
 from twinsite.worker.worker import Worker
 
 GROUP = "group"
+SITE = "az1"
 SIZE = 16 * BLOCK_BYTES
 
 
 class Leader:
-    """The worker of a group, in `directory` (a short one: it holds sockets)."""
+    """The worker of a group, in `directory` (a short one: it holds sockets), and an arbiter."""
 
     def __init__(self, directory: Path, members: int = 1, size_bytes: int = SIZE) -> None:
         self.directory = directory
+        self.arbiter = ArbiterServer()
         self.members = [self.member(index, index, size_bytes) for index in range(members)]
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -50,6 +55,12 @@ class Leader:
         self._stop.set()
         await self.ended()
 
+    async def close(self) -> None:
+        """Stop cleanly, and end the arbiter."""
+        self.arbiter.is_reachable = True
+        await self.stop()
+        await asyncio.to_thread(self.arbiter.close)
+
     async def ended(self) -> None:
         """Wait until the worker has ended, and raise what it raised."""
         if self._task is not None:
@@ -72,13 +83,42 @@ class Leader:
         """A spec: running if there is an endpoint."""
         wish = Replication.PAUSED if endpoint is None and role is Role.PRIMARY else Replication.RUNNING
         return WorkerSpec(
-            GROUP, 0, role, term, wish, list(self.members), KEY, stream_listen="127.0.0.1:0", peer_endpoint=endpoint
+            id=GROUP,
+            version=0,
+            role=role,
+            term=term,
+            replication=wish,
+            members=list(self.members),
+            site=SITE,
+            stream_key=KEY,
+            arbiter_url=self.arbiter.url,
+            arbiter_token=TOKEN,
+            stream_listen="127.0.0.1:0",
+            peer_endpoint=endpoint,
+        )
+
+    def group(self) -> PrimaryGroup:
+        """The group that a primary runs."""
+        group = self.worker._group
+        assert isinstance(group, PrimaryGroup)
+        return group
+
+    def lead(self, term: int) -> None:
+        """Let the arbiter have this site as primary at a term, with nobody in sync."""
+        row = self.arbiter.row
+        self.arbiter.row = replace(
+            row, term=term, primary_site=SITE, secondary=Secondary.STALE, version=row.version + 1
         )
 
     async def put(self, spec: WorkerSpec) -> WorkerStatus:
-        """Give a spec and wait until it is in force."""
+        """Give a spec and wait until it is in force, and until a primary's volumes are served."""
         given = self.give(spec)
-        return await self.wait(lambda s: s.spec_version == given.version, f"version {given.version} in force")
+
+        def is_in_force(status: WorkerStatus) -> bool:
+            is_served = given.role is Role.SECONDARY or all(member.serving for member in status.members)
+            return status.spec_version == given.version and is_served
+
+        return await self.wait(is_in_force, f"version {given.version} in force")
 
     async def pause(self) -> WorkerStatus:
         """Stop the replication and wait until that is in force."""
@@ -126,6 +166,11 @@ class Leader:
 
 NEW = Welcome(1, "", consistent=False, suspect=False)
 """What a secondary says that has never followed anybody."""
+
+
+def image(generation: str, *, suspect: bool = False) -> Welcome:
+    """What a secondary says whose image is of a lineage and consistent."""
+    return Welcome(1, generation, consistent=True, suspect=suspect)
 
 
 async def take_resync(pipe: FramePipe) -> tuple[list[Frame], str]:

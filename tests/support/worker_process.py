@@ -176,25 +176,31 @@ class WorkerPair:
         """The backing file of a member at a site."""
         return self.directory / site / f"{index}.raw"
 
-    def uri(self, index: int) -> str:
-        """The NBD URI of a production volume."""
-        return f"nbd+unix:///{self.volume_id(index)}?socket={self.directory}/az1/{index}.sock"
+    def worker(self, site: str) -> WorkerProcess:
+        """The worker at a site, whatever its role."""
+        return self.primary if site == "az1" else self.secondary
+
+    def uri(self, index: int, site: str = "az1") -> str:
+        """The NBD URI of a volume where its site is primary."""
+        return f"nbd+unix:///{self.volume_id(index)}?socket={self.directory}/{site}/{index}.sock"
 
     def volume_id(self, index: int) -> str:
         """The id of a production volume."""
         return f"00000000-0000-4000-8000-{index:012d}"
 
-    def spec(self, role: Role, replication: Replication, endpoint: str | None = None) -> WorkerSpec:
-        """A spec of the pair, newer than every one before it."""
+    def spec(
+        self, role: Role, replication: Replication, endpoint: str | None = None, site: str | None = None
+    ) -> WorkerSpec:
+        """A spec of the pair, newer than every one before it; az1 is primary unless a site is named."""
         self._version += 1
-        site = "az1" if role is not Role.SECONDARY else "az2"
+        site = site or ("az1" if role is not Role.SECONDARY else "az2")
         members = [
             MemberSpec(
                 index=index,
                 volume_id=self.volume_id(index),
                 size_bytes=size_bytes,
                 store=StorePlace("file", str(self.path(site, index))),
-                nbd_socket=None if role is Role.SECONDARY else f"{self.directory}/az1/{index}.sock",
+                nbd_socket=None if role is Role.SECONDARY else f"{self.directory}/{site}/{index}.sock",
             )
             for index, size_bytes in enumerate(self.sizes_bytes)
             if index not in self.removed
@@ -225,7 +231,9 @@ class WorkerPair:
         self.primary.start()
         spec = self.spec(Role.PRIMARY, Replication.PAUSED)
         self.primary.send(spec)
-        self.primary.wait(lambda s: s.spec_version == spec.version, "ready")
+        self.primary.wait(
+            lambda s: s.spec_version == spec.version and all(member.serving for member in s.members), "ready"
+        )
 
     def follow(self) -> str:
         """Tell the secondary what it is; return its endpoint."""

@@ -122,12 +122,12 @@ class Arbitration:
             if self._must_look_first and self.row.secondary is Secondary.IN_SYNC:
                 self.failure = Failure("37100177", MAY_LACK_WRITES)
                 return
-            self._must_look_first = False
         version = self.row.version
         if self._machine.wants_grant:
             result = await loop.run_in_executor(self._executor, arbiter.suspend_secondary, version)
             if self._learn(result):
                 log.info("arbiter.granted", term=self._term, version=self.row.version)
+                self._must_look_first = False
                 self._machine.granted()
         elif self._machine.wants_report:
             self._machine.report_sent()

@@ -46,7 +46,7 @@ class Handover:
     def flushed(self, index: int) -> None:
         """A member is durable on both sides."""
         self._waiting.discard(index)
-        if not self._waiting and self._machine.is_confirmed:
+        if not self._waiting:
             self.is_done = True
             self._on_done()
 

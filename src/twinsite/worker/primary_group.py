@@ -19,7 +19,7 @@ from twinsite.core.limits import STREAM_IN_FLIGHT_BYTES_MAX, STREAM_IN_FLIGHT_FR
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame
 from twinsite.core.stream.hello import Hello, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
-from twinsite.errors import StorageFault
+from twinsite.errors import RetryableError, StorageFault
 from twinsite.messages import Failure, MemberStatus, Mode, Replication, ResyncReport, WorkerSpec
 from twinsite.stores.base import Store
 from twinsite.worker.arbitration import Arbiter, Arbitration
@@ -34,6 +34,8 @@ from twinsite.worker.taking_over import compare_images, remember_clean_stop, rem
 
 log = structlog.get_logger(__name__)
 
+MEMBERS_SECONDS_MAX = 2.0
+"""How long a change of members waits for the stream to end before a newer spec gets its turn."""
 DRAIN_SECONDS_MAX = 8.0
 """How long a clean stop waits for what is in flight; a worker has 10 seconds to stop in all."""
 START_PATIENCE_SECONDS = 3.0
@@ -68,27 +70,29 @@ class PrimaryGroup:
         self._failure: Failure | None = None
         self._sinks: set[ReplySink] = set()
         self._is_throttled = False
+        self._session_count = 0
+        self._hello_sequence = 0
         self._nothing_in_flight = asyncio.Event()
-        self._became_alone = asyncio.Event()
+        self._stream_ended = asyncio.Event()
         self._resync_times = ResyncTimes()
         self._in_sync_since: float | None = None
         self._holding_since: float | None = None
         self._may_serve = False
         self._started_at = time.time()
         self._handover: Handover | None = None
-        start = starting_point(spec.members, directory, state, compare_images(state, spec.members, stores))
+        boot_id = read_boot_id()
+        images = compare_images(state, spec.members, stores)
+        start = starting_point(spec.members, directory, state, boot_id, images)
         self.machine = Primary(
             [Member(member.index, member.volume_id, start.maps[member.index]) for member in spec.members],
             generations=start.generations,
             sequence=state.sequence,
             peer_consistent=start.peer_consistent,
         )
-        boot_id = read_boot_id()
-        may_lack_writes = start.is_unclean and state.primary_boot_id not in (None, boot_id)
-        remember_primary(state, boot_id)
+        remember_primary(state, start, boot_id)
         directory.save(state)
         self._arbitration = Arbitration(self.machine, arbiter, spec.site, spec.term, self._arbiter_answered)
-        if may_lack_writes:
+        if state.may_lack_writes:
             self._arbitration.forbid_alone()
         self._patience = self._loop.call_later(START_PATIENCE_SECONDS, self._arbitration.allow_asking)
         self.devices = {m.volume_id: MirroredDevice(m, self._stores[m.index], executor, self) for m in spec.members}
@@ -139,14 +143,13 @@ class PrimaryGroup:
         await self._loop.run_in_executor(self._executor, self._save)
 
     async def change_members(self, spec: WorkerSpec, added: Mapping[int, Store], removed: Sequence[int]) -> None:
-        """Let volumes in and out. The stream is ended first; it starts again, if wished, with the next `apply`."""
-        self.machine.stop()
-        self._arbitration.allow_asking()
-        self.drain()
-        while self.machine.phase is not Phase.ALONE:
-            self._became_alone.clear()
-            await self._became_alone.wait()
+        """Let volumes in and out. The stream is ended first; it starts again, if wished, with the next `apply`.
+
+        Raises `RetryableError` when the stream does not end soon: a newer spec may make that needless.
+        """
+        await self._end_stream()
         self._link.want(None)
+        self._link.say_goodbye()
         for index in removed:
             member = self.machine.members.pop(index)
             del self.devices[member.volume_id], self._stores[index]
@@ -161,6 +164,21 @@ class PrimaryGroup:
             self.machine.peer_consistent = False
         self._state.replace_images({m.volume_id: self._stores[m.index].identity for m in spec.members})
         self._spec = spec
+
+    async def _end_stream(self) -> None:
+        self.machine.stop()
+        self._arbitration.allow_asking()
+        self.drain()
+        try:
+            async with asyncio.timeout(MEMBERS_SECONDS_MAX):
+                while self.machine.phase not in (Phase.ALONE, Phase.REPLACED):
+                    self._stream_ended.clear()
+                    await self._stream_ended.wait()
+        except TimeoutError:
+            reason = self.failure.message if self.failure is not None else "the other site has not answered all of it"
+            raise RetryableError(f"volumes come and go when the stream has ended, and it has not: {reason}") from None
+        if self.machine.phase is Phase.REPLACED:
+            raise RetryableError("volumes come and go at the primary, and another site is that now")
 
     # What the devices say
 
@@ -199,11 +217,12 @@ class PrimaryGroup:
 
     def make_hello(self, nonce: str) -> Hello:
         """Introduce the group."""
+        self._hello_sequence = self.machine.first_sequence
         return Hello(
             version=PROTOCOL_VERSION,
             group_id=self._spec.id,
             term=self._spec.term,
-            first_sequence=self.machine.first_sequence,
+            first_sequence=self._hello_sequence,
             members=[[member.index, member.size_bytes] for member in self._spec.members],
             nonce=nonce,
         )
@@ -213,12 +232,17 @@ class PrimaryGroup:
         if self._wish is Replication.PAUSED or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
             self._link.say_goodbye()
             return
+        if self.machine.first_sequence != self._hello_sequence:
+            # A grant came after the hello: what it announced will not be sent any more.
+            self._link.say_goodbye()
+            return
         was_alone = self.machine.phase is Phase.ALONE
         if not self.machine.connected(welcome, secrets.token_hex(16)):
             # What the other side has cannot be resumed, so only a grant lets a resync begin.
             self._arbitration.allow_asking()
             self._link.say_goodbye()
             return
+        self._session_count += 1
         if was_alone:
             self._resync_times.start()
         else:
@@ -245,6 +269,7 @@ class PrimaryGroup:
         """Hold, or go on alone if the secondary is known to be recorded as stale."""
         self.machine.broken()
         self._in_sync_since = None
+        self._handover = None
         self._arbitration.allow_asking()
         if self._wish is Replication.PAUSED:
             self._link.want(None)
@@ -298,7 +323,7 @@ class PrimaryGroup:
     @property
     def session_count(self) -> int:
         """Return how often the stream has come up since the start."""
-        return self.machine.session
+        return self._session_count
 
     @property
     def in_sync_since(self) -> float | None:
@@ -311,7 +336,7 @@ class PrimaryGroup:
 
     def member_statuses(self) -> list[MemberStatus]:
         """Return the members' status, in the order of the spec."""
-        return member_statuses(self._spec, self.machine, self.devices, serving=self.may_serve)
+        return member_statuses(self._spec, self.machine, self.devices)
 
     def resync_report(self) -> ResyncReport | None:
         """Return the running or the last resync, or None before the first."""
@@ -402,8 +427,18 @@ class PrimaryGroup:
         if self.machine.phase is Phase.REPLACED:
             self._link.want(None)
             self._link.say_goodbye()
+        elif self.machine.phase is Phase.ALONE and self._state.may_lack_writes:
+            self._accept_loss()
         self.drain()
         self._on_change()
+
+    def _accept_loss(self) -> None:
+        """The arbiter let this side go on with what it has: remember that before anybody is in sync with it."""
+        self._state.may_lack_writes = False
+        try:
+            self._directory.save(self._state)
+        except StorageFault as error:
+            log.error("primary.not_saved", error=str(error), consequence="the next start may wait for an operator")
 
     def _note_state(self) -> None:
         """Keep up what others wait for, and let the arbiter be asked if the machine wants it."""
@@ -412,12 +447,13 @@ class PrimaryGroup:
             self._nothing_in_flight.clear()
         else:
             self._nothing_in_flight.set()
-            if self._wish is Replication.HANDOVER and machine.is_confirmed and self._handover is None:
+            is_equal = machine.is_confirmed and not machine.is_dirty
+            if self._wish is Replication.HANDOVER and is_equal and self._handover is None:
                 self._handover = Handover(machine, self._stores, self._executor, self.drain, self._on_change)
                 self.drain()
                 return
-        if machine.phase is Phase.ALONE:
-            self._became_alone.set()
+        if machine.phase in (Phase.ALONE, Phase.REPLACED):
+            self._stream_ended.set()
         if machine.phase is not Phase.HOLDING:
             self._may_serve |= machine.phase is not Phase.REPLACED
             self._holding_since = None

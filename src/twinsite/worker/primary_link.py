@@ -77,8 +77,8 @@ class PrimaryLink:
         return self._connection is not None and self._awaited is None and not self._connection.is_closing
 
     def send(self, parts: list[bytes | bytearray | memoryview]) -> None:
-        """Send frames to the secondary in one go."""
-        if self._connection is not None:
+        """Send frames to the secondary in one go, if it has welcomed us."""
+        if self._connection is not None and self._awaited is None:
             self._connection.send(parts)
 
     def say_goodbye(self) -> None:

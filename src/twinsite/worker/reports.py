@@ -27,10 +27,8 @@ class ResyncTimes:
         self.finished_at = time.time()
 
 
-def member_statuses(
-    spec: WorkerSpec, machine: Primary, devices: Mapping[str, MirroredDevice], *, serving: bool
-) -> list[MemberStatus]:
-    """Return the members' status, in the order of the spec."""
+def member_statuses(spec: WorkerSpec, machine: Primary, devices: Mapping[str, MirroredDevice]) -> list[MemberStatus]:
+    """Return the members' status, in the order of the spec. Whether they are served is the worker's to say."""
     statuses = []
     for member_spec in spec.members:
         member = machine.members[member_spec.index]
@@ -38,7 +36,7 @@ def member_statuses(
         statuses.append(
             MemberStatus(
                 volume_id=member_spec.volume_id,
-                serving=serving,
+                serving=False,
                 resync_bytes_total=member.resync_bytes_total,
                 resync_bytes_done=max(0, member.resync_bytes_total - left),
                 dirty_bytes=member.dirty.dirty_bytes(),

@@ -35,6 +35,7 @@ class ReplicaState:
     primary_boot_id: str | None = None  # The boot under which a primary last ran here.
     sequence: int = 0
     peer_consistent: bool = False
+    may_lack_writes: bool = False  # The machine restarted under a primary, and nobody has let it go on since.
     # As the secondary: what this image is worth.
     generation: str = ""
     is_consistent: bool = False

@@ -49,13 +49,18 @@ def compare_images(state: ReplicaState, members: Sequence[MemberSpec], stores: M
 
 
 def starting_point(
-    members: Sequence[MemberSpec], directory: StateDirectory, state: ReplicaState, images: ImageChanges
+    members: Sequence[MemberSpec],
+    directory: StateDirectory,
+    state: ReplicaState,
+    boot_id: str,
+    images: ImageChanges,
 ) -> StartingPoint:
-    """Judge what a primary may start from.
+    """Judge what a primary may start from; `boot_id` names the machine's current boot.
 
     - The last primary here saved its maps: they are good.
     - This side followed as a secondary and its image is consistent: it equals the other side's image of the same
-      lineage, except for what that one did alone, which it will tell by not claiming the lineage.
+      lineage, except for what that one did alone, which it will tell by not claiming the lineage. That is so only
+      while nothing that was applied can have been lost: no failed flush, no restart of the machine before one.
     - Otherwise nothing is known, and everything may differ.
     """
     if images.replaced:
@@ -66,7 +71,8 @@ def starting_point(
         # A member without a map: the secondary has nothing of it yet.
         peer_consistent = state.peer_consistent and None not in saved.values()
         return StartingPoint(maps, frozenset(state.generations), peer_consistent, is_unclean=False)
-    if state.generation and state.is_consistent and not state.is_suspect and not images.differ:
+    is_suspect = state.is_suspect or state.unstable_boot_id not in (None, boot_id)
+    if state.generation and state.is_consistent and not is_suspect and not images.differ:
         maps = {m.index: DirtyMap(m.size_bytes) for m in members}
         return StartingPoint(maps, frozenset({state.generation}), peer_consistent=False, is_unclean=False)
     was_secondary = bool(state.generation)
@@ -95,13 +101,19 @@ def return_to_common_point(
     log.warning("undo.rolling_back", point_at=undo.header.point_at, bytes=undo.size_bytes())
     undo.roll_back(stores)
     state.generation = undo.header.generation
-    state.is_consistent, state.is_suspect = True, False
+    state.is_consistent, state.is_suspect, state.unstable_boot_id = True, False, None
     directory.save(state)
     undo.discard()
 
 
-def remember_primary(state: ReplicaState, boot_id: str) -> None:
-    """Note that a primary runs: from here on the saved maps are only as good as the memory that they live in."""
+def remember_primary(state: ReplicaState, start: StartingPoint, boot_id: str) -> None:
+    """Note that a primary runs: from here on the saved maps are only as good as the memory that they live in.
+
+    If the machine restarted under a primary, that is remembered until the arbiter lets it go on: starting once more
+    brings back no write.
+    """
+    if start.is_unclean and state.primary_boot_id not in (None, boot_id):
+        state.may_lack_writes = True
     state.is_clean = state.peer_consistent = False
     state.generation, state.is_consistent, state.is_suspect = "", False, False
     state.primary_boot_id = boot_id
@@ -112,6 +124,7 @@ def remember_secondary(state: ReplicaState) -> None:
     state.is_clean = state.peer_consistent = False
     state.generations = []
     state.primary_boot_id = None
+    state.may_lack_writes = False
 
 
 def remember_clean_stop(state: ReplicaState, machine: Primary) -> None:
@@ -124,7 +137,8 @@ def remember_clean_stop(state: ReplicaState, machine: Primary) -> None:
     state.generations = sorted(machine.generations)
     state.peer_consistent = machine.peer_consistent
     state.is_clean = True
-    is_equal = machine.peer_consistent and not any(member.dirty.any() for member in machine.members.values())
+    state.unstable_boot_id = None
+    is_equal = machine.peer_consistent and not machine.is_dirty
     if is_equal and len(state.generations) == 1:
         state.generation, state.is_consistent = state.generations[0], True
 

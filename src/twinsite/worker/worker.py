@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from twinsite.errors import ConfigurationError, InternalError, StorageFault, TwinsiteError
+from twinsite.errors import ConfigurationError, InternalError, RetryableError, StorageFault, TwinsiteError
 from twinsite.messages import (
     Counters,
     Failure,
@@ -45,7 +46,7 @@ RETRY_SECONDS = 1.0
 IDLE_STATUS_SECONDS = 1.0
 """How often numbers are looked at while nothing is being copied."""
 BUSY_CODE = "37000216"
-"""A store is still open elsewhere, which passes."""
+"""A store is still open elsewhere, or a stream has not ended yet, which passes."""
 
 
 class Worker:
@@ -146,6 +147,8 @@ class Worker:
             except (TwinsiteError, OSError) as error:
                 log.error("worker.spec_failed", error=str(error), version=spec.version)
                 self._failure = _failure_of(error, spec.role)
+                if not self._may_serve():
+                    await self._withdraw_all()
                 self._report()
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
                 continue
@@ -154,9 +157,13 @@ class Worker:
             self._report()
 
     async def _apply(self, spec: WorkerSpec) -> None:
-        # What cannot be right is refused first: the hosts keep what they have.
-        check_spec(spec)
-        self._refuse_past_term(spec)
+        try:
+            check_spec(spec)
+            self._refuse_past_term(spec)
+        except ConfigurationError:
+            # What cannot be right changes nothing: hosts keep what they have, and get what was on its way.
+            await self._serve_what_may_be()
+            raise
         if self._role is not None and (self._role is not spec.role or self._state.term != spec.term):
             await self._tear_down()
         self._adopt_term(spec)
@@ -189,11 +196,14 @@ class Worker:
 
     async def _serve_what_may_be(self) -> None:
         """Show hosts the volumes, or take them away: a primary is shown only while nobody else can be one."""
-        if self._role is Role.SOLO or (isinstance(self._group, PrimaryGroup) and self._group.may_serve):
+        if self._may_serve():
             for member in self._members.values():
                 await self._serve(member)
         else:
             await self._withdraw_all()
+
+    def _may_serve(self) -> bool:
+        return self._role is Role.SOLO or (isinstance(self._group, PrimaryGroup) and self._group.may_serve)
 
     def _arbiter(self, spec: WorkerSpec) -> Arbiter | None:
         if spec.arbiter_url is None:
@@ -347,7 +357,7 @@ class Worker:
 
     def _member_statuses(self, spec: WorkerSpec) -> list[MemberStatus]:
         if self._group is not None and self._applied is not None:
-            return self._group.member_statuses()
+            return [replace(m, serving=m.volume_id in self._servers) for m in self._group.member_statuses()]
         return [MemberStatus(m.volume_id, serving=m.volume_id in self._servers) for m in spec.members]
 
     def _counters(self) -> Counters:
@@ -373,6 +383,8 @@ def _is_same_volume(have: MemberSpec, wanted: MemberSpec | None) -> bool:
 def _failure_of(error: Exception, role: Role) -> Failure:
     """Put a spec's failure in the API's codes."""
     side = "DR" if role is Role.SECONDARY else "production"
+    if isinstance(error, RetryableError):
+        return Failure(BUSY_CODE, str(error))
     if isinstance(error, StorageFault):
         if error.errno_value == errno.EBUSY:
             return Failure(BUSY_CODE, str(error))

@@ -26,7 +26,7 @@ async def fixture_leader(directory: Path) -> AsyncIterator[Leader]:
     leader.start()
     await leader.put(leader.spec())
     yield leader
-    await leader.stop()
+    await leader.close()
 
 
 @pytest.fixture(name="secondary")

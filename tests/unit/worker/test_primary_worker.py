@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.leader import NEW, SIZE, Leader, in_sync, take_resync
+from tests.support.leader import NEW, SIZE, Leader, image, in_sync, take_resync
 from tests.support.stream import KEY, FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
 from twinsite.core.limits import BLOCK_BYTES, STREAM_IN_FLIGHT_BYTES_MAX
 from twinsite.core.stream.frames import Flag, Kind, encode_header, encode_json
@@ -78,7 +78,7 @@ async def test_a_forced_write_waits_for_the_flush_of_the_secondary(leader: Leade
     await writing
 
 
-async def test_a_break_lets_waiting_hosts_go_on_and_the_difference_is_shipped_later(
+async def test_a_break_lets_waiting_hosts_go_on_with_a_grant_and_the_difference_is_shipped_later(
     leader: Leader, secondary: RawSecondary
 ) -> None:
     pipe, name = await in_sync(leader, secondary)
@@ -130,18 +130,18 @@ async def test_hosts_are_slowed_and_memory_is_bounded_when_nothing_is_acknowledg
     alive = asyncio.create_task(show_life(pipe))
     chunk = bytes(20 * 2**20)
     writings = [asyncio.create_task(leader.write(number * len(chunk), chunk)) for number in range(6)]
-    await leader.wait(lambda _: group.machine.in_flight_bytes > STREAM_IN_FLIGHT_BYTES_MAX, "full")
+    await leader.wait(lambda _: group.machine.flight.payload_bytes > STREAM_IN_FLIGHT_BYTES_MAX, "full")
     for _ in range(50):
         await asyncio.sleep(0.002)
     # Each connection may have had one receive buffer of half a MiB under way.
-    assert group.machine.in_flight_bytes <= STREAM_IN_FLIGHT_BYTES_MAX + len(writings) * 2**19
+    assert group.machine.flight.payload_bytes <= STREAM_IN_FLIGHT_BYTES_MAX + len(writings) * 2**19
     acknowledging = asyncio.create_task(acknowledge_all(pipe))
     await asyncio.gather(*writings)
     for task in (acknowledging, alive):
         task.cancel()
     await asyncio.gather(acknowledging, alive, return_exceptions=True)
-    assert group.machine.in_flight_bytes == 0
-    await leader.stop()
+    assert group.machine.flight.payload_bytes == 0
+    await leader.close()
 
 
 async def show_life(pipe: FramePipe) -> None:
@@ -375,15 +375,23 @@ async def test_a_block_that_a_host_never_leaves_alone_does_not_keep_a_resync_fro
 # Clean stops and what may be believed after them
 
 
-async def test_after_a_clean_stop_nothing_that_was_shipped_is_shipped_again(
+async def test_after_a_clean_stop_the_stream_is_resumed_with_nothing_shipped_and_nobody_asked(
     leader: Leader, secondary: RawSecondary
 ) -> None:
     pipe, name = await in_sync(leader, secondary)
     await leader.stop()
     assert await pipe.farewell() == {"reason": "stopped"}
+    leader.arbiter.is_reachable = False
     leader.start()
-    pipe, again = await in_sync(leader, secondary, replace(NEW, generation=name, consistent=True))
-    assert again == "", "no resync was begun"
+    leader.give(leader.spec(endpoint=secondary.endpoint))
+    pipe, _ = await secondary.admit(image(name))
+    await leader.wait(lambda s: s.members[0].serving, "served")
+    writing = asyncio.create_task(leader.write(0, DATA))
+    frame = await pipe.expect(Kind.WRITE)  # No resync was begun.
+    await pipe.send(acknowledge(frame.sequence))
+    await writing
+    leader.arbiter.is_reachable = True
+    await leader.mode(Mode.IN_SYNC)
 
 
 async def test_a_volume_that_left_and_came_back_while_no_worker_ran_is_copied_whole(
@@ -398,6 +406,28 @@ async def test_a_volume_that_left_and_came_back_while_no_worker_ran_is_copied_wh
     assert not status.consistent
     leader.give(leader.spec(endpoint=secondary.endpoint))
     pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
+
+
+async def test_who_wrote_alone_claims_no_lineage_when_it_follows_and_gets_everything_when_it_leads_again(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    _, name = await in_sync(leader, secondary)
+    await leader.pause()
+    await leader.write(5 * BLOCK_BYTES, DATA)
+    status = await leader.put(leader.spec(role=Role.SECONDARY, term=2))
+    assert status.stream_endpoint is not None
+    other = await RawPrimary.connect(status.stream_endpoint)
+    welcome = await other.enter(Hello(1, "group", 2, 1, [[0, SIZE]], "n"))
+    assert welcome.generation == ""
+    await other.write(1, 0, b"written by the other side")
+    await other.until(Kind.ACK, 1)
+    await other.close()
+    leader.lead(3)
+    await leader.put(leader.spec(term=3))
+    leader.give(leader.spec(endpoint=secondary.endpoint, term=3))
+    pipe, _ = await secondary.admit(image(name))
     frames, _ = await take_resync(pipe)
     assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
 
@@ -421,13 +451,14 @@ async def test_a_production_disk_that_was_restored_from_a_backup_is_copied_whole
     path.unlink()
     path.write_bytes(backup)
     leader.start()
+    await leader.pause()
     leader.give(leader.spec(endpoint=secondary.endpoint))
     pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
     frames, _ = await take_resync(pipe)
     assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
 
 
-async def test_maps_of_a_time_as_primary_are_void_after_a_time_as_secondary(
+async def test_who_was_equal_follows_in_the_same_lineage_and_leads_again_in_it(
     leader: Leader, secondary: RawSecondary
 ) -> None:
     _, name = await in_sync(leader, secondary)
@@ -435,13 +466,13 @@ async def test_maps_of_a_time_as_primary_are_void_after_a_time_as_secondary(
     status = await leader.put(leader.spec(role=Role.SECONDARY, term=2))
     assert status.stream_endpoint is not None
     other = await RawPrimary.connect(status.stream_endpoint)
-    hello = Hello(1, "group", 2, 1, [[0, SIZE]], "n")
-    await other.enter(hello)
+    welcome = await other.enter(Hello(1, "group", 2, 1, [[0, SIZE]], "n"))
+    assert (welcome.generation, welcome.consistent, welcome.suspect) == (name, True, False)
     await other.write(1, 0, b"written by the other side")
     await other.until(Kind.ACK, 1)
     await other.close()
-    await leader.put(leader.spec(term=3))
+    leader.lead(3)
     leader.give(leader.spec(endpoint=secondary.endpoint, term=3))
-    pipe, _ = await secondary.admit(replace(NEW, generation=name, consistent=True))
-    frames, _ = await take_resync(pipe)
-    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
+    await secondary.admit(image(name))
+    status = await leader.mode(Mode.IN_SYNC)
+    assert (status.dirty_bytes, status.acknowledged_sequence) == (0, status.sent_sequence)

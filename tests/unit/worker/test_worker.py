@@ -24,7 +24,7 @@ async def fixture_leader(directory: Path) -> AsyncIterator[Leader]:
     leader = Leader(directory, members=2)
     leader.start()
     yield leader
-    await leader.stop()
+    await leader.close()
 
 
 def with_member(spec: WorkerSpec, **changes: Any) -> WorkerSpec:
@@ -119,13 +119,15 @@ async def test_a_missing_disk_is_waited_for(leader: Leader) -> None:
     assert status.failure.code == "37100048"
     assert str(path) in status.failure.message
     aside.rename(path)
-    await leader.wait(lambda s: s.spec_version == spec.version, "in force")
+    await leader.wait(lambda s: s.spec_version == spec.version and s.members[0].serving, "served")
     await leader.write(0, DATA)
 
 
 @pytest.mark.parametrize("role", [Role.PRIMARY, Role.SECONDARY])
 async def test_a_state_that_cannot_be_saved_is_tried_again_and_not_believed(leader: Leader, role: Role) -> None:
+    leader.lead(0)
     await leader.put(leader.spec(term=0))
+    leader.lead(1)
     obstacle = leader.directory / "state" / "replica.json.new"
     obstacle.mkdir()
     spec = leader.give(leader.spec(role, term=1))
@@ -136,6 +138,7 @@ async def test_a_state_that_cannot_be_saved_is_tried_again_and_not_believed(lead
     status = await leader.wait(lambda s: s.spec_version == spec.version, "in force")
     if role is Role.PRIMARY:
         assert status.dirty_bytes == 2 * SIZE
+        await leader.wait(lambda s: s.members[0].serving, "served")
         await leader.write(0, DATA)
 
 
@@ -155,13 +158,11 @@ async def test_a_socket_path_that_is_taken_is_tried_again(leader: Leader) -> Non
     spec = leader.give(leader.spec())
     await leader.mode(Mode.ERROR)
     obstacle.rmdir()
-    await leader.wait(lambda s: s.spec_version == spec.version, "in force")
+    await leader.wait(lambda s: s.spec_version == spec.version and s.members[0].serving, "served")
     await leader.write(0, DATA)
 
 
-async def test_a_store_that_another_process_has_is_waited_for_without_an_error(leader: Leader, tmp_path: Path) -> None:
-    other = Leader(tmp_path)
-    other.members = list(leader.members)
+async def test_a_store_that_another_process_has_is_waited_for_without_an_error(leader: Leader) -> None:
     holder = leader.worker._open_all(leader.members)
     spec = leader.give(leader.spec())
     status = await leader.wait(lambda s: s.failure is not None, "told why")
@@ -177,7 +178,7 @@ async def test_a_bug_ends_the_worker_rather_than_leave_it_deaf(directory: Path) 
     leader.start()
     await leader.put(leader.spec())
 
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("planted")
 
     group: Any = leader.worker._group
@@ -185,6 +186,7 @@ async def test_a_bug_ends_the_worker_rather_than_leave_it_deaf(directory: Path) 
     leader.give(leader.spec())
     with pytest.raises(InternalError, match="planted"):
         await leader.ended()
+    await leader.close()
 
 
 async def test_a_solo_worker_serves_its_volume(leader: Leader) -> None:

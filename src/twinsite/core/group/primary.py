@@ -68,7 +68,7 @@ class Primary:
         self.tally: ResyncTally | None = None
         self.may_be_recorded = True  # The arbiter may have the secondary as in sync.
         self.is_confirmed = False  # It has, and has said so.
-        self._can_resume = not any(member.dirty.any() for member in members)
+        self._can_resume = not self.is_dirty
         self._mirrors = True
         self._reads_out = 0
         self._begin_sequence = 0
@@ -191,6 +191,8 @@ class Primary:
     def stop(self) -> None:
         """The user wants no replication: end what is on its way; `is_drained` says when that is over."""
         self._enter(Event.STOPPED)
+        # A grant that is asked for may be recorded although its answer is lost, so nothing is confirmed any more.
+        self.is_confirmed = False
 
     def want(self) -> None:
         """The user wants replication, perhaps after a stop that has not got its grant."""
@@ -319,6 +321,11 @@ class Primary:
                 self._send(Kind.WRITE, Flag.RESYNC, order.index, offset, length, piece.data, None, True)
         self._finish_if_shipped()
 
+    @property
+    def is_dirty(self) -> bool:
+        """Say whether the secondary may lack anything that is not on its way."""
+        return any(member.dirty.any() for member in self.members.values())
+
     def resync_bytes_left(self, member: Member) -> int:
         """Return how many bytes of a member the secondary has not yet got and acknowledged."""
         return member.dirty.dirty_bytes() + self.flight.resync_bytes_of.get(member.index, 0)
@@ -404,6 +411,8 @@ class Primary:
         self._settle(waiter)
 
     def _settle(self, waiter: FlushWaiter) -> None:
+        if self.phase is Phase.REPLACED:
+            return
         if waiter.is_local_done and waiter.is_remote_done and waiter.token is not None:
             self.completed.append(waiter.token)
             waiter.token = None
@@ -411,7 +420,7 @@ class Primary:
     def _finish_if_shipped(self) -> None:
         if self.phase is not Phase.COPYING or self._reads_out:
             return
-        if any(member.dirty.any() for member in self.members.values()):
+        if self.is_dirty:
             return
         self._enter(Event.SHIPPED)
         self._send_json(Kind.RESYNC_END, {})

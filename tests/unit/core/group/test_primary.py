@@ -24,14 +24,20 @@ DATA = b"d" * 512
 
 
 class Bench:
-    """A primary with `members` clean volumes whose secondary's lineage it knows, and hands to play the peer."""
+    """A primary with `members` clean volumes whose secondary's lineage it knows, and hands to play the peer.
 
-    def __init__(self, members: int = 1, *, dirty_blocks: tuple[int, ...] = (), size_bytes: int = SIZE) -> None:
+    It has its grant to go on alone, unless it is `held`.
+    """
+
+    def __init__(
+        self, members: int = 1, *, dirty_blocks: tuple[int, ...] = (), size_bytes: int = SIZE, held: bool = False
+    ) -> None:
         self.members = [Member(index, f"volume {index}", DirtyMap(size_bytes)) for index in range(members)]
         for block in dirty_blocks:
             self.members[0].dirty.mark(block * BLOCK_BYTES, 1)
         self.primary = Primary(self.members, generations=frozenset({KNOWN}), sequence=100, peer_consistent=True)
-        self.primary.granted()
+        if not held:
+            self.primary.granted()
 
     @property
     def dirty(self) -> DirtyMap:
@@ -43,8 +49,10 @@ class Bench:
     def is_drained(self) -> bool:
         return self.primary.is_drained
 
-    def connect(self, generation: str = KNOWN, new: str = "new lineage", *, suspect: bool = False) -> None:
-        self.primary.connected(Welcome(1, generation, consistent=True, suspect=suspect), new)
+    def connect(
+        self, generation: str = KNOWN, new: str = "new lineage", *, suspect: bool = False, consistent: bool = True
+    ) -> bool:
+        return self.primary.connected(Welcome(1, generation, consistent=consistent, suspect=suspect), new)
 
     def mirror(self) -> None:
         """Bring the group in sync."""
@@ -54,6 +62,19 @@ class Bench:
         self.flushed(self.primary.sequence)
         assert self.phase() is Phase.MIRRORED
         self.sent()
+
+    def confirm(self) -> None:
+        """Let the arbiter hear and record that the secondary is in sync."""
+        assert self.primary.wants_report
+        self.primary.report_sent()
+        self.primary.reported()
+
+    def hold(self) -> None:
+        """Bring the group in sync, have that recorded, and break the stream."""
+        self.mirror()
+        self.confirm()
+        self.primary.broken()
+        assert self.phase() is Phase.HOLDING
 
     def read_all(self) -> None:
         """Do every resync read that is asked for."""
@@ -72,8 +93,7 @@ class Bench:
 
     def sent(self) -> list[Frame]:
         """Take what is to be sent."""
-        data = b"".join(self.primary.outbox)
-        self.primary.outbox.clear()
+        data = self.primary.take_batch() or b""
         frames: list[Frame] = []
         assert decode(memoryview(data), 0, len(data), frames) == len(data)
         return frames
@@ -126,7 +146,7 @@ def test_mirrored_a_write_is_done_when_the_secondary_has_it_and_not_before() -> 
     assert bench.done() == [0, 1]
     bench.acknowledge(first + 3)
     assert bench.done() == [2]
-    assert (bench.primary.in_flight_frames, bench.primary.in_flight_bytes) == (0, 0)
+    assert (len(bench.primary.flight.entries), bench.primary.flight.payload_bytes) == (0, 0)
 
 
 def test_finishing_already_waits_for_the_secondary() -> None:
@@ -224,13 +244,16 @@ def test_alone_a_flush_needs_the_local_side_only() -> None:
     assert bench.sent() == []
 
 
-def test_a_break_releases_flushes_and_keeps_those_that_wait_for_the_local_disk() -> None:
+def test_a_grant_releases_flushes_and_keeps_those_that_wait_for_the_local_disk() -> None:
     bench = Bench()
     bench.mirror()
     done_here = bench.primary.flush_begun(0, "done here")
     bench.primary.flush_local_done(done_here)
     pending = bench.primary.flush_begun(0, "pending here")
+    bench.confirm()
     bench.primary.broken()
+    assert bench.done() == []
+    bench.primary.granted()
     assert bench.done() == ["done here"]
     bench.primary.flush_local_done(pending)
     assert bench.done() == ["pending here"]
@@ -326,7 +349,7 @@ def test_zeros_travel_without_bytes_and_punch() -> None:
     bench.primary.read_done(order, [Piece(0, 2, None)])
     zero = bench.sent()[0]
     assert (zero.kind, zero.flags, zero.length) == (Kind.ZERO, Flag.RESYNC | Flag.PUNCH, 2 * BLOCK_BYTES)
-    assert bench.primary.in_flight_bytes == 0
+    assert bench.primary.flight.payload_bytes == 0
 
 
 def test_the_tail_of_a_volume_is_shipped_to_its_last_byte() -> None:
@@ -382,7 +405,7 @@ def test_a_read_of_an_ended_session_is_void() -> None:
     assert bench.dirty.dirty_bytes() == BLOCK_BYTES
 
 
-def test_what_was_not_acknowledged_is_dirty_after_a_break() -> None:
+def test_what_was_not_acknowledged_is_dirty_after_a_break_and_a_grant() -> None:
     bench = Bench()
     bench.mirror()
     bench.primary.write_applied(0, 0, DATA, "acknowledged")
@@ -390,8 +413,10 @@ def test_what_was_not_acknowledged_is_dirty_after_a_break() -> None:
     bench.done()
     bench.primary.write_applied(0, BLOCK_BYTES, DATA, "first")
     bench.primary.zero_applied(0, 3 * BLOCK_BYTES, 2 * BLOCK_BYTES, True, "second")
-    assert bench.done() == []
+    bench.confirm()
     bench.primary.broken()
+    assert (bench.done(), bench.dirty.any()) == ([], False)
+    bench.primary.granted()
     assert bench.done() == ["first", "second"]
     assert bench.primary.peer_consistent
     assert [bench.dirty.covers(block * BLOCK_BYTES, 1) for block in range(8)] == [
@@ -436,7 +461,7 @@ def test_reads_out_and_in_flight_stay_within_the_bounds_of_a_resync() -> None:
         bench.primary.read_done(order, [Piece(order.first_block, blocks, bytes(RESYNC_READ_BYTES_MAX))])
     assert not orders, "there is no room until the secondary acknowledges"
     in_flight_max = RESYNC_IN_FLIGHT_BYTES_MAX + RESYNC_READS_MAX * RESYNC_READ_BYTES_MAX
-    assert RESYNC_IN_FLIGHT_BYTES_MAX <= bench.primary.in_flight_bytes <= in_flight_max
+    assert RESYNC_IN_FLIGHT_BYTES_MAX <= bench.primary.flight.payload_bytes <= in_flight_max
     bench.acknowledge()
     assert bench.primary.next_read() is not None
 
@@ -444,24 +469,40 @@ def test_reads_out_and_in_flight_stay_within_the_bounds_of_a_resync() -> None:
 # Stopping
 
 
-def test_a_stop_lets_what_travels_arrive_and_tracks_what_comes_after() -> None:
+def test_a_stop_lets_what_travels_arrive_and_tracks_what_comes_after_the_grant() -> None:
     bench = Bench()
     bench.mirror()
     bench.primary.write_applied(0, 0, DATA, "before")
     bench.primary.stop()
+    assert (bench.phase(), bench.primary.wants_grant) == (Phase.STOPPING, True)
+    bench.primary.write_applied(0, 3 * BLOCK_BYTES, DATA, "asking")
+    assert [frame.offset for frame in bench.sent()] == [0, 3 * BLOCK_BYTES]
+    assert bench.done() == []
+    bench.primary.granted()
     assert bench.phase() is Phase.DRAINING
-    bench.sent()
     bench.primary.write_applied(0, BLOCK_BYTES, DATA, "after")
     assert bench.sent() == []
     assert bench.done() == ["after"]
     assert not bench.is_drained()
     bench.acknowledge()
-    assert bench.done() == ["before"]
+    assert bench.done() == ["before", "asking"]
     assert bench.is_drained()
     bench.primary.drained()
     assert bench.phase() is Phase.ALONE
     assert bench.dirty.dirty_bytes() == BLOCK_BYTES
     assert bench.primary.peer_consistent
+
+
+def test_a_stop_without_its_grant_ends_nothing() -> None:
+    bench = Bench()
+    bench.mirror()
+    bench.primary.stop()
+    assert not bench.is_drained()
+    bench.primary.write_applied(0, 0, DATA, "w")
+    bench.acknowledge()
+    assert bench.done() == ["w"], "the secondary is still waited for"
+    with pytest.raises(InternalError):
+        bench.primary.drained()
 
 
 def test_a_stop_waits_for_flushes_on_their_way() -> None:
@@ -470,11 +511,22 @@ def test_a_stop_waits_for_flushes_on_their_way() -> None:
     waiter = bench.primary.flush_begun(0, "f")
     bench.primary.flush_local_done(waiter)
     bench.primary.stop()
+    bench.primary.granted()
     bench.acknowledge()
     assert not bench.is_drained()
     bench.flushed(bench.primary.sequence)
     assert bench.is_drained()
     assert bench.done() == ["f"]
+
+
+def test_a_stop_that_is_taken_back_reports_again_since_its_grant_may_have_been_recorded() -> None:
+    bench = Bench()
+    bench.mirror()
+    bench.confirm()
+    bench.primary.stop()
+    bench.primary.want()
+    assert bench.phase() is Phase.MIRRORED
+    assert bench.primary.wants_report
 
 
 def test_a_stop_while_copying_takes_no_further_reads_and_keeps_them_dirty() -> None:
@@ -512,6 +564,7 @@ def test_goodbye_with_frames_in_flight_is_a_bug() -> None:
     bench.mirror()
     bench.primary.write_applied(0, 0, DATA, "w")
     bench.primary.stop()
+    bench.primary.granted()
     with pytest.raises(InternalError):
         bench.primary.drained()
 
@@ -521,7 +574,20 @@ def test_a_break_while_draining_makes_the_rest_dirty() -> None:
     bench.mirror()
     bench.primary.write_applied(0, 0, DATA, "w")
     bench.primary.stop()
+    bench.primary.granted()
     bench.primary.broken()
     assert bench.done() == ["w"]
     assert bench.dirty.dirty_bytes() == BLOCK_BYTES
     assert bench.phase() is Phase.ALONE
+
+
+def test_a_break_while_a_stop_asks_holds() -> None:
+    bench = Bench()
+    bench.mirror()
+    bench.confirm()
+    bench.primary.write_applied(0, 0, DATA, "w")
+    bench.primary.stop()
+    bench.primary.broken()
+    assert (bench.phase(), bench.done()) == (Phase.HOLDING, [])
+    bench.primary.granted()
+    assert (bench.phase(), bench.done(), bench.dirty.dirty_bytes()) == (Phase.ALONE, ["w"], BLOCK_BYTES)

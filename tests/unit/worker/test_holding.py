@@ -1,0 +1,366 @@
+"""A primary worker whose stream breaks: what hosts, the arbiter and the status see of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from tests.support.leader import SIZE, Leader, image, in_sync, take_resync
+from tests.support.stream import RawPrimary, RawSecondary, acknowledge, flushed
+from twinsite.core.arbiter import Secondary
+from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.stream.frames import Kind
+from twinsite.core.stream.hello import Hello
+from twinsite.messages import Mode, Replication, Role
+from twinsite.worker.state import ReplicaState, StateDirectory
+
+DATA = b"d" * 4096
+
+
+def saved(leader: Leader) -> ReplicaState:
+    return StateDirectory(leader.directory / "state").load()
+
+
+def fake_reboot(leader: Leader) -> None:
+    """Let the stopped worker believe that its machine ended without warning and started again."""
+    directory = StateDirectory(leader.directory / "state")
+    state = directory.load()
+    state.primary_boot_id, state.is_clean, state.generation = "an earlier boot", False, ""
+    directory.save(state)
+
+
+def record_in_sync(leader: Leader) -> None:
+    row = leader.arbiter.row
+    leader.arbiter.row = replace(row, secondary=Secondary.IN_SYNC, stale_since=None, version=row.version + 1)
+
+
+# Holding
+
+
+async def test_a_held_write_is_not_answered_before_the_arbiter_is_back_and_says_so(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    writing = asyncio.create_task(leader.write(0, DATA))
+    await pipe.expect(Kind.WRITE)
+    pipe.abort()
+    status = await leader.wait(lambda s: s.mode is Mode.HOLDING and s.failure is not None, "holding")
+    assert status.holding_since is not None
+    assert status.failure is not None
+    assert status.failure.code == "37100043"
+    assert "arbiter" in status.failure.message
+    assert leader.arbiter.has_in_sync()
+    assert not writing.done()
+    leader.arbiter.is_reachable = True
+    await writing
+    assert not leader.arbiter.has_in_sync()
+    status = await leader.mode(Mode.CONNECTING)
+    assert (status.holding_since, status.dirty_bytes) == (None, BLOCK_BYTES)
+
+
+async def test_held_writes_are_sent_again_to_a_secondary_that_is_back_first(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    writing = asyncio.create_task(leader.write(0, DATA))
+    first = await pipe.expect(Kind.WRITE)
+    pipe.abort()
+    pipe, hello = await secondary.admit(image(name))
+    assert hello.first_sequence == first.sequence
+    again = await pipe.expect(Kind.WRITE)
+    assert (again.sequence, again.offset, bytes(again.payload or b"")) == (first.sequence, 0, DATA)
+    assert not writing.done()
+    await pipe.send(acknowledge(again.sequence))
+    await writing
+    status = leader.worker.status()
+    assert status is not None
+    assert status.dirty_bytes == 0
+    leader.arbiter.is_reachable = True
+    await leader.mode(Mode.IN_SYNC)
+
+
+async def test_hosts_that_write_during_the_handshake_of_a_resumption_do_not_disturb_it(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    pipe.abort()
+    pipe = await secondary.accept()
+    early = asyncio.create_task(leader.write(0, DATA))
+    await leader.wait(lambda s: s.counters.writes == 1, "written")
+    hello = await secondary.challenge(pipe)
+    late = asyncio.create_task(leader.write(BLOCK_BYTES, DATA))
+    await leader.wait(lambda s: s.counters.writes == 2, "written")
+    await secondary.welcome(pipe, hello, image(name))
+    frames = [await pipe.expect(Kind.WRITE), await pipe.expect(Kind.WRITE)]
+    assert [frame.sequence for frame in frames] == [hello.first_sequence, hello.first_sequence + 1]
+    await pipe.send(acknowledge(frames[1].sequence))
+    await asyncio.gather(early, late)
+    leader.arbiter.is_reachable = True
+
+
+async def test_a_grant_during_the_handshake_starts_the_resync_where_the_hello_said(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    writing = asyncio.create_task(leader.write(0, DATA))
+    await pipe.expect(Kind.WRITE)
+    pipe.abort()
+    pipe = await secondary.accept()
+    hello = await secondary.challenge(pipe)
+    leader.arbiter.is_reachable = True
+    await writing
+    await secondary.welcome(pipe, hello, image(name))
+    frame = await pipe.next()
+    if frame is None or frame.kind == Kind.BYE:
+        await pipe.close()
+        pipe, hello = await secondary.admit(image(name))
+        frame = await pipe.next()
+    assert frame is not None
+    assert (frame.kind, frame.sequence) == (Kind.RESYNC_BEGIN, hello.first_sequence)
+
+
+async def test_a_secondary_that_lost_writes_is_not_resumed_but_copied_to_after_a_grant(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    writing = asyncio.create_task(leader.write(0, DATA))
+    await pipe.expect(Kind.WRITE)
+    pipe.abort()
+    pipe, _ = await secondary.admit(image(name, suspect=True))
+    assert await pipe.farewell() == {"reason": "stopped"}
+    assert not writing.done()
+    leader.arbiter.is_reachable = True
+    await writing
+    pipe, _ = await secondary.admit(image(name, suspect=True))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
+
+
+async def test_who_was_replaced_while_holding_answers_nobody_and_takes_the_volumes_away(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    writing = asyncio.create_task(leader.write(0, DATA))
+    await pipe.expect(Kind.WRITE)
+    pipe.abort()
+    await leader.mode(Mode.HOLDING)
+    leader.arbiter.promote("az2")
+    leader.arbiter.is_reachable = True
+    await leader.wait(lambda s: s.mode is Mode.REPLACED and not s.members[0].serving, "replaced")
+    (outcome,) = await asyncio.gather(writing, return_exceptions=True)
+    assert isinstance(outcome, Exception), "the write was answered"
+    assert not (leader.directory / "0.sock").exists()
+
+
+async def test_a_bad_spec_keeps_nobody_served_who_was_replaced(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    pipe.abort()
+    await leader.mode(Mode.HOLDING)
+    leader.give(replace(leader.spec(), stream_key="xyz"))
+    await leader.mode(Mode.ERROR)
+    leader.arbiter.promote("az2")
+    leader.arbiter.is_reachable = True
+    await leader.wait(lambda s: not s.members[0].serving, "not served any more")
+
+
+# Stopping
+
+
+async def test_a_pause_is_not_in_force_before_its_grant(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    spec = leader.give(leader.spec())
+    status = await leader.wait(lambda s: s.failure is not None, "told why it waits")
+    assert status.spec_version != spec.version
+    writing = asyncio.create_task(leader.write(0, DATA))
+    frame = await pipe.expect(Kind.WRITE)
+    assert not writing.done()
+    await pipe.send(acknowledge(frame.sequence))
+    await writing
+    leader.arbiter.is_reachable = True
+    status = await leader.wait(lambda s: s.spec_version == spec.version, "paused")
+    assert (status.mode, status.consistent) == (Mode.PAUSED, True)
+    assert not leader.arbiter.has_in_sync()
+
+
+async def test_members_do_not_change_before_the_grant_and_a_newer_spec_may_come_meanwhile(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    leader.members.append(leader.member(1, 1))
+    leader.give(leader.spec())
+    await leader.wait(lambda s: s.failure is not None, "told why it waits")
+    del leader.members[1]
+    await leader.put(leader.spec(endpoint=secondary.endpoint))
+
+
+async def test_who_was_replaced_before_its_members_changed_can_still_become_a_secondary(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    await in_sync(leader, secondary)
+    leader.arbiter.promote("az2")
+    leader.members.append(leader.member(1, 1))
+    leader.give(leader.spec())
+    await leader.wait(lambda s: not s.members[0].serving, "not served any more")
+    status = await leader.put(leader.spec(role=Role.SECONDARY, term=2))
+    assert status.mode is Mode.FOLLOWING
+
+
+# Starting
+
+
+async def test_nobody_is_served_before_the_start_is_confirmed(leader: Leader) -> None:
+    await leader.stop()
+    leader.arbiter.is_reachable = False
+    leader.start()
+    leader.give(leader.spec())
+    await leader.wait(lambda s: s.failure is not None, "told why it waits")
+    assert not (leader.directory / "0.sock").exists()
+    leader.arbiter.is_reachable = True
+    status = await leader.wait(lambda s: s.members[0].serving, "served")
+    assert status.mode is Mode.PAUSED
+    await leader.write(0, DATA)
+
+
+async def test_after_a_reboot_while_in_sync_it_never_goes_on_alone_however_often_it_starts(leader: Leader) -> None:
+    await leader.stop()
+    fake_reboot(leader)
+    record_in_sync(leader)
+    for _ in range(3):
+        leader.start()
+        leader.give(leader.spec())
+        status = await leader.wait(lambda s: s.failure is not None, "told why it waits")
+        assert status.failure is not None
+        assert (status.failure.code, "restarted" in status.failure.message) == ("37100177", True)
+        assert leader.arbiter.has_in_sync()
+        assert not (leader.directory / "0.sock").exists()
+        await leader.stop()
+    leader.start()
+    leader.arbiter.row = replace(leader.arbiter.row, secondary=Secondary.STALE)
+    await leader.put(leader.spec())
+    await leader.write(0, DATA)
+    await leader.stop()
+    assert saved(leader).is_clean
+    leader.start()
+    record_in_sync(leader)
+    await leader.put(leader.spec())
+
+
+async def test_after_a_reboot_while_stale_it_goes_on(leader: Leader) -> None:
+    await leader.stop()
+    fake_reboot(leader)
+    leader.start()
+    status = await leader.put(leader.spec())
+    assert (status.mode, status.dirty_bytes) == (Mode.PAUSED, SIZE)
+
+
+async def test_a_report_that_overtakes_the_question_after_a_reboot_does_not_let_it_go_on_alone(leader: Leader) -> None:
+    await leader.stop()
+    fake_reboot(leader)
+    assert not leader.arbiter.has_in_sync()
+
+    def overtake(call: str) -> None:
+        if call == "suspend_secondary":
+            leader.arbiter.before_answer = lambda _: None
+            record_in_sync(leader)
+
+    leader.arbiter.before_answer = overtake
+    leader.start()
+    leader.give(leader.spec())
+    await leader.wait(lambda s: s.failure is not None, "told why it waits")
+    assert leader.arbiter.has_in_sync()
+
+
+async def test_a_follower_whose_machine_restarted_knows_nothing_of_its_image_when_it_leads(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    _, name = await in_sync(leader, secondary)
+    await leader.pause()
+    status = await leader.put(leader.spec(role=Role.SECONDARY, term=2))
+    assert status.stream_endpoint is not None
+    other = await RawPrimary.connect(status.stream_endpoint)
+    await other.enter(Hello(1, "group", 2, 1, [[0, SIZE]], "n"))
+    await other.write(1, 0, DATA)
+    await other.until(Kind.ACK, 1)
+    await other.close()
+    await leader.stop()
+    directory = StateDirectory(leader.directory / "state")
+    state = directory.load()
+    assert (state.generation, state.is_consistent) == (name, True)
+    state.unstable_boot_id = "an earlier boot"
+    directory.save(state)
+    leader.lead(3)
+    leader.start()
+    leader.give(leader.spec(endpoint=secondary.endpoint, term=3))
+    pipe, _ = await secondary.admit(image(name))
+    assert await pipe.farewell() == {"reason": "stopped"}, "it was resumed"
+    pipe, _ = await secondary.admit(image(name))
+    frames, _ = await take_resync(pipe)
+    assert sum(f.length for f in frames if f.kind in (Kind.WRITE, Kind.ZERO)) == SIZE
+
+
+# Handing over
+
+
+async def hand_over(leader: Leader, secondary: RawSecondary) -> None:
+    spec = replace(leader.spec(endpoint=secondary.endpoint), replication=Replication.HANDOVER)
+    given = leader.give(spec)
+    await leader.wait(lambda _: leader.has_applied(given), "handing over")
+
+
+async def test_a_handover_flushes_both_sides_and_serves_nobody(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    await hand_over(leader, secondary)
+    flush = await pipe.expect(Kind.FLUSH)
+    status = leader.worker.status()
+    assert status is not None
+    assert (status.mode, status.members[0].serving) == (Mode.IN_SYNC, False)
+    await pipe.send(acknowledge(flush.sequence), flushed(flush.sequence))
+    await leader.mode(Mode.HANDED_OVER)
+    assert not (leader.directory / "0.sock").exists()
+    await leader.put(leader.spec(endpoint=secondary.endpoint))
+    writing = asyncio.create_task(leader.write(0, DATA))
+    frame = await pipe.expect(Kind.WRITE)
+    await pipe.send(acknowledge(frame.sequence))
+    await writing
+
+
+async def test_a_handover_that_a_break_interrupts_is_ended_on_the_next_stream(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    await hand_over(leader, secondary)
+    await pipe.expect(Kind.FLUSH)
+    pipe.abort()
+    pipe, _ = await secondary.admit(image(name))
+    flush = await pipe.expect(Kind.FLUSH)
+    await pipe.send(acknowledge(flush.sequence), flushed(flush.sequence))
+    leader.arbiter.is_reachable = True
+    flush = await pipe.expect(Kind.FLUSH)  # Confirmed anew: flushed anew.
+    await pipe.send(acknowledge(flush.sequence), flushed(flush.sequence))
+    await leader.mode(Mode.HANDED_OVER)
+
+
+async def test_a_handover_waits_until_what_a_failed_write_left_is_repaired(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    group = leader.group()
+    group.machine.write_failed(0, 3 * BLOCK_BYTES, 512)
+    await hand_over(leader, secondary)
+    repair = await pipe.next()
+    assert repair is not None
+    assert (repair.kind, repair.offset) == (Kind.ZERO, 3 * BLOCK_BYTES), "the flush went before the repair"
+    await pipe.send(acknowledge(repair.sequence))
+    flush = await pipe.expect(Kind.FLUSH)
+    await pipe.send(acknowledge(flush.sequence), flushed(flush.sequence))
+    await leader.mode(Mode.HANDED_OVER)
