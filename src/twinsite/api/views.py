@@ -184,7 +184,7 @@ def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
         **group_view(group, health),
         "twinsite": {
             "mode": worker.mode.value if worker is not None else None,
-            "term": group.term,
+            "term": group.arbiter.term,
             "replication": group.replication,
             "secondary_station": group.secondary_station,
             "progress": _progress(health, resync),

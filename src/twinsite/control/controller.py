@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import uuid
 
+from twinsite.control.arbiter_store import ArbiterStore, worker_token
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
@@ -31,7 +32,8 @@ class Controller:
         self.pairs = PairService(context)
         self.groups = GroupService(context)
         self.identity = IdentityService(context)
-        self.reconciler = Reconciler(context, installation_id)
+        self.arbiter = ArbiterStore(context)
+        self.reconciler = Reconciler(context, installation_id, lambda group_id: worker_token(node_token, group_id))
         self._node_token = node_token
 
     @classmethod
@@ -61,6 +63,11 @@ class Controller:
     def is_node_token(self, text: str | None) -> bool:
         """Say whether this is the token that nodes share, in constant time."""
         return hmac.compare_digest((text or "").encode(errors="replace"), self._node_token.encode())
+
+    def is_worker_token(self, text: str | None, group_id: str) -> bool:
+        """Say whether this is the token of a group's workers, in constant time."""
+        expected = worker_token(self._node_token, group_id)
+        return hmac.compare_digest((text or "").encode(errors="replace"), expected.encode())
 
     async def connected_sites(self) -> frozenset[str]:
         """Return the sites whose nodes are there."""

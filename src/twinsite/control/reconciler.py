@@ -44,10 +44,11 @@ POOL_BYTES_MAX = 2**63 - 1
 class Reconciler:
     """The controller's half of the conversation with nodes. Both halves are level-triggered."""
 
-    def __init__(self, context: Context, installation_id: str) -> None:
-        """Serve the nodes of this installation."""
+    def __init__(self, context: Context, installation_id: str, worker_token: Callable[[str], str]) -> None:
+        """Serve the nodes of this installation. `worker_token` gives what a group's workers show the arbiter."""
         self._context = context
         self._installation_id = installation_id
+        self._worker_token = worker_token
         self._taken: dict[str, tuple[Any, ...]] = {}
         self._recorded: dict[str, float] = {}
 
@@ -172,7 +173,7 @@ class Reconciler:
             volumes = await objects.volumes_of_site(session, site)
             groups = await objects.groups_of_site(session, site)
             grouped = await objects.grouped_volume_ids(session, site)
-        workers = [group_worker(group, site) for group in groups]
+        workers = [group_worker(group, site, self._worker_token(group.id)) for group in groups]
         workers += [solo_worker(volume) for volume in volumes if volume.attachments and volume.id not in grouped]
         return NodeDesired(
             installation_id=self._installation_id,
@@ -190,8 +191,8 @@ class Reconciler:
         )
 
 
-def group_worker(group: Group, site: str) -> WorkerSpec:
-    """Return the spec of a group's worker at one of its two sites."""
+def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
+    """Return the spec of a group's worker at one of its two sites; the node fills in where the arbiter is."""
     primary = site == group.priority_station
     members = []
     for pair in group.pairs:
@@ -202,9 +203,11 @@ def group_worker(group: Group, site: str) -> WorkerSpec:
         id=group.id,
         version=group.spec_version,
         role=Role.PRIMARY if primary else Role.SECONDARY,
-        term=group.term,
+        term=group.arbiter.term,
         replication=Replication(group.replication),
         members=members,
+        site=site,
+        arbiter_token=arbiter_token,
         stream_key=group.stream_key,
         peer_endpoint=group.peer_endpoint if primary else None,
     )

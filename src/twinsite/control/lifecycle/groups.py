@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from twinsite.control.lifecycle.pairs import check_model
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, Pair
 from twinsite.control.refusals import bad_request, conflict, not_found, not_in_time, wrong_state
-from twinsite.control.repository import objects, sites
+from twinsite.control.repository import arbiter_rows, objects, sites
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
 from twinsite.control.texts import check_description, check_name
+from twinsite.core.arbiter import first_row
 from twinsite.core.limits import GROUP_MEMBERS_MAX
 from twinsite.messages import Mode, ObservedWorker, Replication, Role
 
@@ -97,7 +99,6 @@ class GroupService:
                 status=GroupStatus.CREATING.value,
                 replication=Replication.PAUSED.value,
                 replication_status=ReplicationStatus.INACTIVE.value,
-                term=1,
                 stream_key=secrets.token_hex(STREAM_KEY_BYTES),
                 next_member_index=len(pairs),
                 version=1,
@@ -106,6 +107,7 @@ class GroupService:
                 created_at=utc_now(),
                 updated_at=None,
                 pairs=pairs,
+                arbiter=arbiter_rows.stored(first_row(wanted.priority_station, time.time())),
             )
             session.add(group)
             for index, pair in enumerate(pairs):
@@ -145,6 +147,9 @@ class GroupService:
         if moves:
             _check_paused(shown)
         async with self._context.database.write() as session:
+            current = await objects.find(session, Group, project_id, group_id, locked=True)
+            if current is None or current.version != group.version:
+                raise _lost(group_id, "change")
             if moves:
                 values.update(await self._move_pairs(session, group, wanted))
             if not await objects.change_group(session, group_id, group.version, values):
