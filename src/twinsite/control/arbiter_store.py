@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects
 from twinsite.core.arbiter import Refusal, Row, secondary_in_sync, suspend_secondary
@@ -67,17 +68,19 @@ class ArbiterStore:
                 raise not_found("arbiter's record of the group", group_id)
             return row
         async with self._context.database.write() as session:
+            # Whoever changes both locks the group first, so that two writers cannot deadlock.
+            groups = await objects.groups_by_ids(session, [group_id], locked=True)
             answer = await swap(session, group_id, lambda row: _decide(row, question))
             if isinstance(answer, Row):
-                await self._settle(session, group_id)
+                await self._settle(session, groups)
         if isinstance(answer, Row):
             await self._context.wakeups.notify()
         return answer
 
-    async def _settle(self, session: AsyncSession, group_id: str) -> None:
+    async def _settle(self, session: AsyncSession, groups: Sequence[Group]) -> None:
         """Derive the group's replication status anew: whether it is `active` depends on the row."""
-        for group in await objects.groups_by_ids(session, [group_id], locked=True):
-            reports = await observed_workers(session, [group_id])
+        for group in groups:
+            reports = await observed_workers(session, [group.id])
             connected = await self._context.connected_sites(session)
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import uuid
 
@@ -11,6 +12,7 @@ from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
 from twinsite.control.identity import IdentityService
 from twinsite.control.lifecycle.groups import GroupService
+from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
@@ -31,10 +33,12 @@ class Controller:
         self.volumes = VolumeService(context)
         self.pairs = PairService(context)
         self.groups = GroupService(context)
+        self.moves = MoveService(context)
         self.identity = IdentityService(context)
         self.arbiter = ArbiterStore(context)
         self.reconciler = Reconciler(context, installation_id, lambda group_id: worker_token(node_token, group_id))
         self._node_token = node_token
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, settings: ControllerSettings) -> Controller:
@@ -53,11 +57,15 @@ class Controller:
         except BaseException:
             await database.close()
             raise
+        controller._watch = asyncio.create_task(controller.reconciler.watch_moves(), name="watch moves")
         return controller
 
     async def close(self) -> None:
         """Let every waiter go, and close the database."""
         await self.context.wakeups.close()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await self.context.database.close()
 
     def is_node_token(self, text: str | None) -> bool:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
-from twinsite.control.lifecycle.groups import settle_group
 from twinsite.control.lifecycle.health import living_status
+from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
 from twinsite.control.lifecycle.states import (
     VolumeStatus,
     pair_status_after_volumes,
@@ -34,6 +36,8 @@ from twinsite.messages import (
     WorkerSpec,
     to_wire,
 )
+
+_log = structlog.get_logger(__name__)
 
 GENERATION_MAX = 2**53
 """A node that claims to have seen more is not believed; also where JSON numbers stay exact."""
@@ -158,13 +162,46 @@ class Reconciler:
         for group in await objects.groups_by_ids(session, touched, locked=True):
             secondary = living_status(reports.get((group.secondary_station, group.id)), Role.SECONDARY)
             endpoint = secondary.stream_endpoint if secondary is not None else None
+            if secondary is not None and secondary.term != group.arbiter.term:
+                endpoint = None  # It has not yet heard that the sites changed roles.
             if endpoint is not None and endpoint != group.peer_endpoint:
                 group.peer_endpoint = endpoint
                 group.spec_version += 1
                 stale |= {group.priority_station, group.secondary_station}
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
             settle_group(group, reports)
+            stale |= await settle_move(session, group, reports, connected, self._context.settings.reverse_wait_seconds)
         return stale
+
+    async def watch_moves(self) -> None:
+        """Take the steps of moves that no report brings about: deadlines, and sites that fell silent. Runs for ever."""
+        while True:
+            await asyncio.sleep(self._context.settings.poll_seconds)
+            try:
+                await self.settle_moves()
+            except SQLAlchemyError:
+                _log.exception("moves cannot be looked at; the next look comes soon")
+
+    async def settle_moves(self) -> None:
+        """Take the next step of every move that has one."""
+        async with self._context.database.read() as session:
+            connected = await self._context.connected_sites(session)
+            groups = await objects.groups_in(session, MOVING)
+            reports = await observed_workers(session, [group.id for group in groups])
+        now = utc_now()
+        due = [group.id for group in groups if next_step(move_facts(group, reports, connected, now)) is not Step.WAIT]
+        for group_id in due:
+            async with self._context.database.write() as session:
+                stale: set[str] = set()
+                for group in await objects.groups_by_ids(session, [group_id], locked=True):
+                    reports = await observed_workers(session, [group_id])
+                    stale |= await settle_move(
+                        session, group, reports, connected, self._context.settings.reverse_wait_seconds
+                    )
+                await session.flush()
+                await sites.raise_generation(session, stale)
+        if due:
+            await self._context.wakeups.notify()
 
     async def desired(self, site: str) -> NodeDesired:
         """Return everything that a site should be, from one snapshot of the database."""

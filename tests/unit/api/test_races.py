@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.controller import GROUPS, PAIRS, Site
 from twinsite.control.lifecycle import groups
-from twinsite.control.lifecycle.groups import GroupChange, GroupService, ShownGroup
+from twinsite.control.lifecycle.group_calls import ShownGroup
+from twinsite.control.lifecycle.groups import GroupChange, GroupService
 from twinsite.control.refusals import RequestRefused
 
 

@@ -247,7 +247,7 @@ def test_an_address_that_cannot_be_one(url: str) -> None:
 def test_https_checks_who_answers(tmp_path: Path) -> None:
     """A certificate that nobody vouches for is as good as no answer, and the token is not shown to its holder."""
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 1".split()
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
