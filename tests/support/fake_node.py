@@ -67,6 +67,11 @@ class FakeNode:
         self.stream_port = 7001
         self.pid = 1000
 
+    def go_on_from(self, other: FakeNode) -> None:
+        """Be where another node of the same site was."""
+        self.generation = other.generation
+        self.volumes, self.workers = dict(other.volumes), dict(other.workers)
+
     def report(self, wait_seconds: float = 0.0) -> NodeReport:
         """Return what the node would say now."""
         return NodeReport(
