@@ -148,10 +148,13 @@ def make_settings(directory: Path, **values: Any) -> ControllerSettings:
 
 
 @contextlib.asynccontextmanager
-async def open_site(settings: ControllerSettings, token: str | None = None) -> AsyncIterator[Site]:
+async def open_site(
+    settings: ControllerSettings, token: str | None = None, *, nodes_of: Site | None = None
+) -> AsyncIterator[Site]:
     """Start a controller in this event loop, without a socket; let both nodes report.
 
-    The client is logged in with `token`, or by the admin's password when there is none.
+    The client is logged in with `token`, or by the admin's password when there is none. The nodes are new, or go on
+    from where those of `nodes_of` were.
     """
     app = create_app(settings)
     async with (
@@ -159,6 +162,9 @@ async def open_site(settings: ControllerSettings, token: str | None = None) -> A
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://twinsite.test") as http,
     ):
         site = Site(app, http, settings)
+        if nodes_of is not None:
+            site.az1.go_on_from(nodes_of.az1)
+            site.az2.go_on_from(nodes_of.az2)
         await site.log_in(token)
         await site.settle()
         yield site

@@ -33,6 +33,9 @@ from twinsite.messages import (
 STEPS_MAX = 50
 WAIT_SECONDS = 10.0
 
+_NEEDS = {Mode.IN_SYNC: "in_sync", Mode.PAUSED: "stale", Mode.CONNECTING: "stale"}
+"""What the arbiter must have recorded of the secondary before a primary may be in a mode."""
+
 Change = Callable[[WorkerStatus], WorkerStatus]
 
 
@@ -40,7 +43,8 @@ class FakeNode:
     """Obeys at once: every volume becomes ready, every worker takes its spec up, and a running primary is in sync.
 
     `primary_mode` is what a running primary reports; `changes` alters the statuses of workers by id; `volume_failures`
-    and `worker_failures` break things.
+    and `worker_failures` break things. Where a real primary asks the arbiter, `step` does: before it says that it is
+    in sync, and before it goes on alone; without the grant it holds.
     """
 
     def __init__(self, http: httpx.AsyncClient, site: str, token: str) -> None:
@@ -53,6 +57,8 @@ class FakeNode:
         self.volumes: dict[str, ObservedVolume] = {}
         self.workers: dict[str, ObservedWorker] = {}
         self.primary_mode = Mode.IN_SYNC
+        self.hands_over = True
+        self.secondaries_consistent = True
         self.changes: dict[str, Change] = {}
         self.volume_failures: dict[str, Failure] = {}
         self.worker_failures: dict[str, Failure] = {}
@@ -60,6 +66,11 @@ class FakeNode:
         self.obeys_workers = True
         self.stream_port = 7001
         self.pid = 1000
+
+    def go_on_from(self, other: FakeNode) -> None:
+        """Be where another node of the same site was."""
+        self.generation = other.generation
+        self.volumes, self.workers = dict(other.volumes), dict(other.workers)
 
     def report(self, wait_seconds: float = 0.0) -> NodeReport:
         """Return what the node would say now."""
@@ -89,8 +100,39 @@ class FakeNode:
     async def step(self, wait_seconds: float = 0.0) -> bool:
         """Report and obey; say whether that changed what the node observes."""
         before = (dict(self.volumes), dict(self.workers))
-        self.obey(await self.post(wait_seconds))
+        desired = await self.post(wait_seconds)
+        self.obey(desired)
+        for spec in desired.workers:
+            await self._ask_arbiter(spec)
         return before != (self.volumes, self.workers)
+
+    async def _ask_arbiter(self, spec: WorkerSpec) -> None:
+        """Ask for what the worker's mode needs; without it, hold."""
+        worker = self.workers.get(spec.id)
+        status = worker.status if worker is not None and worker.alive else None
+        if status is None or status.spec_version != spec.version or status.role is not Role.PRIMARY:
+            return
+        wanted = _NEEDS.get(status.mode)
+        if wanted is None:
+            return
+        row = (await self.ask_arbiter(spec, "read"))["row"]
+        if row["secondary"] != wanted or row["term"] != spec.term:
+            call = "secondary_in_sync" if wanted == "in_sync" else "suspend_secondary"
+            answer = await self.ask_arbiter(spec, call, row["version"])
+            if not answer["granted"]:
+                replaced = answer["reason"] in ("other_term", "not_primary")
+                self.alter(spec.id, mode=Mode.REPLACED if replaced else Mode.HOLDING)
+
+    async def ask_arbiter(self, spec: WorkerSpec, call: str, version: int = 0) -> dict[str, Any]:
+        """Ask as the spec's worker."""
+        answer = await self._http.post(
+            f"/internal/v1/groups/{spec.id}/arbiter",
+            json={"call": call, "site": spec.site, "term": spec.term, "version": version},
+            headers={"X-Twinsite-Worker-Token": spec.arbiter_token},
+        )
+        answer.raise_for_status()
+        decoded: dict[str, Any] = answer.json()
+        return decoded
 
     def obey(self, desired: NodeDesired) -> None:
         """Make the site what the controller wants, as far as the test lets it."""
@@ -120,7 +162,7 @@ class FakeNode:
             term=spec.term,
             members=members,
             stream_endpoint=f"127.0.0.1:{self.stream_port}" if spec.role is Role.SECONDARY else None,
-            consistent=spec.role is Role.PRIMARY and self._was_in_sync(spec.id),
+            consistent=self._is_consistent(spec),
         )
         change = self.changes.get(spec.id)
         return ObservedWorker(spec.id, alive=True, pid=self.pid, status=change(status) if change else status)
@@ -132,13 +174,21 @@ class FakeNode:
             return Mode.FOLLOWING
         if spec.replication is Replication.PAUSED:
             return Mode.PAUSED
+        if spec.replication is Replication.HANDOVER:
+            return Mode.HANDED_OVER if self.hands_over else Mode.IN_SYNC
         return self.primary_mode if spec.peer_endpoint is not None else Mode.CONNECTING
+
+    def _is_consistent(self, spec: WorkerSpec) -> bool:
+        if spec.role is Role.SECONDARY:
+            return self.secondaries_consistent
+        return spec.role is Role.PRIMARY and self._was_in_sync(spec.id)
 
     def _was_in_sync(self, worker_id: str) -> bool:
         last = self.workers.get(worker_id)
         return (
             last is not None
             and last.status is not None
+            and last.status.role is Role.PRIMARY
             and (last.status.mode is Mode.IN_SYNC or last.status.consistent)
         )
 

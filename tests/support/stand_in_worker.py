@@ -2,7 +2,7 @@
 
 Run as the real one: `python stand_in_worker.py --id ID --run-dir DIR --state-dir DIR`. Files in the state directory
 tell it how to misbehave: `die` (exit status 7 at once), `stubborn` (ignore SIGTERM), `garbage` (send no status but
-noise), `slow` (take half a second to let volumes go).
+noise), `slow` (take half a second to let volumes go). `taken-spec.json` there is the last spec that it took.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class StandIn:
 
     async def apply(self, spec: WorkerSpec) -> WorkerStatus:
         """Open and close stores, and return the status after it."""
+        (self.state_dir / "taken-spec.json").write_text(json.dumps(to_wire(spec)))
         await self.release(self.stores.keys() - {member.volume_id for member in spec.members})
         failure = None
         for member in spec.members:

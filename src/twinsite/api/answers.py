@@ -196,16 +196,39 @@ class MemberAnswer(Answer):
     failure: FailureAnswer | None
 
 
+class LossAnswer(Answer):
+    """What a forced failover would give up: all writes since then, and how many bytes that is at most, if known."""
+
+    since: str | None
+    bytes_at_most: int | None
+
+
+class FailoverAnswer(Answer):
+    """Whether an unforced failover is possible now."""
+
+    possible: bool
+    reason: str | None = Field(description="Why it is not.")
+    loss: LossAnswer | None = Field(description="Null when the DR side has everything.")
+
+
 class GroupExtras(Answer):
     """What only this implementation tells of a group."""
 
     mode: str | None = Field(description="What the primary worker is doing; null while it is not there.")
-    term: int
-    replication: str = Field(description="The last wish: running or paused.")
+    replication: str = Field(description="The last wish: running, paused, or handover during a switchover.")
+    term: int = Field(description="Grows with each failover and switchover.")
+    primary_station: str = Field(description="Who may acknowledge writes, as the arbiter has recorded it.")
     secondary_station: str
+    secondary: str = Field(description="in_sync: the DR side has every acknowledged write; stale: it may not.")
+    stale_since: str | None
+    in_sync_since: str | None
+    holding_since: str | None = Field(description="Since when writes wait for the DR side or for the arbiter.")
+    last_acknowledged_sequence: int | None = Field(description="As the primary last reported.")
+    last_applied_sequence: int | None = Field(description="As the secondary last reported.")
+    failover: FailoverAnswer
+    failure: FailureAnswer | None = Field(description="What is wrong, of what passes by itself too.")
     progress: ProgressAnswer
     dirty_bytes: int
-    in_sync_since: str | None
     last_resync: ResyncAnswer | None
     counters: dict[str, int] | None
     members: list[MemberAnswer]

@@ -63,6 +63,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         replications.router,
         groups.router,
         internal.router,
+        internal.worker_router,
     ):
         app.include_router(router)
     for version in ("/v2", "/v3"):

@@ -31,12 +31,11 @@ GroupId = Annotated[str, Path(alias="replication_consistency_group_id")]
 
 SYNC = "os-sync-replication-consistency-group"
 STOP = "os-stop-replication-consistency-group"
-LATER = {
-    "os-reverse-replication-consistency-group": "Switching a group over (reverse)",
-    "os-failover-replication-consistency-group": "Failing a group over",
-    "os-reprotect-replication-consistency-group": "Protecting a group again (reprotect)",
-    "os-extend-replication-volumes": "Extending the disks of pairs",
-}
+FAIL_OVER = "os-failover-replication-consistency-group"
+REVERSE = "os-reverse-replication-consistency-group"
+REPROTECT = "os-reprotect-replication-consistency-group"
+EXTEND = "os-extend-replication-volumes"
+ACTIONS = (SYNC, STOP, FAIL_OVER, REVERSE, REPROTECT)
 
 
 @router.post("", status_code=202, responses={202: {"model": answers.GroupCreatedOne}, **answers.ERRORS_OF_CHANGE})
@@ -103,12 +102,35 @@ async def delete_group(request: Request, project_id: str, group_id: GroupId) -> 
 ACTION_EXAMPLES = {
     "sync": {"summary": "Synchronize", "description": "No-op while copying or active.", "value": {SYNC: None}},
     "stop": {"summary": "Pause", "description": "In force before the answer.", "value": {STOP: None}},
+    "failover": {
+        "summary": "Fail over",
+        "description": "Make the DR side primary; refused while that would lose acknowledged writes.",
+        "value": {FAIL_OVER: None},
+    },
+    "forced failover": {
+        "summary": "Fail over and accept the loss",
+        "description": "The loss is that of twinsite.failover.loss.",
+        "value": {FAIL_OVER: {"force": True}},
+    },
+    "reverse": {
+        "summary": "Switch over",
+        "description": "Swap the two sides of an active group without loss.",
+        "value": {REVERSE: None},
+    },
+    "reprotect": {
+        "summary": "Protect again",
+        "description": "After a failover: replicate from the new primary.",
+        "value": {REPROTECT: None},
+    },
 }
 
 
 @router.post(
     "/{replication_consistency_group_id}/action",
-    responses={200: {"description": "Recorded (sync), or in force (stop). No body."}, **answers.ERRORS_OF_CHANGE},
+    responses={
+        200: {"description": "In force (stop), promoted (failover), or recorded (the others). No body."},
+        **answers.ERRORS_OF_CHANGE,
+    },
 )
 async def act_on_group(
     request: Request,
@@ -116,20 +138,34 @@ async def act_on_group(
     group_id: GroupId,
     body: Annotated[dict[str, Any], Body(openapi_examples=ACTION_EXAMPLES)],
 ) -> Response:
-    """Synchronize the data between the production disks and the DR disks of all pairs of a group, or pause that.
+    """Synchronize the data between the production disks and the DR disks of all pairs of a group, pause it, or move it.
 
     After a synchronization the data in all pairs of the group is consistent, and every write is acknowledged only
     when both sides have it.
     """
     action, value = single_action(body)
-    groups = controller_of(request).groups
-    if action in LATER:
+    groups, moves = controller_of(request).groups, controller_of(request).moves
+    if action == EXTEND:
         await groups.show(project_id, group_id)
-        raise not_implemented(f"{LATER[action]} ({action}) is not offered yet.")
-    if action not in (SYNC, STOP):
-        known = ", ".join([SYNC, STOP, *LATER])
+        raise not_implemented(f"Extending the disks of pairs ({action}) is not offered yet.")
+    if action not in ACTIONS:
+        known = ", ".join([*ACTIONS, EXTEND])
         raise bad_request(f"There is no action {action[:80]!r} on groups; there are {known}.")
+    if action == FAIL_OVER:
+        await moves.failover(project_id, group_id, force=_force(value))
+        return Response(status_code=200)
     if value not in (None, {}):
         raise bad_request(f"The value of {action} must be null.")
-    await (groups.sync if action == SYNC else groups.stop)(project_id, group_id)
+    calls = {SYNC: groups.sync, STOP: groups.stop, REVERSE: moves.reverse, REPROTECT: moves.reprotect}
+    await calls[action](project_id, group_id)
     return Response(status_code=200)
+
+
+def _force(value: Any) -> bool:
+    """Return whether a failover is forced: its value is null or {"force": true or false}."""
+    force = value.get("force", False) if isinstance(value, dict) else value
+    if force is None:
+        return False
+    if not isinstance(force, bool) or not isinstance(value, dict):
+        raise bad_request(f'The value of {FAIL_OVER} must be null or {{"force": true}}.')
+    return force

@@ -103,6 +103,18 @@ class NodeRoute(OpenRoute):
             raise RequestRefused(401, "EVS.5401", "X-Twinsite-Node-Token is missing or wrong; see secrets/node-token.")
 
 
+class WorkerRoute(OpenRoute):
+    """A call that only workers of the group in its path make. Their bodies are bounded and checked by the call."""
+
+    checks_body = False
+
+    async def admit(self, request: Request) -> None:
+        """Refuse (401) who does not have the group's token, whether there is such a group or not."""
+        text = request.headers.get("x-twinsite-worker-token")
+        if not controller_of(request).is_worker_token(text, request.path_params["group_id"]):
+            raise RequestRefused(401, "EVS.5401", "X-Twinsite-Worker-Token is missing or wrong for this group.")
+
+
 async def read_body(request: Request, bytes_max: int) -> bytes:
     """Return the body; `RequestRefused` (413) when it is longer than `bytes_max`."""
     announced = request.headers.get("content-length", "")

@@ -186,16 +186,36 @@ def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
         **group_view(group, health),
         "twinsite": {
             "mode": worker.mode.value if worker is not None else None,
-            "term": group.term,
             "replication": group.replication,
-            "secondary_station": group.secondary_station,
+            **_proof(group, health),
+            "failure": to_wire(health.failure) if health.failure is not None else None,
             "progress": _progress(health, resync),
             "dirty_bytes": worker.dirty_bytes if worker is not None else 0,
-            "in_sync_since": _epoch_timestamp(worker.in_sync_since) if worker is not None else None,
             "last_resync": _resync_view(resync),
             "counters": to_wire(worker.counters) if worker is not None else None,
             "members": [_member_view(pair, health) for pair in group.pairs],
         },
+    }
+
+
+def _proof(group: Group, health: GroupHealth) -> dict[str, Any]:
+    """Return what is known of whether a failover loses anything: the arbiter's record, and both workers' last words."""
+    worker, primary, secondary = health.status, health.last_primary, health.last_secondary
+    outlook = health.failover
+    loss = None
+    if outlook.loss is not None:
+        loss = {"since": _epoch_timestamp(outlook.loss.since), "bytes_at_most": outlook.loss.bytes_at_most}
+    return {
+        "term": group.arbiter.term,
+        "primary_station": group.arbiter.primary_site,
+        "secondary_station": group.secondary_station,
+        "secondary": group.arbiter.secondary,
+        "stale_since": _epoch_timestamp(group.arbiter.stale_since),
+        "in_sync_since": _epoch_timestamp(worker.in_sync_since) if worker is not None else None,
+        "holding_since": _epoch_timestamp(worker.holding_since) if worker is not None else None,
+        "last_acknowledged_sequence": primary.acknowledged_sequence if primary is not None else None,
+        "last_applied_sequence": secondary.acknowledged_sequence if secondary is not None else None,
+        "failover": {"possible": outlook.possible, "reason": outlook.reason, "loss": loss},
     }
 
 

@@ -32,6 +32,9 @@ PAIRS = "os-vendor-replications"
 GROUPS = "os-vendor-replication-consistency-groups"
 SYNC_ACTION = "os-sync-replication-consistency-group"
 STOP_ACTION = "os-stop-replication-consistency-group"
+FAILOVER_ACTION = "os-failover-replication-consistency-group"
+REVERSE_ACTION = "os-reverse-replication-consistency-group"
+REPROTECT_ACTION = "os-reprotect-replication-consistency-group"
 
 
 class ApiClient:
@@ -144,9 +147,21 @@ class ApiClient:
         """Pause the replication of a group; in force when this returns."""
         self.group_action(group_id, STOP_ACTION)
 
-    def group_action(self, group_id: str, action: str) -> None:
-        """Call an action of a group that takes no arguments."""
-        self.request("POST", f"{GROUPS}/{group_id}/action", {action: None})
+    def failover_group(self, group_id: str, *, force: bool = False) -> None:
+        """Make the DR side of a group primary; `force` accepts the loss that the group's failover outlook states."""
+        self.group_action(group_id, FAILOVER_ACTION, {"force": True} if force else None)
+
+    def reverse_group(self, group_id: str) -> None:
+        """Start to swap the sites of an active group."""
+        self.group_action(group_id, REVERSE_ACTION)
+
+    def reprotect_group(self, group_id: str) -> None:
+        """Replicate a group that was failed over from its new primary."""
+        self.group_action(group_id, REPROTECT_ACTION)
+
+    def group_action(self, group_id: str, action: str, value: object = None) -> None:
+        """Call an action of a group; most take null for their value."""
+        self.request("POST", f"{GROUPS}/{group_id}/action", {action: value})
 
     # Transport
 

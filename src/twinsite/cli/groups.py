@@ -206,7 +206,12 @@ def _print_group(output: Output, group: Group) -> None:
 
 
 def _report_rows(report: GroupReport) -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = [("Mode", report.get("mode")), ("Term", report.get("term"))]
+    rows: list[tuple[str, object]] = [("Mode", report.get("mode"))]
+    failure = report.get("failure")
+    if failure:
+        rows.append(("Trouble", failure["message"]))
+    if "failover" in report:
+        rows += _proof_rows(report)
     progress = report.get("progress")
     if progress and report.get("mode") == "copying":
         amount = f"{format_bytes(progress['bytes_done'])} of {format_bytes(progress['bytes_total'])}"
@@ -216,8 +221,23 @@ def _report_rows(report: GroupReport) -> list[tuple[str, object]]:
         rows.append(("Time left", format_seconds(left) if left is not None else None))
     dirty_bytes = report.get("dirty_bytes")
     rows.append(("Not yet at the DR site", None if dirty_bytes is None else format_bytes(dirty_bytes)))
-    rows.append(("In sync since", report.get("in_sync_since")))
     return rows + _resync_rows(report)
+
+
+def _proof_rows(report: GroupReport) -> list[tuple[str, object]]:
+    """Return what shows whether a failover would lose anything."""
+    rows: list[tuple[str, object]] = [
+        ("Term", f"{report['term']}, {report['primary_station']} is primary"),
+        ("DR side", "in sync" if report["secondary"] == "in_sync" else f"stale since {report['stale_since']}"),
+        ("In sync since", report.get("in_sync_since")),
+    ]
+    if report["holding_since"]:
+        rows.append(("Writes wait since", report["holding_since"]))
+    rows.append(("Last acknowledged", report["last_acknowledged_sequence"]))
+    rows.append(("Last applied", report["last_applied_sequence"]))
+    failover = report["failover"]
+    rows.append(("Failover", "possible, loses nothing" if failover["possible"] else f"refused: {failover['reason']}"))
+    return rows
 
 
 def _resync_rows(report: GroupReport) -> list[tuple[str, object]]:

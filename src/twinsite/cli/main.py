@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import twinsite
+import twinsite.cli.moves  # Adds its commands to those of groups.
 from twinsite.cli.errors import exit_status
 from twinsite.cli.groups import group_app
 from twinsite.cli.pairs import pair_app

@@ -55,11 +55,35 @@ class Resync(TypedDict):
     finished_at: str | None
 
 
+class Loss(TypedDict):
+    """What a forced failover would give up; None for what nobody knows."""
+
+    since: str | None
+    bytes_at_most: int | None
+
+
+class Failover(TypedDict):
+    """Whether an unforced failover is possible now, why not, and what a forced one would lose."""
+
+    possible: bool
+    reason: str | None
+    loss: Loss | None
+
+
 class GroupReport(TypedDict):
-    """The object `twinsite` of a group: what its primary worker observes."""
+    """The object `twinsite` of a group: what its workers observe, and what the arbiter has recorded."""
 
     mode: str | None
     term: int
+    primary_station: str
+    secondary_station: str
+    secondary: str  # "in_sync" or "stale"
+    stale_since: str | None
+    holding_since: str | None
+    last_acknowledged_sequence: int | None
+    last_applied_sequence: int | None
+    failover: Failover
+    failure: dict[str, str] | None
     progress: Progress | None
     dirty_bytes: int | None
     in_sync_since: str | None

@@ -16,7 +16,14 @@ from twinsite.cli.output import format_bytes, format_seconds
 LINE_STEP_PERCENT = 10
 """Plain lines come no closer than this."""
 
-_STATES = {"connecting": "waiting for the DR site", "copying": "copying", "in_sync": "in sync", "paused": "starting"}
+_STATES = {
+    "connecting": "waiting for the DR site",
+    "holding": "writes wait for the DR site or the arbiter",
+    "copying": "copying",
+    "in_sync": "in sync",
+    "paused": "starting",
+    "handed_over": "handing over",
+}
 
 
 class SyncBar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinsite.cli.errors import ApiRefused, WaitFailed
@@ -20,7 +20,14 @@ Item = TypeVar("Item", bound=Mapping[str, Any])
 
 
 def wait_until_available(kind: str, item_id: str, show: Callable[[str], Item], timeout_seconds: float) -> Item:
-    """Return the object once its status is `available` (or `in-use`).
+    """Return the object once its status is `available` (or `in-use`). Raises as `wait_until_status`."""
+    return wait_until_status(kind, item_id, show, {"available", "in-use"}, timeout_seconds)
+
+
+def wait_until_status(
+    kind: str, item_id: str, show: Callable[[str], Item], wanted: Collection[str], timeout_seconds: float
+) -> Item:
+    """Return the object once its status is one of `wanted`.
 
     Raises `WaitFailed` when the status becomes an error or when the time is over.
     """
@@ -28,7 +35,7 @@ def wait_until_available(kind: str, item_id: str, show: Callable[[str], Item], t
     while True:
         item = show(item_id)
         status = str(item["status"])
-        if status in {"available", "in-use"}:
+        if status in wanted:
             return item
         if status.startswith("error"):
             raise WaitFailed(f"{kind} {item_id} is in status {status}{_detail(item)}")
@@ -72,7 +79,7 @@ class SyncWatch:
         # Until the workers have heard of the order, the group still shows the pause that it is about to leave.
         if self._has_run and mode == "paused":
             raise WaitFailed(f"the replication of group {group['id']} was stopped before it was in sync")
-        self._has_run = self._has_run or mode in {"connecting", "copying"}
+        self._has_run = self._has_run or mode in {"connecting", "copying", "holding"}
         return False
 
 

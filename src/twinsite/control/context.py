@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.clock import utc_now
 from twinsite.control.database import Database
 from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health, within_grace
+from twinsite.control.lifecycle.outlook import FailoverFacts, failover_outlook
 from twinsite.control.models import Group, Pair
 from twinsite.control.refusals import site_unreachable
-from twinsite.control.repository import objects, sites
+from twinsite.control.repository import arbiter_rows, objects, sites
 from twinsite.control.settings import ControllerSettings
 from twinsite.control.wakeups import Wakeups
+from twinsite.core.arbiter import Secondary
 from twinsite.errors import PeerViolation
 from twinsite.messages import ObservedWorker, from_wire
 
@@ -86,8 +88,10 @@ class Context:
         self, group: Group, reports: Mapping[tuple[str, str], ObservedWorker], connected: frozenset[str]
     ) -> GroupHealth:
         """Return the health of one group, given the reports on it by (site, worker id)."""
-        return derive_health(
+        health = derive_health(
             GroupFacts(
+                status=group.status,
+                recorded_in_sync=group.arbiter.secondary == Secondary.IN_SYNC,
                 replication=group.replication,
                 replication_status=group.replication_status,
                 wish_version=group.wish_version,
@@ -97,6 +101,21 @@ class Context:
                 primary_connected=group.priority_station in connected,
                 in_sync_grace=within_grace(group.synced_at, utc_now(), self.settings.sync_grace_seconds),
             )
+        )
+        return replace(health, failover=failover_outlook(self.failover_facts(group, reports, connected)))
+
+    def failover_facts(
+        self, group: Group, reports: Mapping[tuple[str, str], ObservedWorker], connected: frozenset[str]
+    ) -> FailoverFacts:
+        """Return what is known of a group before a failover to its secondary site."""
+        return FailoverFacts(
+            status=group.status,
+            has_members=bool(group.pairs),
+            target=group.secondary_station,
+            target_connected=group.secondary_station in connected,
+            row=arbiter_rows.as_row(group.arbiter),
+            primary=reports.get((group.priority_station, group.id)),
+            secondary=reports.get((group.secondary_station, group.id)),
         )
 
 

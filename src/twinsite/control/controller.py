@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import uuid
 
+from twinsite.control.arbiter_store import ArbiterStore, worker_token
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
 from twinsite.control.identity import IdentityService
 from twinsite.control.lifecycle.groups import GroupService
+from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
@@ -30,9 +33,12 @@ class Controller:
         self.volumes = VolumeService(context)
         self.pairs = PairService(context)
         self.groups = GroupService(context)
+        self.moves = MoveService(context)
         self.identity = IdentityService(context)
-        self.reconciler = Reconciler(context, installation_id)
+        self.arbiter = ArbiterStore(context)
+        self.reconciler = Reconciler(context, installation_id, lambda group_id: worker_token(node_token, group_id))
         self._node_token = node_token
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, settings: ControllerSettings) -> Controller:
@@ -51,16 +57,25 @@ class Controller:
         except BaseException:
             await database.close()
             raise
+        controller._watch = asyncio.create_task(controller.reconciler.watch_moves(), name="watch moves")
         return controller
 
     async def close(self) -> None:
         """Let every waiter go, and close the database."""
         await self.context.wakeups.close()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await self.context.database.close()
 
     def is_node_token(self, text: str | None) -> bool:
         """Say whether this is the token that nodes share, in constant time."""
         return hmac.compare_digest((text or "").encode(errors="replace"), self._node_token.encode())
+
+    def is_worker_token(self, text: str | None, group_id: str) -> bool:
+        """Say whether this is the token of a group's workers, in constant time."""
+        expected = worker_token(self._node_token, group_id)
+        return hmac.compare_digest((text or "").encode(errors="replace"), expected.encode())
 
     async def connected_sites(self) -> frozenset[str]:
         """Return the sites whose nodes are there."""

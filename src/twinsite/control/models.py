@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME_BYTES_MAX = 255
@@ -93,7 +93,8 @@ class Group(Base):
     """A replication consistency group.
 
     `version` guards what users change (compare-and-swap); `spec_version` grows with anything in the workers' specs;
-    `wish_version` is the `spec_version` of the last sync or stop, so that older reports cannot speak about it.
+    `wish_version` is the `spec_version` of the last wish (sync, stop, a move), so that older reports cannot speak about
+    it. The group's primary site is that of its arbiter's row: both change in one transaction.
     """
 
     __tablename__ = "replication_groups"
@@ -110,7 +111,7 @@ class Group(Base):
     replication: Mapped[str] = mapped_column(String(32))  # The user's wish: "paused" or "running".
     replication_status: Mapped[str] = mapped_column(String(32))  # The last one that a worker settled.
     synced_at: Mapped[datetime.datetime | None]  # When the user asked for sync; null once it has begun.
-    term: Mapped[int] = mapped_column(BigInteger)
+    move_deadline: Mapped[datetime.datetime | None]  # When a failover or switchover that is under way has failed.
     stream_key: Mapped[str] = mapped_column(String(64))
     peer_endpoint: Mapped[str | None] = mapped_column(String(255))
     next_member_index: Mapped[int]
@@ -123,6 +124,20 @@ class Group(Base):
     updated_at: Mapped[datetime.datetime | None]
 
     pairs: Mapped[list[Pair]] = relationship(back_populates="group", lazy="selectin", order_by="Pair.member_index")
+    arbiter: Mapped[ArbiterRow] = relationship(lazy="selectin", cascade="all, delete-orphan", passive_deletes=True)
+
+
+class ArbiterRow(Base):
+    """The arbiter's record of a group: `core.arbiter.Row`. Every change is a compare-and-swap on `version`."""
+
+    __tablename__ = "arbiter_rows"
+
+    group_id: Mapped[str] = mapped_column(ForeignKey("replication_groups.id", ondelete="CASCADE"), primary_key=True)
+    term: Mapped[int] = mapped_column(BigInteger)
+    primary_site: Mapped[str] = mapped_column(ForeignKey("sites.name"))
+    secondary: Mapped[str] = mapped_column(String(32))  # "in_sync" or "stale"
+    stale_since: Mapped[float | None] = mapped_column(Double)  # Seconds since the epoch.
+    version: Mapped[int] = mapped_column(BigInteger)
 
 
 class Pair(Base):

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
-from twinsite.control.lifecycle.groups import settle_group
 from twinsite.control.lifecycle.health import living_status
+from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
 from twinsite.control.lifecycle.states import (
     VolumeStatus,
     pair_status_after_volumes,
@@ -36,6 +38,8 @@ from twinsite.messages import (
     to_wire,
 )
 
+_log = structlog.get_logger(__name__)
+
 GENERATION_MAX = 2**53
 """A node that claims to have seen more is not believed; also where JSON numbers stay exact."""
 POOL_BYTES_MAX = 2**63 - 1
@@ -47,10 +51,11 @@ _BEGUN = frozenset({Mode.COPYING, Mode.IN_SYNC})
 class Reconciler:
     """The controller's half of the conversation with nodes. Both halves are level-triggered."""
 
-    def __init__(self, context: Context, installation_id: str) -> None:
-        """Serve the nodes of this installation."""
+    def __init__(self, context: Context, installation_id: str, worker_token: Callable[[str], str]) -> None:
+        """Serve the nodes of this installation. `worker_token` gives what a group's workers show the arbiter."""
         self._context = context
         self._installation_id = installation_id
+        self._worker_token = worker_token
         self._taken: dict[str, tuple[Any, ...]] = {}
         self._recorded: dict[str, float] = {}
 
@@ -160,6 +165,8 @@ class Reconciler:
         for group in await objects.groups_by_ids(session, touched, locked=True):
             secondary = living_status(reports.get((group.secondary_station, group.id)), Role.SECONDARY)
             endpoint = secondary.stream_endpoint if secondary is not None else None
+            if secondary is not None and secondary.term != group.arbiter.term:
+                endpoint = None  # It has not yet heard that the sites changed roles.
             if endpoint is not None and endpoint != group.peer_endpoint:
                 group.peer_endpoint = endpoint
                 group.spec_version += 1
@@ -169,7 +176,38 @@ class Reconciler:
                 group.synced_at = None  # From here on, connecting is an interruption.
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
             settle_group(group, reports)
+            stale |= await settle_move(session, group, reports, connected, self._context.settings.reverse_wait_seconds)
         return stale
+
+    async def watch_moves(self) -> None:
+        """Take the steps of moves that no report brings about: deadlines, and sites that fell silent. Runs for ever."""
+        while True:
+            await asyncio.sleep(self._context.settings.poll_seconds)
+            try:
+                await self.settle_moves()
+            except SQLAlchemyError:
+                _log.exception("moves cannot be looked at; the next look comes soon")
+
+    async def settle_moves(self) -> None:
+        """Take the next step of every move that has one."""
+        async with self._context.database.read() as session:
+            connected = await self._context.connected_sites(session)
+            groups = await objects.groups_in(session, MOVING)
+            reports = await observed_workers(session, [group.id for group in groups])
+        now = utc_now()
+        due = [group.id for group in groups if next_step(move_facts(group, reports, connected, now)) is not Step.WAIT]
+        for group_id in due:
+            async with self._context.database.write() as session:
+                stale: set[str] = set()
+                for group in await objects.groups_by_ids(session, [group_id], locked=True):
+                    reports = await observed_workers(session, [group_id])
+                    stale |= await settle_move(
+                        session, group, reports, connected, self._context.settings.reverse_wait_seconds
+                    )
+                await session.flush()
+                await sites.raise_generation(session, stale)
+        if due:
+            await self._context.wakeups.notify()
 
     async def desired(self, site: str) -> NodeDesired:
         """Return everything that a site should be, from one snapshot of the database."""
@@ -178,7 +216,7 @@ class Reconciler:
             volumes = await objects.volumes_of_site(session, site)
             groups = await objects.groups_of_site(session, site)
             grouped = await objects.grouped_volume_ids(session, site)
-        workers = [group_worker(group, site) for group in groups]
+        workers = [group_worker(group, site, self._worker_token(group.id)) for group in groups]
         workers += [solo_worker(volume) for volume in volumes if volume.attachments and volume.id not in grouped]
         return NodeDesired(
             installation_id=self._installation_id,
@@ -196,8 +234,8 @@ class Reconciler:
         )
 
 
-def group_worker(group: Group, site: str) -> WorkerSpec:
-    """Return the spec of a group's worker at one of its two sites."""
+def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
+    """Return the spec of a group's worker at one of its two sites; the node fills in where the arbiter is."""
     primary = site == group.priority_station
     members = []
     for pair in group.pairs:
@@ -208,9 +246,11 @@ def group_worker(group: Group, site: str) -> WorkerSpec:
         id=group.id,
         version=group.spec_version,
         role=Role.PRIMARY if primary else Role.SECONDARY,
-        term=group.term,
+        term=group.arbiter.term,
         replication=Replication(group.replication),
         members=members,
+        site=site,
+        arbiter_token=arbiter_token,
         stream_key=group.stream_key,
         peer_endpoint=group.peer_endpoint if primary else None,
     )

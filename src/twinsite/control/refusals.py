@@ -10,6 +10,8 @@ PEER_UNREACHABLE = "37100043"
 """The EVS code for "the peer AZ cannot be messaged"."""
 INTERNAL_FAULT = "37000212"
 """The EVS code for an internal fault."""
+BUSY = "37000216"
+"""The EVS code for "busy"."""
 
 
 class RequestRefused(TwinsiteError):

@@ -51,6 +51,10 @@ class ControllerSettings(BaseSettings):
     """How long os-initialize_connection waits for the worker."""
     stop_wait_seconds: Seconds = 30.0
     """How long `stop` waits until the primary worker has stopped sending."""
+    reverse_wait_seconds: Seconds = 15.0
+    """How long a switchover may keep hosts waiting before it is rolled back; then as long for the new primary."""
+    failover_wait_seconds: Seconds = 60.0
+    """How long a failover waits for the new primary before it says that it failed."""
     sync_grace_seconds: Seconds = 8.0
     """After `sync`, a primary that is still connecting counts as copying for this long."""
 

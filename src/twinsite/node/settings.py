@@ -75,6 +75,10 @@ class NodeSettings:
         """Return the NBD socket of a volume, the same for its whole life."""
         return self.nbd_socket_dir / f"{volume_id}.sock"
 
+    def arbiter_url(self, group_id: str) -> str:
+        """Return where the workers of a group ask the arbiter: at the controller that this node talks to."""
+        return f"{self.controller_url.rstrip('/')}/internal/v1/groups/{group_id}/arbiter"
+
     def check(self) -> None:
         """Raise `ConfigurationError` for what cannot work."""
         if not _SITE.fullmatch(self.site):

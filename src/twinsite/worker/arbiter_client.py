@@ -23,7 +23,7 @@ EXCERPT_CHARACTERS_MAX = 300
 
 
 class ArbiterClient:
-    """Asks the arbiter of one group, for the primary at `site` under `term`. One of another term needs a new client."""
+    """Asks the arbiter of one group, for the primary at `site` under `term`. Make another when one of these changes."""
 
     def __init__(
         self, url: str, token: str, site: str, term: int, *, timeout_seconds: float = ARBITER_SECONDS_MAX

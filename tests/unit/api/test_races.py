@@ -8,11 +8,13 @@ import pytest
 
 from tests.support.controller import GROUPS, PAIRS, Site
 from twinsite.control.lifecycle import groups
-from twinsite.control.lifecycle.groups import GroupChange, GroupService, ShownGroup
+from twinsite.control.lifecycle.group_calls import ShownGroup
+from twinsite.control.lifecycle.groups import GroupChange, GroupService
+from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.refusals import RequestRefused
 
 
-class Barrier(GroupService):
+class Barrier(GroupService, MoveService):
     """A service whose calls have all read before any of them writes: the worst of all interleavings."""
 
     def __init__(self, site: Site, parties: int) -> None:
@@ -96,6 +98,58 @@ async def test_two_stops_at_once_want_the_same(site: Site) -> None:
     async with site.nodes_running():
         calls = [service.stop(site.project_id, group["id"]) for _ in range(2)]
         assert await outcomes(*calls) == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("failover", "failover"),
+        ("failover", "reverse"),
+        ("reverse", "reverse"),
+        ("stop", "reverse"),
+    ],
+)
+async def test_of_two_moves_at_once_one_wins(site: Site, first: str, second: str) -> None:
+    group = await site.make_group()
+    await site.act(group["id"], "sync")
+    await site.settle()
+    service = Barrier(site, 2)
+    async with site.nodes_running():
+        calls = [getattr(service, name)(site.project_id, group["id"]) for name in (first, second)]
+        assert sorted(await outcomes(*calls)) == ["409", "done"]
+    await site.settle()
+    shown = await site.show_group(group["id"])
+    moved = shown["priority_station"] == "az2"
+    assert shown["twinsite"]["term"] == (2 if moved else 1)
+    assert shown["status"] in ("failovered", "available")
+
+
+async def test_a_stop_that_a_failover_overtakes_finds_its_pause(site: Site) -> None:
+    group = await site.make_group()
+    await site.act(group["id"], "sync")
+    await site.settle()
+    service = Barrier(site, 2)
+    async with site.nodes_running():
+        calls = [service.failover(site.project_id, group["id"]), service.stop(site.project_id, group["id"])]
+        assert await outcomes(*calls) in (["done", "done"], ["409", "done"])
+    await site.settle()
+    shown = await site.show_group(group["id"])
+    assert (shown["twinsite"]["replication"], shown["twinsite"]["mode"]) == ("paused", "paused")
+
+
+async def test_two_reprotections_at_once(site: Site) -> None:
+    group = await site.make_group()
+    await site.act(group["id"], "sync")
+    await site.settle()
+    await site.act(group["id"], "failover")
+    await site.settle()
+    service = Barrier(site, 2)
+    calls = [service.reprotect(site.project_id, group["id"]), service.sync(site.project_id, group["id"])]
+    # The sync that lost wanted the same; the reprotection that lost is told.
+    assert "done" in await outcomes(*calls)
+    await site.settle()
+    shown = await site.show_group(group["id"])
+    assert (shown["status"], shown["replication_status"]) == ("available", "active")
 
 
 async def test_a_sync_during_a_stop_wins(site: Site) -> None:

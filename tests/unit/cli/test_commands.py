@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+import types
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 import yaml
 
 from tests.unit.cli.conftest import Api, Result, Run, write_clouds
+from twinsite.cli import moves
 from twinsite.cli.models import Group, Pair, Volume
 from twinsite.cli.waiting import wait_until_available
 from twinsite.messages import Mode
@@ -129,6 +132,47 @@ def test_a_group_is_synchronized_and_stopped(shell: Shell, name: str) -> None:
     assert "in_sync" in status
     ok(shell.run("group", "stop", name))
     assert shell.json("group", "show", name)["replication_status"] == "active-stopped"
+
+
+def test_a_group_goes_to_the_other_site_and_back(shell: Shell, api: Api, name: str) -> None:
+    group = shell.group(name)
+    refused = shell.run("group", "failover", name, "--yes")
+    assert (refused.status, "is stale" in refused.errors) == (1, True)
+    status = ok(shell.run("group", "status", name)).output
+    assert "refused: the DR side in az2 is stale" in status
+    ok(shell.run("group", "sync", name, "--wait", "--timeout", "20"))
+    status = ok(shell.run("group", "status", name)).output
+    assert "1, az1 is primary" in status
+    assert "possible, loses nothing" in status
+
+    asked = shell.run("group", "failover", name)
+    assert (asked.status, "--yes" in asked.errors) == (2, True)
+    assert shell.json("group", "show", name)["priority_station"] == "az1"
+    done = ok(shell.run("group", "failover", name, "--yes", "--wait", "--timeout", "20"))
+    assert f"twinsite group reprotect {name}" in done.output
+    assert shell.json("group", "show", name)["status"] == "failovered"
+    protected = ok(shell.run("group", "reprotect", name, "--yes", "--wait", "--timeout", "20"))
+    assert "in sync" in protected.output
+    moved = ok(shell.run("group", "reverse", name, "--yes", "--wait", "--timeout", "20"))
+    assert "az1 is primary (term 3)" in moved.output
+    shown = shell.json("group", "show", name)
+    assert (shown["id"], shown["status"], shown["replication_status"]) == (group["id"], "available", "active")
+
+
+def test_a_forced_failover_states_the_loss_before_it_asks(
+    shell: Shell, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.group(name)
+    asked = shell.run("group", "failover", name, "--force")
+    assert asked.status == 2
+    assert "Lost will be what was written since" in asked.errors
+    monkeypatch.setattr(moves, "sys", types.SimpleNamespace(stdin=types.SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert shell.run("group", "failover", name, "--force").status == 1
+    assert shell.json("group", "show", name)["status"] == "available"
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    ok(shell.run("group", "failover", name, "--force", "--wait", "--timeout", "20"))
+    assert shell.json("group", "show", name)["priority_station"] == "az2"
 
 
 def test_a_wait_that_is_too_short_says_so(shell: Shell, api: Api, name: str) -> None:

@@ -33,6 +33,8 @@ def worker(mode: Mode, *, role: Role = Role.PRIMARY, version: int = 5, consisten
 def facts(primary: ObservedWorker | None, **values: object) -> GroupFacts:
     """Return the facts of a group that runs and was in sync last."""
     base = GroupFacts(
+        status=GroupStatus.AVAILABLE,
+        recorded_in_sync=True,
         replication=Replication.RUNNING,
         replication_status=ReplicationStatus.ACTIVE,
         wish_version=5,
@@ -61,6 +63,12 @@ BY_MODE = {
     (Mode.COPYING, True): "copying",
     (Mode.IN_SYNC, False): "active",
     (Mode.IN_SYNC, True): "active",
+    (Mode.HOLDING, False): "inactive",
+    (Mode.HOLDING, True): "inactive",
+    (Mode.HANDED_OVER, False): None,
+    (Mode.HANDED_OVER, True): None,
+    (Mode.REPLACED, False): "error",
+    (Mode.REPLACED, True): "error",
     (Mode.ERROR, False): "error",
     (Mode.ERROR, True): "error",
 }
@@ -81,12 +89,14 @@ def test_a_report_older_than_the_wish_says_nothing(mode: Mode) -> None:
 
 
 def test_connecting_right_after_sync_counts_as_copying() -> None:
-    health = derive_health(facts(worker(Mode.CONNECTING), replication_status="copying", in_sync_grace=True))
-    assert (health.replication_status, health.fault_level) == ("copying", "0")
+    for mode in (Mode.CONNECTING, Mode.HOLDING):
+        case = facts(worker(mode), replication_status="copying", in_sync_grace=True, recorded_in_sync=False)
+        health = derive_health(case)
+        assert (health.replication_status, health.fault_level) == ("copying", "0")
 
 
 def test_link_down() -> None:
-    health = derive_health(facts(worker(Mode.CONNECTING)))
+    health = derive_health(facts(worker(Mode.CONNECTING), recorded_in_sync=False))
     assert (health.replication_status, health.fault_level, health.failure) == ("inactive", "5", None)
 
 
@@ -97,6 +107,78 @@ def test_a_reason_for_a_link_that_is_down_is_told_and_is_no_error() -> None:
     health = derive_health(facts(replace(primary, status=replace(primary.status, failure=unreachable))))
     assert (health.replication_status, health.fault_level, health.failure) == ("inactive", "5", unreachable)
     assert pair_replication_status(health, "p-1", "d-1") == "inactive"
+
+
+@pytest.mark.parametrize("settled", ReplicationStatus)
+def test_only_the_arbiters_record_makes_it_active(settled: ReplicationStatus) -> None:
+    """Whatever a primary says and whatever was settled, `active` promises that a failover loses nothing."""
+    for mode in Mode:
+        for version in (4, 5):
+            case = facts(worker(mode, version=version), replication_status=settled, recorded_in_sync=False)
+            assert derive_health(case).replication_status is not ReplicationStatus.ACTIVE
+    gone = facts(None, replication_status=settled, recorded_in_sync=False)
+    assert derive_health(gone).replication_status is not ReplicationStatus.ACTIVE
+
+
+def test_a_primary_in_sync_before_and_after_the_record() -> None:
+    reporting = facts(worker(Mode.IN_SYNC), replication_status="copying", recorded_in_sync=False)
+    assert derive_health(reporting).replication_status == "copying"
+    suspended = facts(worker(Mode.IN_SYNC), replication_status="active", recorded_in_sync=False)
+    assert derive_health(suspended).replication_status == "inactive"
+
+
+def test_holding_while_the_dr_side_has_everything() -> None:
+    health = derive_health(facts(worker(Mode.HOLDING)))
+    assert (health.replication_status, health.fault_level) == ("inactive", "2")
+    assert health.failure is not None
+    assert health.failure.code == "37100043"
+    assert "writes wait" in health.failure.message
+
+
+def test_holding_while_the_dr_side_is_stale() -> None:
+    health = derive_health(facts(worker(Mode.HOLDING), recorded_in_sync=False))
+    assert (health.replication_status, health.fault_level) == ("inactive", "5")
+
+
+@pytest.mark.parametrize("mode", [Mode.CONNECTING, Mode.HOLDING, Mode.COPYING, Mode.IN_SYNC])
+@pytest.mark.parametrize(("code", "passes"), [("37100043", True), ("37000216", True), ("37100177", False)])
+def test_what_passes_by_itself_is_told_and_is_no_error(mode: Mode, code: str, passes: bool) -> None:
+    complaint = Failure(code, "the other site's worker cannot be reached")
+    living = worker(mode)
+    assert living.status is not None
+    health = derive_health(facts(replace(living, status=replace(living.status, failure=complaint))))
+    assert health.failure == complaint
+    assert (health.replication_status == "error") is not passes
+
+
+def test_a_primary_that_was_replaced_though_the_database_has_it_as_primary() -> None:
+    health = derive_health(facts(worker(Mode.REPLACED)))
+    assert (health.replication_status, health.fault_level) == ("error", "0")
+    assert health.failure is not None
+    assert "older than the group" in health.failure.message
+
+
+@pytest.mark.parametrize("mode", [Mode.PAUSED, Mode.HOLDING, Mode.STARTING])
+@pytest.mark.parametrize("consistent", [False, True])
+def test_a_failover_leaves_a_consistent_pause(mode: Mode, consistent: bool) -> None:
+    for status in (GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER):
+        case = facts(
+            worker(mode, consistent=consistent),
+            status=status,
+            replication=Replication.PAUSED,
+            replication_status="active-stopped",
+            recorded_in_sync=False,
+        )
+        if (mode, status) == (Mode.HOLDING, GroupStatus.FAILED_OVER):
+            assert derive_health(case).replication_status == "inactive"
+        else:
+            assert derive_health(case).replication_status == "active-stopped"
+
+
+@pytest.mark.parametrize("status", [GroupStatus.REVERSING, GroupStatus.FAILING_OVER])
+@pytest.mark.parametrize("primary", [None, worker(Mode.HOLDING), worker(Mode.HANDED_OVER), worker(Mode.STARTING)])
+def test_a_move_is_no_fault(status: GroupStatus, primary: ObservedWorker | None) -> None:
+    assert derive_health(facts(primary, status=status)).fault_level == "0"
 
 
 def test_paused_by_the_user_is_no_fault() -> None:
@@ -120,7 +202,8 @@ def test_production_side_fails_while_in_sync(case: GroupFacts) -> None:
 
 
 def test_production_side_fails_while_not_in_sync() -> None:
-    health = derive_health(facts(ObservedWorker("g", alive=False), replication_status="copying"))
+    dead = ObservedWorker("g", alive=False)
+    health = derive_health(facts(dead, replication_status="copying", recorded_in_sync=False))
     assert (health.replication_status, health.fault_level) == ("inactive", "0")
 
 
@@ -128,7 +211,7 @@ def test_a_failing_secondary_shows_in_the_group_and_its_pair() -> None:
     secondary = worker(Mode.ERROR, role=Role.SECONDARY)
     assert secondary.status is not None
     broken = replace(secondary.status, members=[MemberStatus("d-1", False, failure=DISK_FULL)])
-    case = facts(worker(Mode.CONNECTING), secondary=replace(secondary, status=broken))
+    case = facts(worker(Mode.CONNECTING), secondary=replace(secondary, status=broken), recorded_in_sync=False)
     health = derive_health(case)
     assert (health.replication_status, health.fault_level, health.failure) == ("error", "5", DISK_FULL)
     assert pair_replication_status(health, "p-1", "d-1") == "error"

@@ -39,10 +39,13 @@ VOLUME_EXPECTED = {
 }
 
 GROUP_EXPECTED = {
-    GroupCall.SYNC: {"available", "error"},
+    GroupCall.SYNC: {"available", "error", "failovered", "error_reversing"},
     GroupCall.STOP: {"available", "error", "failovered", "error_failovering", "error_reversing"},
     GroupCall.UPDATE: {"available", "error"},
     GroupCall.DELETE: {"available", "error"},
+    GroupCall.FAIL_OVER: {"available", "error_failovering", "error_reversing"},
+    GroupCall.REVERSE: {"available", "error_reversing"},
+    GroupCall.REPROTECT: {"failovered"},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from twinsite.messages import (
     Replication,
     Role,
     WorkerSpec,
+    from_wire,
 )
 from twinsite.node import agent as agent_module
 from twinsite.node.agent import Agent
@@ -117,6 +119,31 @@ def states(report: NodeReport) -> dict[str, str]:
 def serving(report: NodeReport) -> set[str]:
     """Return the ids of the workers that say that they have a spec in force."""
     return {worker.id for worker in report.workers if worker.status is not None and worker.status.spec_version > 0}
+
+
+async def test_a_spec_is_filled_in_with_what_only_the_node_knows(
+    controller: StandInController, node: RunningNode
+) -> None:
+    volumes = [new_volume(), new_volume()]
+    group_id = str(uuid.uuid4())
+    members = [MemberSpec(0, volumes[0].id, SIZE_BYTES)]
+    sent = WorkerSpec(
+        group_id, 1, Role.SECONDARY, 4, Replication.PAUSED, members, site="az1", arbiter_token="the group's"
+    )
+    await controller.desire(desire(2, *volumes, workers=(sent, solo(volumes[1]))))
+    await controller.until_report(lambda r: serving(r) == {group_id, volumes[1].id})
+
+    def taken(worker_id: str) -> WorkerSpec:
+        text = (node.settings.worker_state_dir(worker_id) / "taken-spec.json").read_text()
+        return from_wire(WorkerSpec, json.loads(text))
+
+    spec = taken(group_id)
+    assert spec.arbiter_url == f"{controller.url}/internal/v1/groups/{group_id}/arbiter"
+    assert (spec.site, spec.arbiter_token, spec.term) == ("az1", "the group's", 4)
+    assert spec.stream_listen == "127.0.0.1:0"
+    assert spec.members[0].nbd_socket == str(node.settings.nbd_socket_path(volumes[0].id))
+    alone = taken(volumes[1].id)  # A volume outside any group has nobody to arbitrate about it.
+    assert (alone.arbiter_url, alone.stream_listen) == (None, None)
 
 
 async def test_volumes_are_made_addressed_and_deleted(controller: StandInController, node: RunningNode) -> None:

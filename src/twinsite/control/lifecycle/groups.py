@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,25 +11,32 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.arbiter_store import swap
 from twinsite.control.clock import utc_now
-from twinsite.control.context import Context, observed_workers
-from twinsite.control.lifecycle.health import GroupHealth, group_status_after_reports, living_status
+from twinsite.control.context import observed_workers
+from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost
+from twinsite.control.lifecycle.health import GroupHealth, living_status
+from twinsite.control.lifecycle.moves import running_again
 from twinsite.control.lifecycle.pairs import check_model
+from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, Pair
-from twinsite.control.refusals import bad_request, conflict, not_found, not_in_time, wrong_state
-from twinsite.control.repository import objects, sites
+from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
+from twinsite.control.repository import arbiter_rows, objects, sites
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
 from twinsite.control.texts import check_description, check_name
+from twinsite.core.arbiter import Refusal, Row, Secondary, first_row, suspend_secondary
 from twinsite.core.limits import GROUP_MEMBERS_MAX
-from twinsite.messages import Mode, ObservedWorker, Replication, Role
+from twinsite.messages import Mode, Replication, Role
 
 STREAM_KEY_BYTES = 32
 MEMBER_INDEXES = 2**16
 """An index travels in 16 bits. None is given out twice in a group's life: workers know by it whether a volume has been
 a member all the time, and so whether what they remember of it is still true."""
 
-_SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC})
+_SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC, Mode.HOLDING, Mode.HANDED_OVER})
+_LEFT_BY_SYNC = frozenset({GroupStatus.FAILED_OVER, GroupStatus.ERROR_REVERSING})
+"""Statuses that a sync makes `available`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +61,8 @@ class GroupChange:
     remove_pair_ids: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ShownGroup:
-    """A group with what its workers say of it."""
-
-    group: Group
-    health: GroupHealth
-
-
-class GroupService:
-    """The calls on groups. Each raises `RequestRefused` and changes nothing when it cannot be done.
-
-    A call first reads and decides, then writes with a compare-and-swap on the group's `version`: of two calls that
-    decided on the same state, one wins and the other gets a 409, unless both wanted the same.
-    """
-
-    def __init__(self, context: Context) -> None:
-        """Work on the controller's database."""
-        self._context = context
+class GroupService(GroupCalls):
+    """The calls on groups. Each raises `RequestRefused` and changes nothing when it cannot be done."""
 
     async def create(self, project_id: str, wanted: NewGroup) -> Group:
         """Record a group in `creating`; it is available once both sites' workers have taken it up."""
@@ -98,7 +90,6 @@ class GroupService:
                 status=GroupStatus.CREATING.value,
                 replication=Replication.PAUSED.value,
                 replication_status=ReplicationStatus.INACTIVE.value,
-                term=1,
                 stream_key=secrets.token_hex(STREAM_KEY_BYTES),
                 next_member_index=len(pairs),
                 version=1,
@@ -107,6 +98,7 @@ class GroupService:
                 created_at=utc_now(),
                 updated_at=None,
                 pairs=pairs,
+                arbiter=arbiter_rows.stored(first_row(wanted.priority_station, time.time())),
             )
             session.add(group)
             for index, pair in enumerate(pairs):
@@ -115,20 +107,11 @@ class GroupService:
         await self._context.wakeups.notify()
         return group
 
-    async def show(self, project_id: str, group_id: str) -> ShownGroup:
-        """Return a group and its health."""
-        async with self._context.database.read() as session:
-            group = await _find(session, project_id, group_id)
-            return await self._shown(session, group)
-
     async def page(self, project_id: str, query: PageQuery) -> tuple[Page[Group], Mapping[str, GroupHealth]]:
         """Return one page of groups, and their health by id."""
         async with self._context.database.read() as session:
             page = await fetch_page(session, Group, project_id, query)
             return page, await self._context.health_of(session, page.rows)
-
-    async def _shown(self, session: AsyncSession, group: Group) -> ShownGroup:
-        return ShownGroup(group, (await self._context.health_of(session, [group]))[group.id])
 
     async def change(self, project_id: str, group_id: str, wanted: GroupChange) -> ShownGroup:
         """Rename a group, or add and remove pairs while it is paused; then it is `updating` until that is in force."""
@@ -146,12 +129,15 @@ class GroupService:
         if moves:
             _check_paused(shown)
         async with self._context.database.write() as session:
+            current = await objects.find(session, Group, project_id, group_id, locked=True)
+            if current is None or current.version != group.version:
+                raise lost(group_id, "change")
             if moves:
                 values.update(await self._move_pairs(session, group, wanted))
             if not await objects.change_group(session, group_id, group.version, values):
-                raise _lost(group_id, "change")
+                raise lost(group_id, "change")
             session.expire_all()
-            changed = await _find(session, project_id, group_id)
+            changed = await find_group(session, project_id, group_id)
             if moves:
                 await self._settle(session, changed)
             shown = await self._shown(session, changed)
@@ -189,6 +175,7 @@ class GroupService:
         for index, pair in enumerate(added, start=first):
             pair.group_id, pair.member_index, pair.updated_at = group.id, index, utc_now()
         await session.flush()
+        await swap(session, group.id, _without_promise)
         await sites.raise_generation(session, both)
         values: dict[str, Any] = {
             "status": GroupStatus.UPDATING.value,
@@ -217,31 +204,33 @@ class GroupService:
             )
         async with self._context.database.write() as session:
             if not await objects.delete_group(session, group_id, group.version):
-                raise _lost(group_id, "deletion")
+                raise lost(group_id, "deletion")
         await self._context.wakeups.notify()
 
     async def sync(self, project_id: str, group_id: str) -> None:
         """Record that the group's data is to be synchronized and kept so; does not wait for it.
 
-        No-op while it is copying or active, and for a group without pairs.
+        No-op while it is copying or active, and for a group without pairs. After a failover it is what reprotect is,
+        and it is a way out of a reversal that failed.
         """
         shown = await self.show(project_id, group_id)
         group = shown.group
         admit_group(group_id, group.status, GroupCall.SYNC)
-        running = {ReplicationStatus.ACTIVE, ReplicationStatus.COPYING}
         if not group.pairs:
             return
-        if group.replication == Replication.RUNNING and shown.health.replication_status in running:
+        running = {ReplicationStatus.ACTIVE, ReplicationStatus.COPYING}
+        runs = group.replication == Replication.RUNNING and shown.health.replication_status in running
+        if runs and group.status not in _LEFT_BY_SYNC:
             return
         async with self._context.database.write() as session:
             await self._context.require_connected(
                 session, [group.priority_station, group.secondary_station], "Nothing was changed; try again later."
             )
-            values = {
-                "replication": Replication.RUNNING.value,
-                "replication_status": ReplicationStatus.COPYING.value,
-                "synced_at": utc_now(),
-            }
+            values = running_again()
+            if group.status not in _LEFT_BY_SYNC:
+                del values["status"]
+            if runs:
+                values["replication_status"] = shown.health.replication_status.value
             won = await self._record_wish(session, group, values)
         await self._context.wakeups.notify()
         if not won:
@@ -268,35 +257,19 @@ class GroupService:
                 f"did not confirm it within {seconds:g} s. Repeat the stop."
             )
 
-    async def _record_wish(self, session: AsyncSession, group: Group, values: dict[str, Any]) -> bool:
-        """Write a new wish; say whether nobody changed the group since it was read."""
-        both = [group.priority_station, group.secondary_station]
-        wish = {
-            **values,
-            "failure_code": None,
-            "failure_message": None,
-            "updated_at": utc_now(),
-            "spec_version": Group.spec_version + 1,
-            "wish_version": Group.spec_version + 1,
-        }
-        won = await objects.change_group(session, group.id, group.version, wish)
-        if won:
-            await sites.raise_generation(session, both)
-        return won
-
     async def _accept_same_wish(self, project_id: str, group_id: str, wish: Replication) -> None:
         """After a lost race: fine if the winner wanted the same, else a 409."""
         shown = await self.show(project_id, group_id)
         if shown.group.replication != wish:
-            raise _lost(group_id, "action")
+            raise lost(group_id, "action")
 
     async def _look_paused(self, project_id: str, group_id: str) -> bool | None:
         async with self._context.database.read() as session:
-            group = await _find(session, project_id, group_id)
+            group = await find_group(session, project_id, group_id)
             reports = await observed_workers(session, [group_id])
             current = await sites.node_is_current(session, group.priority_station)
         if group.replication != Replication.PAUSED:
-            raise _lost(group_id, "stop")
+            raise lost(group_id, "stop")
         if not group.pairs:
             return True
         worker = reports.get((group.priority_station, group_id))
@@ -308,24 +281,14 @@ class GroupService:
         return True if status.mode in (Mode.PAUSED, Mode.ERROR) else None
 
 
-def settle_group(group: Group, reports: Mapping[tuple[str, str], ObservedWorker]) -> bool:
-    """Move a group on that waits for its workers, and say whether its status changed.
+def _without_promise(row: Row) -> Row | Refusal:
+    """Record the secondary as stale on the primary's behalf: a pair that comes in has never been synchronized.
 
-    It is a change like a user's, so it raises `version`: a call that was decided before it must decide again.
+    A primary that lives and is paused has done so itself; this is for one that died before it could.
     """
-    status, failure = group_status_after_reports(
-        group.status,
-        group.spec_version,
-        bool(group.pairs),
-        reports.get((group.priority_station, group.id)),
-        reports.get((group.secondary_station, group.id)),
-    )
-    code, message = (failure.code, failure.message) if failure is not None else (None, None)
-    if status == group.status and (status is not GroupStatus.ERROR or message == group.failure_message):
-        return False
-    group.status, group.failure_code, group.failure_message = status.value, code, message
-    group.version += 1
-    return True
+    if row.secondary is Secondary.STALE:
+        return row
+    return suspend_secondary(row, site=row.primary_site, term=row.term, version=row.version, now=time.time())
 
 
 def _check_paused(shown: ShownGroup) -> None:
@@ -341,13 +304,6 @@ def _check_paused(shown: ShownGroup) -> None:
             allowed,
             "Pause it first (os-stop-replication-consistency-group), and synchronize it afterwards.",
         )
-
-
-async def _find(session: AsyncSession, project_id: str, group_id: str) -> Group:
-    group = await objects.find(session, Group, project_id, group_id)
-    if group is None:
-        raise not_found("replication consistency group", group_id)
-    return group
 
 
 async def _free_pairs(
@@ -378,9 +334,3 @@ async def _free_pairs(
                 "EVS.1036",
             )
     return [found[pair_id] for pair_id in pair_ids]
-
-
-def _lost(group_id: str, what: str) -> Exception:
-    return conflict(
-        f"Another change of the group {group_id} came first, so this {what} did nothing. Read the group and try again."
-    )

@@ -9,21 +9,28 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from twinsite.control.lifecycle.outlook import FailoverOutlook
 from twinsite.control.lifecycle.states import REPLICATION_STATUS_WORST_FIRST, GroupStatus, ReplicationStatus
-from twinsite.control.refusals import INTERNAL_FAULT
+from twinsite.control.refusals import BUSY, INTERNAL_FAULT, PEER_UNREACHABLE
 from twinsite.messages import Failure, MemberStatus, Mode, ObservedWorker, Replication, Role, WorkerStatus
 
 FAULT_NONE = "0"
 FAULT_PRODUCTION = "2"
-"""The production side is unreachable or its disk fails, and the DR side is in sync: fail over."""
+"""The production side is unreachable, fails or makes its hosts wait, and the DR side is in sync: fail over."""
 FAULT_LINK = "5"
-"""The link is down and the production side goes on alone."""
+"""The link is down and the DR side is stale: only a forced failover is possible."""
+
+_PASSING_CODES = frozenset({PEER_UNREACHABLE, BUSY})
+"""What a primary that tries again by itself may complain of without needing a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupFacts:
-    """What is known of a group. `replication_status` is the last one that a worker settled."""
+    """What is known of a group. `replication_status` is the last one that was settled."""
 
+    status: str
+    recorded_in_sync: bool
+    """The arbiter has it that the secondary has every acknowledged write."""
     replication: str
     replication_status: str
     wish_version: int
@@ -41,6 +48,7 @@ class GroupHealth:
 
     `failure` says why the replication status is `error`, or why it is `inactive` against the user's wish, or what is
     wrong with a production disk although it is replicated.
+    `status` is that of a living primary; `last_primary` and `last_secondary` are last words, of the dead too.
     """
 
     replication_status: ReplicationStatus
@@ -50,6 +58,9 @@ class GroupHealth:
     members: Mapping[str, MemberStatus] = field(default_factory=dict)
     member_failures: Mapping[str, Failure] = field(default_factory=dict)
     """Failures by volume id, of either side."""
+    last_primary: WorkerStatus | None = None
+    last_secondary: WorkerStatus | None = None
+    failover: FailoverOutlook = field(default_factory=lambda: FailoverOutlook(possible=False))
 
 
 def living_status(worker: ObservedWorker | None, role: Role) -> WorkerStatus | None:
@@ -87,6 +98,19 @@ def _member_failures(*workers: ObservedWorker | None) -> dict[str, Failure]:
     return failures
 
 
+def needs_person(worker: ObservedWorker | None) -> Failure | None:
+    """Return the failure in a report that does not pass by itself: a fatal one, or one of a code that needs a hand.
+
+    What one disk refuses its hosts, such as a write to a full one, is told but is none of these.
+    """
+    failure = fatal_failure(worker)
+    if failure is None and worker is not None and worker.status is not None:
+        told = worker.status.failure
+        if told is not None and told.code not in _PASSING_CODES:
+            failure = told
+    return failure
+
+
 def derive_health(facts: GroupFacts) -> GroupHealth:
     """Return what the API shows of a group."""
     settled = ReplicationStatus(facts.replication_status)
@@ -95,56 +119,100 @@ def derive_health(facts: GroupFacts) -> GroupHealth:
     status = living_status(facts.primary, Role.PRIMARY)
     replication_status = settled
     if status is not None and status.spec_version >= facts.wish_version:
-        replication_status = _status_of_mode(status, settled, facts.in_sync_grace)
+        replication_status = _status_of_mode(status, settled, facts)
     elif status is None and settled is ReplicationStatus.COPYING and not facts.in_sync_grace:
         replication_status = ReplicationStatus.INACTIVE  # The worker that copied is gone.
-    failure = fatal_failure(facts.primary)
-    if failure is None and replication_status is ReplicationStatus.INACTIVE:
-        failure = fatal_failure(facts.secondary)
+    if replication_status is ReplicationStatus.ACTIVE and not facts.recorded_in_sync:
+        replication_status = ReplicationStatus.INACTIVE
+    failure = needs_person(facts.primary)
+    if failure is None and status is not None and status.mode is Mode.REPLACED:
+        failure = Failure(
+            INTERNAL_FAULT,
+            "the primary worker has seen a newer term: the controller's database is older than the group",
+        )
     if failure is not None:
         replication_status = ReplicationStatus.ERROR
-    elif replication_status is ReplicationStatus.INACTIVE and status is not None:
-        failure = status.failure
-    if failure is None:
-        failure = member_failure(facts.primary)  # A full disk, say: its hosts feel it, the stream does not.
+    elif replication_status is ReplicationStatus.INACTIVE or (status is not None and status.mode in _WITHOUT_STREAM):
+        failure = fatal_failure(facts.secondary)
+        if failure is not None:
+            replication_status = ReplicationStatus.ERROR
     return GroupHealth(
         replication_status=replication_status,
-        fault_level=_fault_level(facts, settled, status),
-        failure=failure,
+        fault_level=_fault_level(facts, status),
+        failure=failure or _passing_failure(status) or member_failure(facts.primary),
         status=status,
         members={member.volume_id: member for member in status.members} if status is not None else {},
         member_failures=_member_failures(facts.primary, facts.secondary),
+        last_primary=_last_word(facts.primary, Role.PRIMARY),
+        last_secondary=_last_word(facts.secondary, Role.SECONDARY),
     )
 
 
-def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, in_sync_grace: bool) -> ReplicationStatus:
+_WITHOUT_STREAM = frozenset({Mode.CONNECTING, Mode.HOLDING})
+_MOVING = frozenset({GroupStatus.FAILING_OVER, GroupStatus.REVERSING})
+_AFTER_FAILOVER = frozenset({GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER, GroupStatus.ERROR_FAILING_OVER})
+
+
+def _last_word(worker: ObservedWorker | None, role: Role) -> WorkerStatus | None:
+    status = worker.status if worker is not None else None
+    return status if status is not None and status.role is role else None
+
+
+def _passing_failure(status: WorkerStatus | None) -> Failure | None:
+    """Return what keeps a primary from its secondary, in words, when it is nothing that needs a person."""
+    if status is None:
+        return None
+    if status.failure is None and status.mode is Mode.HOLDING:
+        return Failure(
+            PEER_UNREACHABLE,
+            "writes wait: the stream to the DR side is down, and the arbiter has not yet let production go on alone",
+        )
+    return status.failure
+
+
+def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, facts: GroupFacts) -> ReplicationStatus:
     match status.mode:
         case Mode.PAUSED:
-            return ReplicationStatus.ACTIVE_STOPPED if status.consistent else ReplicationStatus.INACTIVE
+            # The API has it that a failover leaves a consistent pause, whatever the other side holds.
+            paused_well = status.consistent or facts.status in _AFTER_FAILOVER
+            return ReplicationStatus.ACTIVE_STOPPED if paused_well else ReplicationStatus.INACTIVE
         case Mode.CONNECTING:
-            return ReplicationStatus.COPYING if in_sync_grace else ReplicationStatus.INACTIVE
+            return ReplicationStatus.COPYING if facts.in_sync_grace else ReplicationStatus.INACTIVE
         case Mode.COPYING:
             return ReplicationStatus.COPYING
-        case Mode.IN_SYNC:
+        case Mode.IN_SYNC if facts.recorded_in_sync:
             return ReplicationStatus.ACTIVE
+        case Mode.IN_SYNC:
+            return ReplicationStatus.COPYING if settled is ReplicationStatus.COPYING else ReplicationStatus.INACTIVE
+        case Mode.HOLDING:
+            if facts.status in _MOVING:
+                return settled
+            starts = facts.in_sync_grace and not facts.recorded_in_sync
+            return ReplicationStatus.COPYING if starts else ReplicationStatus.INACTIVE
         case Mode.ERROR:
             return ReplicationStatus.ERROR
         case _:
             return settled
 
 
-def _fault_level(facts: GroupFacts, settled: ReplicationStatus, status: WorkerStatus | None) -> str:
-    production_fails = not facts.primary_connected or status is None or fatal_failure(facts.primary) is not None
-    was_in_sync = settled is ReplicationStatus.ACTIVE or (status is not None and status.consistent)
-    if production_fails and was_in_sync and facts.replication == Replication.RUNNING:
+def _fault_level(facts: GroupFacts, status: WorkerStatus | None) -> str:
+    if facts.status in _MOVING:
+        return FAULT_NONE  # Whoever serves next is on its way; a move that fails ends in a status of its own.
+    production_fails = (
+        not facts.primary_connected
+        or status is None
+        or needs_person(facts.primary) is not None
+        or status.mode in (Mode.ERROR, Mode.HOLDING)
+    )
+    if production_fails and facts.recorded_in_sync:
         return FAULT_PRODUCTION
-    told_to_run = (
-        facts.replication == Replication.RUNNING
+    goes_on_alone = (
+        facts.replication != Replication.PAUSED
         and status is not None
-        and status.mode is Mode.CONNECTING
+        and status.mode in _WITHOUT_STREAM
         and status.spec_version >= facts.wish_version
     )
-    return FAULT_LINK if told_to_run and not facts.in_sync_grace else FAULT_NONE
+    return FAULT_LINK if goes_on_alone and not facts.in_sync_grace else FAULT_NONE
 
 
 def pair_replication_status(health: GroupHealth, production_id: str, dr_id: str) -> ReplicationStatus:

@@ -83,6 +83,9 @@ class GroupCall(StrEnum):
     STOP = "stop"
     UPDATE = "update"
     DELETE = "delete"
+    FAIL_OVER = "fail over"
+    REVERSE = "reverse"
+    REPROTECT = "reprotect"
 
 
 VOLUME_ADMITS: Mapping[VolumeCall, frozenset[VolumeStatus]] = {
@@ -105,10 +108,17 @@ _GROUP_SETTLED = frozenset(
 )
 
 GROUP_ADMITS: Mapping[GroupCall, frozenset[GroupStatus]] = {
-    GroupCall.SYNC: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR}),
+    GroupCall.SYNC: frozenset(
+        {GroupStatus.AVAILABLE, GroupStatus.ERROR, GroupStatus.FAILED_OVER, GroupStatus.ERROR_REVERSING}
+    ),
     GroupCall.STOP: _GROUP_SETTLED,
     GroupCall.UPDATE: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR}),
     GroupCall.DELETE: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR}),
+    GroupCall.FAIL_OVER: frozenset(
+        {GroupStatus.AVAILABLE, GroupStatus.ERROR_FAILING_OVER, GroupStatus.ERROR_REVERSING}
+    ),
+    GroupCall.REVERSE: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR_REVERSING}),
+    GroupCall.REPROTECT: frozenset({GroupStatus.FAILED_OVER}),
 }
 
 _WAY_OUT_OF_VOLUME: Mapping[VolumeStatus, str] = {
@@ -124,6 +134,9 @@ _WAY_OUT_OF_GROUP: Mapping[GroupStatus, str] = {
     GroupStatus.REVERSING: "Wait until the switchover is over.",
     GroupStatus.FAILING_OVER: "Wait until the failover is over.",
     GroupStatus.DELETING: "It is on its way out.",
+    GroupStatus.FAILED_OVER: "Protect it in its new direction first (os-reprotect-replication-consistency-group).",
+    GroupStatus.ERROR_FAILING_OVER: "Repeat the failover first (os-failover-replication-consistency-group).",
+    GroupStatus.ERROR_REVERSING: "Synchronize it first (os-sync-replication-consistency-group).",
 }
 
 

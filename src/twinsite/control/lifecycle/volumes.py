@@ -204,12 +204,7 @@ class VolumeService:
         async with self._context.database.write() as session:
             volume = await self._find(session, project_id, volume_id, locked=True)
             admit_volume(volume_id, volume.status, VolumeCall.CONNECT)
-            pair = await objects.pair_of_volume(session, volume_id)
-            if pair is not None and pair.dr_volume_id == volume_id:
-                raise bad_request(
-                    f"The volume {volume_id} is the DR disk of the replication pair {pair.id} and follows its "
-                    f"production disk {pair.production_volume_id}. Connect that one, or delete the pair first."
-                )
+            _check_production(volume_id, await objects.pair_of_volume(session, volume_id))
             others = [attachment.host for attachment in volume.attachments if attachment.host != host]
             if others and not volume.multiattach:
                 raise bad_request(
@@ -229,6 +224,7 @@ class VolumeService:
         async with self._context.database.read() as session:
             volume = await self._find(session, project_id, volume_id)
             pair = await objects.pair_of_volume(session, volume_id)
+            _check_production(volume_id, pair)  # Its group may have moved to the other site meanwhile.
             worker_id = volume_id if pair is None or pair.group_id is None else pair.group_id
             report = (await observed_workers(session, [worker_id])).get((volume.site, worker_id))
         if report is None:
@@ -261,6 +257,14 @@ class VolumeService:
         if volume is None:
             raise not_found("volume", volume_id)
         return volume
+
+
+def _check_production(volume_id: str, pair: Pair | None) -> None:
+    if pair is not None and pair.dr_volume_id == volume_id:
+        raise bad_request(
+            f"The volume {volume_id} is the DR disk of the replication pair {pair.id} and follows its "
+            f"production disk {pair.production_volume_id}. Connect that one, or delete the pair first."
+        )
 
 
 def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -75,6 +75,11 @@ async def groups_by_ids(session: AsyncSession, group_ids: Collection[str], *, lo
     return (await session.scalars(statement)).all()
 
 
+async def groups_in(session: AsyncSession, statuses: Collection[str]) -> Sequence[Group]:
+    """Return the groups that are in one of these statuses, of whatever project, in the order of their ids."""
+    return (await session.scalars(select(Group).where(Group.status.in_(statuses)).order_by(Group.id))).all()
+
+
 async def grouped_volume_ids(session: AsyncSession, site: str) -> set[str]:
     """Return the ids of a site's volumes that a group's worker holds."""
     statement = select(Volume.id).where(

@@ -1,0 +1,96 @@
+"""What a failover would do now: may it be, and what would a forced one lose? Pure.
+
+The arbiter's row decides. While it has the secondary as in sync, that side has every acknowledged write. Otherwise
+what was written since `stale_since` may be missing there, and the dirty bytes that the primary last reported say how
+much that is.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus
+from twinsite.core.arbiter import Row, Secondary
+from twinsite.messages import Mode, ObservedWorker, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a forced failover gives up. `since` is in seconds since the epoch; None is for what nobody knows."""
+
+    since: float | None
+    bytes_at_most: int | None
+
+    def __str__(self) -> str:
+        """Return the loss in words."""
+        since = "its creation" if self.since is None else f"{_utc(self.since)} UTC"
+        if self.bytes_at_most is None:
+            return f"all writes since {since}, nobody knows how many bytes"
+        return f"all writes since {since}, at most {self.bytes_at_most} bytes as last reported"
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverOutlook:
+    """Whether an unforced failover is possible now. `reason` says why not; `loss` is what a forced one would cost."""
+
+    possible: bool
+    reason: str | None = None
+    loss: Loss | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverFacts:
+    """What is known of a group before a failover to `target`."""
+
+    status: str
+    has_members: bool
+    target: str
+    target_connected: bool
+    row: Row
+    primary: ObservedWorker | None
+    secondary: ObservedWorker | None
+
+
+def loss_of(facts: FailoverFacts) -> Loss | None:
+    """Return what a failover would lose, or None when the DR side has everything."""
+    if facts.row.secondary is Secondary.IN_SYNC:
+        return None
+    status = facts.primary.status if facts.primary is not None else None
+    known = status is not None and status.role is Role.PRIMARY and status.term == facts.row.term
+    return Loss(facts.row.stale_since, status.dirty_bytes if status is not None and known else None)
+
+
+def is_known_inconsistent(secondary: ObservedWorker | None) -> bool:
+    """Say whether the secondary itself reports that its disks are not at one common point in time."""
+    if secondary is None or not secondary.alive or secondary.status is None:
+        return False
+    status = secondary.status
+    return status.role is Role.SECONDARY and status.mode is Mode.FOLLOWING and not status.consistent
+
+
+def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
+    """Return what a failover would do now."""
+    if facts.status not in GROUP_ADMITS[GroupCall.FAIL_OVER]:
+        return FailoverOutlook(False, f"the group is {facts.status}")
+    if not facts.has_members:
+        return FailoverOutlook(False, "the group has no pairs")
+    if facts.status == GroupStatus.ERROR_FAILING_OVER:
+        return FailoverOutlook(True)  # It was promoted already; a repeated failover waits for it again.
+    loss = loss_of(facts)
+    if not facts.target_connected:
+        return FailoverOutlook(False, f"the node of {facts.target} is not connected", loss)
+    if loss is None:
+        return FailoverOutlook(True)
+    if is_known_inconsistent(facts.secondary):
+        return FailoverOutlook(False, f"{inconsistent(facts.target)}; not even a forced failover is possible", loss)
+    return FailoverOutlook(False, f"the DR side in {facts.target} is stale: a failover would lose {loss}", loss)
+
+
+def inconsistent(target: str) -> str:
+    """Return the sentence for a DR side that cannot be promoted."""
+    return f"the disks in {target} are not at one common point in time: a copy to them was not completed"
+
+
+def _utc(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")

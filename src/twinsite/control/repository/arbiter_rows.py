@@ -1,0 +1,55 @@
+"""The arbiter's rows: one for each group, changed by compare-and-swap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.models import ArbiterRow
+from twinsite.core.arbiter import Row, Secondary
+
+
+def as_row(stored: ArbiterRow) -> Row:
+    """Return the record in the words of the rules."""
+    return Row(
+        term=stored.term,
+        primary_site=stored.primary_site,
+        secondary=Secondary(stored.secondary),
+        stale_since=stored.stale_since,
+        version=stored.version,
+    )
+
+
+def stored(row: Row) -> ArbiterRow:
+    """Return a record that can be added together with its group."""
+    return ArbiterRow(**_columns(row))
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    return {
+        "term": row.term,
+        "primary_site": row.primary_site,
+        "secondary": row.secondary.value,
+        "stale_since": row.stale_since,
+        "version": row.version,
+    }
+
+
+async def find(session: AsyncSession, group_id: str) -> Row | None:
+    """Return the record of a group as it is now, whatever the session has seen of it before."""
+    statement = select(ArbiterRow).where(ArbiterRow.group_id == group_id).execution_options(populate_existing=True)
+    found = (await session.scalars(statement)).one_or_none()
+    return None if found is None else as_row(found)
+
+
+async def replace(session: AsyncSession, group_id: str, expected_version: int, row: Row) -> bool:
+    """Write `row` if nobody changed the record since `expected_version`; say whether that was so."""
+    statement = (
+        update(ArbiterRow)
+        .where(ArbiterRow.group_id == group_id, ArbiterRow.version == expected_version)
+        .values(**_columns(row))
+    )
+    result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
+    return result.rowcount == 1

@@ -1,0 +1,109 @@
+"""What is said of a failover before anybody asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from twinsite.control.lifecycle.outlook import FailoverFacts, Loss, failover_outlook, is_known_inconsistent, loss_of
+from twinsite.control.lifecycle.states import GroupStatus
+from twinsite.core.arbiter import Row, Secondary
+from twinsite.messages import Mode, ObservedWorker, Role, WorkerStatus
+
+SINCE = 1_767_225_600.0
+IN_SYNC = Row(term=3, primary_site="az1", secondary=Secondary.IN_SYNC, stale_since=None, version=7)
+STALE = Row(term=3, primary_site="az1", secondary=Secondary.STALE, stale_since=SINCE, version=7)
+
+
+def primary(*, dirty_bytes: int = 4096, term: int = 3, alive: bool = True, role: Role = Role.PRIMARY) -> ObservedWorker:
+    """Return the production side's report."""
+    status = WorkerStatus("g", 5, role, Mode.CONNECTING, term, [], dirty_bytes=dirty_bytes)
+    return ObservedWorker("g", alive=alive, status=status)
+
+
+def secondary(*, consistent: bool = True, mode: Mode = Mode.FOLLOWING, alive: bool = True) -> ObservedWorker:
+    """Return the DR side's report."""
+    status = WorkerStatus("g", 5, Role.SECONDARY, mode, 3, [], consistent=consistent)
+    return ObservedWorker("g", alive=alive, status=status)
+
+
+FACTS = FailoverFacts(
+    status=GroupStatus.AVAILABLE,
+    has_members=True,
+    target="az2",
+    target_connected=True,
+    row=IN_SYNC,
+    primary=primary(),
+    secondary=secondary(),
+)
+
+
+@pytest.mark.parametrize("report", [None, primary(), primary(alive=False)])
+def test_nothing_is_lost_while_the_dr_side_is_in_sync(report: ObservedWorker | None) -> None:
+    outlook = failover_outlook(replace(FACTS, primary=report, secondary=secondary(consistent=False)))
+    assert (outlook.possible, outlook.reason, outlook.loss) == (True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("report", "known"),
+    [
+        (primary(dirty_bytes=4096), 4096),
+        (primary(dirty_bytes=0), 0),
+        (primary(dirty_bytes=77, alive=False), 77),
+        (primary(term=2), None),
+        (primary(role=Role.SECONDARY), None),
+        (ObservedWorker("g", alive=False), None),
+        (None, None),
+    ],
+    ids=["living", "nothing", "dead", "of an earlier term", "another role", "without a status", "no report"],
+)
+def test_the_loss_is_stated_as_far_as_it_is_known(report: ObservedWorker | None, known: int | None) -> None:
+    facts = replace(FACTS, row=STALE, primary=report)
+    assert loss_of(facts) == Loss(SINCE, known)
+    outlook = failover_outlook(facts)
+    assert (outlook.possible, outlook.loss) == (False, Loss(SINCE, known))
+    assert outlook.reason is not None
+    assert "2026-01-01T00:00:00 UTC" in outlook.reason
+    assert (f"at most {known} bytes" if known is not None else "nobody knows how many") in outlook.reason
+
+
+def test_a_silent_dr_site() -> None:
+    outlook = failover_outlook(replace(FACTS, target_connected=False))
+    assert (outlook.possible, outlook.reason) == (False, "the node of az2 is not connected")
+
+
+def test_a_group_without_pairs() -> None:
+    assert failover_outlook(replace(FACTS, has_members=False)).reason == "the group has no pairs"
+
+
+@pytest.mark.parametrize("status", GroupStatus)
+def test_every_status(status: GroupStatus) -> None:
+    outlook = failover_outlook(replace(FACTS, status=status))
+    assert outlook.possible == (status in {"available", "error_reversing", "error_failovering"})
+    assert outlook.possible or outlook.reason == f"the group is {status}"
+
+
+def test_after_a_promotion_a_failover_only_waits_again() -> None:
+    outlook = failover_outlook(replace(FACTS, status=GroupStatus.ERROR_FAILING_OVER, row=STALE))
+    assert (outlook.possible, outlook.loss) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("report", "known"),
+    [
+        (secondary(consistent=False), True),
+        (secondary(consistent=True), False),
+        (secondary(consistent=False, mode=Mode.STARTING), False),
+        (secondary(consistent=False, mode=Mode.ERROR), False),
+        (secondary(consistent=False, alive=False), False),
+        (ObservedWorker("g", alive=True), False),
+        (primary(), False),
+        (None, False),
+    ],
+)
+def test_an_image_is_inconsistent_only_by_its_own_word(report: ObservedWorker | None, known: bool) -> None:
+    assert is_known_inconsistent(report) is known
+    reason = failover_outlook(replace(FACTS, row=STALE, secondary=report)).reason
+    assert reason is not None
+    assert ("not even a forced failover" in reason) is known
