@@ -210,6 +210,8 @@ def test_everything_is_found_again_and_goes_on(installation: Installation) -> No
     group.synchronize()
     assert installation.stop()[0] == 0
     installation.start()
+    # The status is what was settled before, until the new worker has spoken.
+    wait_for(lambda: group.show()["twinsite"]["last_resync"] is not None, "a worker that has looked for differences")
     group.wait_active()
     with open_client(uri) as client:
         assert client.read(MIB, 6) == b"before"
