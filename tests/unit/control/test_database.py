@@ -71,21 +71,21 @@ OLD_ROWS = (
     "INSERT INTO projects VALUES ('p', 'p', 'd')",
     "INSERT INTO sites VALUES ('az1', 1, 0, NULL, NULL, 0, 0), ('az2', 1, 0, NULL, NULL, 0, 0)",
     (
-        "INSERT INTO volumes (id, project_id, user_id, size_gib, site, volume_type, multiattach, user_metadata, status, "
-        "nbd_uris, spec_version, created_at) VALUES "
+        "INSERT INTO volumes (id, project_id, user_id, size_gib, site, volume_type, multiattach, user_metadata, "
+        "status, nbd_uris, spec_version, created_at) VALUES "
         "('v1', 'p', 'u', 1, 'az1', 'SSD', 0, '{}', 'available', '[]', 1, '2026-01-01 00:00:00.000000'), "
         "('v2', 'p', 'u', 1, 'az2', 'SSD', 0, '{}', 'available', '[]', 1, '2026-01-01 00:00:00.000000')"
     ),
     (
-        "INSERT INTO replication_groups (id, project_id, priority_station, secondary_station, replication_model, status, "
-        "replication, replication_status, term, stream_key, next_member_index, version, spec_version, wish_version, "
-        "created_at) VALUES ('g', 'p', 'az1', 'az2', 'hypermetro', 'available', 'running', 'active', 7, '', 1, 1, 1, 1, "
-        "'2026-01-01 00:00:00.000000')"
+        "INSERT INTO replication_groups (id, project_id, priority_station, secondary_station, replication_model, "
+        "status, replication, replication_status, term, stream_key, next_member_index, version, spec_version, "
+        "wish_version, created_at) VALUES ('g', 'p', 'az1', 'az2', 'hypermetro', 'available', 'running', 'active', 7, '', 1, 1, "
+        "1, 1, '2026-01-01 00:00:00.000000')"
     ),
     (
         "INSERT INTO replication_pairs (id, project_id, production_volume_id, dr_volume_id, production_first, "
-        "priority_station, replication_model, status, group_id, member_index, created_at) VALUES ('r', 'p', 'v1', 'v2', 1, "
-        "'az1', 'hypermetro', 'available', 'g', 0, '2026-01-01 00:00:00.000000')"
+        "priority_station, replication_model, status, group_id, member_index, created_at) VALUES ('r', 'p', 'v1', "
+        "'v2', 1, 'az1', 'hypermetro', 'available', 'g', 0, '2026-01-01 00:00:00.000000')"
     ),
 )
 
