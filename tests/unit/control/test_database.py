@@ -79,8 +79,8 @@ OLD_ROWS = (
     (
         "INSERT INTO replication_groups (id, project_id, priority_station, secondary_station, replication_model, "
         "status, replication, replication_status, term, stream_key, next_member_index, version, spec_version, "
-        "wish_version, created_at) VALUES ('g', 'p', 'az1', 'az2', 'hypermetro', 'available', 'running', 'active', 7, '', 1, 1, "
-        "1, 1, '2026-01-01 00:00:00.000000')"
+        "wish_version, created_at) VALUES ('g', 'p', 'az1', 'az2', 'hypermetro', 'available', 'running', "
+        "'active', 7, '', 1, 1, 1, 1, '2026-01-01 00:00:00.000000')"
     ),
     (
         "INSERT INTO replication_pairs (id, project_id, production_volume_id, dr_volume_id, production_first, "
