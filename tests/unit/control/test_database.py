@@ -37,19 +37,64 @@ async def test_migrations_make_the_tables_of_the_models(tmp_path: Path) -> None:
     await database.close()
 
 
+def alembic_config(connection: Connection) -> alembic.config.Config:
+    """Return what Alembic needs to work on an open connection."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+async def test_groups_that_exist_get_an_arbiter_that_promises_nothing(tmp_path: Path) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+    async with database.connection() as connection:
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0001"))
+        for statement in OLD_ROWS:
+            await connection.execute(text(statement))
+    await database.open()
+    async with database.connection() as connection:
+        (row,) = await connection.execute(text("SELECT * FROM arbiter_rows"))
+        assert (row.group_id, row.term, row.primary_site, row.secondary, row.version) == ("g", 7, "az1", "stale", 1)
+        assert row.stale_since > 1_700_000_000
+        (pair,) = await connection.execute(text("SELECT group_id FROM replication_pairs"))
+        assert pair.group_id == "g"
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0001"))
+        (old,) = await connection.execute(text("SELECT term FROM replication_groups"))
+        assert old.term == 7
+    await database.close()
+
+
+OLD_ROWS = (
+    "INSERT INTO domains VALUES ('d', 'd')",
+    "INSERT INTO projects VALUES ('p', 'p', 'd')",
+    "INSERT INTO sites VALUES ('az1', 1, 0, NULL, NULL, 0, 0), ('az2', 1, 0, NULL, NULL, 0, 0)",
+    (
+        "INSERT INTO volumes (id, project_id, user_id, size_gib, site, volume_type, multiattach, user_metadata, "
+        "status, nbd_uris, spec_version, created_at) VALUES "
+        "('v1', 'p', 'u', 1, 'az1', 'SSD', 0, '{}', 'available', '[]', 1, '2026-01-01 00:00:00.000000'), "
+        "('v2', 'p', 'u', 1, 'az2', 'SSD', 0, '{}', 'available', '[]', 1, '2026-01-01 00:00:00.000000')"
+    ),
+    (
+        "INSERT INTO replication_groups (id, project_id, priority_station, secondary_station, replication_model, "
+        "status, replication, replication_status, term, stream_key, next_member_index, version, spec_version, "
+        "wish_version, created_at) VALUES ('g', 'p', 'az1', 'az2', 'hypermetro', 'available', 'running', "
+        "'active', 7, '', 1, 1, 1, 1, '2026-01-01 00:00:00.000000')"
+    ),
+    (
+        "INSERT INTO replication_pairs (id, project_id, production_volume_id, dr_volume_id, production_first, "
+        "priority_station, replication_model, status, group_id, member_index, created_at) VALUES ('r', 'p', 'v1', "
+        "'v2', 1, 'az1', 'hypermetro', 'available', 'g', 0, '2026-01-01 00:00:00.000000')"
+    ),
+)
+
+
 async def test_migrations_can_be_taken_back(tmp_path: Path) -> None:
     database = Database(address(tmp_path))
     await database.open()
-
-    def downgrade(connection: Connection) -> None:
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
-        config.set_main_option("path_separator", "os")
-        config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "base")
-
     async with database.connection() as connection:
-        await connection.run_sync(downgrade)
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "base"))
     async with database.connection() as connection:
         names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
     assert names == ["alembic_version"]
