@@ -60,6 +60,14 @@ class ArbiterServer:
             self.row = row
             return row
 
+    def promote_if_in_sync(self, site: str) -> bool:
+        """Fail over unless that is refused as a loss; say whether it was done."""
+        with self._lock:
+            row = arbiter.promote(self.row, site=site, version=self.row.version, force=False, now=time.time())
+            if isinstance(row, Row):
+                self.row = row
+            return isinstance(row, Row)
+
     def switch(self, site: str) -> Row:
         """Switch over, as the controller does."""
         with self._lock:

@@ -7,7 +7,7 @@ import struct
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from twinsite.nbd_client import NbdClient
 
@@ -19,6 +19,11 @@ _HEAD = struct.Struct(">QQ")
 def record(number: int, slot: int) -> bytes:
     """The content of the record of a number in a slot."""
     return (_HEAD.pack(number, slot) * (RECORD_BYTES // _HEAD.size))[:RECORD_BYTES]
+
+
+def _shows(disk: BinaryIO, slot: int, number: int) -> bool:
+    disk.seek(slot * RECORD_BYTES)
+    return disk.read(RECORD_BYTES) == record(number, slot)
 
 
 class NumberedWriter:
@@ -62,10 +67,12 @@ class NumberedWriter:
 
     def check_disk(self, path: Path) -> None:
         """Check that a disk shows every record that was answered for, by reading its backing file."""
+        assert not self.missing(path), f"{path} lacks records"
+
+    def missing(self, path: Path) -> dict[int, int]:
+        """Return the answered records, by slot, that a backing file does not show."""
         with path.open("rb") as disk:
-            for slot, number in self.written.items():
-                disk.seek(slot * RECORD_BYTES)
-                assert disk.read(RECORD_BYTES) == record(number, slot), f"slot {slot} of {path} lacks record {number}"
+            return {slot: number for slot, number in self.written.items() if not _shows(disk, slot, number)}
 
     def _check(self) -> None:
         if self._failure is not None:
