@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus
 from twinsite.core.arbiter import Row, Secondary
-from twinsite.messages import Mode, ObservedWorker, Role
+from twinsite.messages import Mode, ObservedWorker, Role, WorkerStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,32 @@ def loss_of(facts: FailoverFacts) -> Loss | None:
     """Return what a failover would lose, or None when the DR side has everything."""
     if facts.row.secondary is Secondary.IN_SYNC:
         return None
+    point = rollback_point(facts.secondary)
+    if point is not None:
+        # What a broken resync had brought is undone, so the primary's last count of dirty bytes is too small.
+        return Loss(point, None)
     status = facts.primary.status if facts.primary is not None else None
     known = status is not None and status.role is Role.PRIMARY and status.term == facts.row.term
     return Loss(facts.row.stale_since, status.dirty_bytes if status is not None and known else None)
 
 
 def is_known_inconsistent(secondary: ObservedWorker | None) -> bool:
-    """Say whether the secondary itself reports that its disks are not at one common point in time."""
+    """Say whether the secondary itself reports that its disks are at no common point and cannot go back to one."""
+    status = _following(secondary)
+    return status is not None and not status.consistent and status.rollback_point is None
+
+
+def rollback_point(secondary: ObservedWorker | None) -> float | None:
+    """Return the time of the common point that a promotion would take an overwritten secondary back to, or None."""
+    status = _following(secondary)
+    return None if status is None or status.consistent else status.rollback_point
+
+
+def _following(secondary: ObservedWorker | None) -> WorkerStatus | None:
     if secondary is None or not secondary.alive or secondary.status is None:
-        return False
+        return None
     status = secondary.status
-    return status.role is Role.SECONDARY and status.mode is Mode.FOLLOWING and not status.consistent
+    return status if status.role is Role.SECONDARY and status.mode is Mode.FOLLOWING else None
 
 
 def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
