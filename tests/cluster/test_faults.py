@@ -19,6 +19,7 @@ from twinsite.core.limits import BLOCK_BYTES, GIB, MIB
 from twinsite.errors import StorageFault
 from twinsite.messages import Failure, Mode, WorkerStatus
 from twinsite.nbd_client import NbdClient
+from twinsite.stores.opening import create_file_store
 
 SLOTS = SIZE // 4096
 
@@ -324,3 +325,38 @@ def test_a_full_disk_at_the_primary_is_told_to_the_host_and_loses_nothing(
         client.write(answered * MIB, pattern(MIB, answered))
     pair.primary.wait(lambda s: s.members[0].failure is None, "over it")
     assert_equal(pair)
+
+
+# Files that vanish under a worker
+
+
+def test_a_dr_disk_that_is_removed_is_noticed_and_copied_whole_when_another_is_there(make_pair: MakePair) -> None:
+    pair = make_pair([SIZE])
+    fill(pair, 0, range(64))
+    pair.start()
+    pair.synchronize()
+    twin = pair.path("az2", 0)
+    twin.unlink()
+    status = pair.secondary.wait(lambda s: s.mode is Mode.ERROR, "in trouble")
+    assert status.failure is not None
+    assert status.failure.code == "37100050"
+    assert str(twin) in status.failure.message
+    pair.primary.wait(lambda s: s.mode is Mode.CONNECTING, "alone")
+    write(pair, 0, 0, b"goes on")
+    create_file_store(str(twin), SIZE)
+    pair.synchronize()
+    assert last_resync(pair.primary.status).kind == "full"
+    assert_equal(pair)
+
+
+def test_a_production_disk_that_is_removed_is_told(make_pair: MakePair) -> None:
+    pair = make_pair([SIZE])
+    pair.start()
+    pair.synchronize()
+    pair.path("az1", 0).unlink()
+    status = pair.primary.wait(lambda s: s.members[0].failure is not None, "worried")
+    failure = status.members[0].failure
+    assert failure is not None
+    assert failure.code == "37100048"
+    assert f"process {pair.primary.pid}" in failure.message
+    write(pair, 0, 0, b"served on")

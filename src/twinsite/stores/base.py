@@ -32,6 +32,10 @@ class Store(ABC):
     identity: str = ""
     """Names the file itself: one that was put in its place has another name. Empty where that cannot be told."""
 
+    def is_in_place(self) -> bool:
+        """Say whether `path` still leads to what is open here: a file that is gone is lost when its process ends."""
+        return True
+
     @abstractmethod
     def read_into(self, buffer: memoryview | bytearray, offset: int) -> None:
         """Fill the whole buffer from `offset`."""

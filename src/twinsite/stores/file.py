@@ -42,6 +42,14 @@ class FileStore(DescriptorStore):
             self.close()
             raise
 
+    def is_in_place(self) -> bool:
+        """Say whether the file is still found under its path, and is the same."""
+        try:
+            found, opened = os.stat(self.path), os.fstat(self._fd)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+
     def zero(self, offset: int, length: int, *, punch: bool) -> None:
         """Make the range read as zeros, by the file system if it can, else by writing. Raises `StorageFault`."""
         self._check_range(offset, length)

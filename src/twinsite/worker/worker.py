@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,9 @@ class Worker:
             await self._serve_what_may_be()
             raise
         if self._role is not None and (self._role is not spec.role or self._state.term != spec.term):
+            await self._tear_down()
+        if self._role is Role.SECONDARY and self._lost_indexes():
+            # Acknowledging into a file that nobody will find again would promise a copy that is not there.
             await self._tear_down()
         self._adopt_term(spec)
         wanted = {member.index: member for member in spec.members}
@@ -346,6 +350,8 @@ class Worker:
                 pass
             self._changed.clear()
             self._control.publish()
+            if self._role is Role.SECONDARY and self._lost_indexes():
+                self._wake.set()
 
     def _mode_and_resync(self) -> tuple[Mode, ResyncReport | None]:
         resync = self._group.resync_report() if isinstance(self._group, PrimaryGroup) else None
@@ -355,10 +361,25 @@ class Worker:
             return Mode.STARTING, resync
         return (Mode.SOLO if self._group is None else self._group.mode()), resync
 
+    def _lost_indexes(self) -> set[int]:
+        """Return the members whose file was removed or replaced under this worker."""
+        return {index for index, store in self._stores.items() if not store.is_in_place()}
+
     def _member_statuses(self, spec: WorkerSpec) -> list[MemberStatus]:
-        if self._group is not None and self._applied is not None:
-            return [replace(m, serving=m.volume_id in self._servers) for m in self._group.member_statuses()]
-        return [MemberStatus(m.volume_id, serving=m.volume_id in self._servers) for m in spec.members]
+        if self._group is None or self._applied is None:
+            return [MemberStatus(m.volume_id, serving=m.volume_id in self._servers) for m in spec.members]
+        lost = {self._members[index].volume_id: self._stores[index].path for index in self._lost_indexes()}
+        statuses = []
+        for status in self._group.member_statuses():
+            failure = status.failure
+            if status.volume_id in lost:
+                failure = Failure(
+                    "37100048",
+                    f"{lost[status.volume_id]} was removed or replaced under worker process {os.getpid()}, which still "
+                    "serves it; what hosts wrote is lost when that ends: copy it out of the process, or fail over",
+                )
+            statuses.append(replace(status, serving=status.volume_id in self._servers, failure=failure))
+        return statuses
 
     def _counters(self) -> Counters:
         devices = self._devices.values()
