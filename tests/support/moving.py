@@ -37,8 +37,8 @@ def wait_serving(pair: WorkerPair, site: str) -> WorkerStatus:
 
 
 def wait_in_sync(pair: WorkerPair, site: str, spec: WorkerSpec | None = None) -> WorkerStatus:
-    """Wait until the primary at a site is in sync, by a spec if one is given."""
-    version = 0 if spec is None else spec.version
+    """Wait until the primary at a site is in sync, by a spec or by what it was told last."""
+    version = (spec or pair.repeat(site)).version
     return pair.worker(site).wait(lambda s: s.mode is Mode.IN_SYNC and s.spec_version >= version, "in sync")
 
 

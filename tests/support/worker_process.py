@@ -153,6 +153,7 @@ class WorkerPair:
         self.secondary = WorkerProcess(self.group_id, directory / "az2")
         self.arbiter = ArbiterServer()
         self._version = 0
+        self._newest: dict[str, WorkerSpec] = {}  # By site.
         for index in range(len(self.sizes_bytes)):
             self._create(index)
 
@@ -205,7 +206,7 @@ class WorkerPair:
             for index, size_bytes in enumerate(self.sizes_bytes)
             if index not in self.removed
         ]
-        return WorkerSpec(
+        spec = self._newest[site] = WorkerSpec(
             id=self.group_id,
             version=self._version,
             role=role,
@@ -219,6 +220,14 @@ class WorkerPair:
             stream_listen="127.0.0.1:0",
             peer_endpoint=endpoint,
         )
+        return spec
+
+    def repeat(self, site: str) -> WorkerSpec:
+        """Tell a site's worker once more what it was told last: a status by this spec is no old one."""
+        self._version += 1
+        spec = self._newest[site] = replace(self._newest[site], version=self._version)
+        self.worker(site).send(spec)
+        return spec
 
     def start(self) -> None:
         """Start both, paused, and wait until the volumes are served."""
@@ -246,7 +255,7 @@ class WorkerPair:
     def synchronize(self, *, wait: bool = True, seconds_max: float = WAIT_SECONDS) -> None:
         """What the founding action does: replicate, and wait until the group is in sync."""
         endpoint = self.follow()
-        spec = replace(self.spec(Role.PRIMARY, Replication.RUNNING), peer_endpoint=endpoint)
+        spec = self.spec(Role.PRIMARY, Replication.RUNNING, endpoint)
         self.primary.send(spec)
         if wait:
             self.primary.wait(

@@ -54,6 +54,8 @@ class ArbiterCall:
 
     number: int
     is_suspension: bool
+    site: str
+    term: int
     version: int
 
 
@@ -68,7 +70,10 @@ class World:
             Member(index, f"volume-{index}", DirtyMap(size, all_dirty=True)) for index, size in enumerate(SIZES_BYTES)
         ]
         self.machine = Primary(members, generations=frozenset(), sequence=0, peer_consistent=False)
-        self.row = first_row("az1", 0.0)
+        self.site = "az1"
+        self.term = 1
+        self.row = first_row(self.site, 0.0)
+        self.generation_count = 0
         self.known_version = 0
         self.calls: list[ArbiterCall] = []
         self.answers: list[tuple[int, bool, Row | Refusal]] = []
@@ -131,6 +136,7 @@ class World:
             if end > start:
                 self.primary_volumes[index][offset + start : offset + end] = data[start:end]
                 last = end == length
+                self.note_change(token, index, offset + start, data[start:end])
                 self.machine.write_applied(index, offset + start, data[start:end], token if last else None)
                 self.note_image()
         self.promise(token)
@@ -140,6 +146,7 @@ class World:
         index, offset, length = self.random_range()
         token = self.new_token()
         self.primary_volumes[index][offset : offset + length] = bytes(length)
+        self.note_change(token, index, offset, bytes(length))
         self.machine.zero_applied(index, offset, length, self.random.random() < 0.5, token)
         self.note_image()
         self.promise(token)
@@ -169,6 +176,7 @@ class World:
         index, offset, length = self.random_range()
         changed = self.random.randint(0, length)
         self.primary_volumes[index][offset : offset + changed] = self.random.randbytes(changed)
+        self.note_doubt(index, offset, length)
         self.machine.write_failed(index, offset, length)
 
     def connect(self) -> None:
@@ -176,9 +184,10 @@ class World:
         if self.connected or not self.wish_running or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
             return
         side = self.secondary
-        welcome = Welcome(term=1, generation=side.generation, consistent=side.consistent, suspect=side.suspect)
+        welcome = Welcome(term=self.term, generation=side.generation, consistent=side.consistent, suspect=side.suspect)
         first_sequence = self.machine.first_sequence
-        if not self.machine.connected(welcome, f"generation-{self.machine.session + 1}"):
+        self.generation_count += 1
+        if not self.machine.connected(welcome, f"generation-{self.generation_count}"):
             return
         self.connected = True
         side.machine = Secondary(dict(enumerate(SIZES_BYTES)), first_sequence)
@@ -195,7 +204,7 @@ class World:
             self.machine.report_sent()
         self.call_count += 1
         self.awaited_call = self.call_count
-        self.calls.append(ArbiterCall(self.call_count, is_suspension, self.known_version))
+        self.calls.append(ArbiterCall(self.call_count, is_suspension, self.site, self.term, self.known_version))
 
     def arbiter_takes_call(self) -> None:
         """One of the calls on their way arrives."""
@@ -204,9 +213,9 @@ class World:
         call = self.calls.pop(self.random.randrange(len(self.calls)))
         result: Row | Refusal
         if call.is_suspension:
-            result = suspend_secondary(self.row, site="az1", term=1, version=call.version, now=0.0)
+            result = suspend_secondary(self.row, site=call.site, term=call.term, version=call.version, now=0.0)
         else:
-            result = secondary_in_sync(self.row, site="az1", term=1, version=call.version)
+            result = secondary_in_sync(self.row, site=call.site, term=call.term, version=call.version)
         if isinstance(result, Row):
             self.row = result
         self.answers.append((call.number, call.is_suspension, result))
@@ -387,6 +396,7 @@ class World:
             assert token in self.outstanding, f"token {token} was told twice, or after its failure"
             self.outstanding.discard(token)
             self.told.add(token)
+            self.note_told(token)
             sequence = self.promised.get(token)
             if sequence is not None and self.secondary.applied < sequence:
                 assert self.row.secondary is Recorded.STALE, f"{token} was told done; the secondary lacks it"
@@ -466,6 +476,17 @@ class World:
         self.arbiter_takes_call()
         self.primary_takes_answer()
         self.settle()
+
+    # What a world that watches the content wants to know
+
+    def note_change(self, token: int, index: int, offset: int, data: bytes) -> None:
+        """A host's change is in the primary's volume and not answered."""
+
+    def note_told(self, token: int) -> None:
+        """A host was answered."""
+
+    def note_doubt(self, index: int, offset: int, length: int) -> None:
+        """A host was told that a change failed: the range may show it, or a part of it."""
 
     # Small things
 
