@@ -112,6 +112,9 @@ class RawPrimary(FramePipe):
         await self.send(encode_header(Kind.WRITE, 0, volume, len(data), sequence, offset, data), data)
 
 
+ACCEPT_TURNS = 5
+
+
 class RawSecondary:
     """A secondary played by the test: a listener, and a pipe for each connection of the primary."""
 
@@ -132,6 +135,9 @@ class RawSecondary:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        for _ in range(ACCEPT_TURNS):
+            # A connection that was accepted just now gets its pipe in one of the loop's next turns.
+            await asyncio.sleep(0)
         for pipe in self._pipes:
             await pipe.close()
 
