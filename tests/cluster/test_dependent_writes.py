@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.dependent_writer import DependentWriter
-from tests.support.link import Link
+from tests.support.link import Link, Way
 from tests.support.moving import follow, hand_over, lead, other, wait_in_sync, wait_serving
 from tests.support.pairs import MakePair, assert_equal, pair_maker
 from tests.support.worker_process import WorkerPair
@@ -173,6 +173,8 @@ def test_every_image_that_was_ever_promoted_is_one_point_in_time_with_all_that_w
         for _ in range(ROUNDS):
             story.host.wait_for_more(story.source.randint(1, 40))
             event = story.source.choice(story.events())
+            for way in Way:
+                story.link.delay_seconds[way] = story.source.choice([0.0, 0.0, 0.002])
             print(event.__name__, story.site, story.host.answered)
             event()
         story.host.wait_for_more(20)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.link import Link
+from tests.support.link import Link, Way
 from tests.support.moving import fail_over, follow, hand_over, lead, reprotect, switch, wait_in_sync, wait_serving
 from tests.support.numbered_writer import NumberedWriter
 from tests.support.pairs import SIZE, MakePair, assert_equal, fill, last_resync, pair_maker
@@ -254,6 +254,30 @@ def test_held_writes_go_on_over_a_link_that_was_cut_and_nothing_is_copied(make_p
         for _ in range(5):
             writer.wait_for_more(20)
             link.cut()
+        writer.wait_for_more(20)
+    pair.arbiter.is_reachable = True
+    status = wait_in_sync(pair, "az1")
+    assert (status.dirty_bytes, last_resync(status).bytes_shipped) == (0, shipped)
+    assert_equal(pair)
+    writer.check_disk(pair.path("az2", 0))
+
+
+@pytest.mark.parametrize("way", Way)
+def test_what_was_lost_on_one_way_of_the_link_is_sent_again_and_nothing_is_copied(
+    make_pair: MakePair, link: Link, way: Way
+) -> None:
+    pair = make_pair([SMALL])
+    pair.start()
+    through(pair, link)
+    shipped = last_resync(pair.primary.status).bytes_shipped
+    pair.arbiter.is_reachable = False
+    with NumberedWriter(pair.uri(0), slots=SMALL // 4096) as writer:
+        writer.wait_for_more(20)
+        link.stall(way)
+        status = pair.primary.wait(lambda s: s.mode is Mode.HOLDING, "holding")
+        assert status.acknowledged_sequence < status.sent_sequence, "a write waits"
+        link.cut()
+        link.flow()
         writer.wait_for_more(20)
     pair.arbiter.is_reachable = True
     status = wait_in_sync(pair, "az1")
