@@ -226,6 +226,12 @@ class NodeReport:
     workers: list[ObservedWorker]
 
 
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """Return the host, without the brackets of an IPv6 address, and the port of "host:port". Raises `ValueError`."""
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def to_wire(message: Any) -> Any:
     """Return the JSON-ready form of a message, a list of messages or a plain value."""
     if dataclasses.is_dataclass(message) and not isinstance(message, type):

@@ -27,7 +27,7 @@ GROUP = "group"
 
 
 class WatchedStore(FileStore):
-    """A store whose flushes can be counted, held and made to fail, and whose writes can fail."""
+    """A store whose flushes can be counted, whose reads and flushes can be held, and which can fail."""
 
     def __init__(self, path: str, size_bytes: int) -> None:
         super().__init__(path, size_bytes)
@@ -37,6 +37,14 @@ class WatchedStore(FileStore):
         self.may_flush = threading.Event()
         self.may_flush.set()
         self.is_flushing = threading.Event()
+        self.may_read = threading.Event()
+        self.may_read.set()
+        self.is_reading = threading.Event()
+
+    def read_into(self, buffer: bytearray | memoryview, offset: int) -> None:
+        self.is_reading.set()
+        assert self.may_read.wait(WAIT_SECONDS), "a read was held for too long"
+        super().read_into(buffer, offset)
 
     def flush(self) -> None:
         self.is_flushing.set()
@@ -76,6 +84,7 @@ class Follower:
     async def stop(self) -> None:
         for store in self.stores.values():
             store.may_flush.set()
+            store.may_read.set()
         async with asyncio.timeout(WAIT_SECONDS):
             await self.group.close()
         for store in self.stores.values():

@@ -15,7 +15,7 @@ from twinsite.core.stream.frames import Flag, Frame, Kind, decode_json, encode_j
 from twinsite.core.stream.hello import Hello, seal
 from twinsite.core.tracking.undo import UndoHeader
 from twinsite.errors import PeerViolation, StorageFault
-from twinsite.messages import Failure, MemberStatus, Mode, WorkerSpec
+from twinsite.messages import Failure, MemberStatus, Mode, WorkerSpec, split_endpoint
 from twinsite.stores.base import Store
 from twinsite.worker.secondary_session import SecondarySession
 from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
@@ -64,6 +64,7 @@ class SecondaryGroup:
             # What joined while no worker ran belongs to no lineage yet.
             state.is_consistent = False
         self.session_count = 0
+        self._undo_lock = asyncio.Lock()
         self._undo = UndoLog.resume(directory.undo_path)
         if self._undo is not None and (state.is_consistent or images.differ):
             # The resync that it stood for has ended, and only the removal was missed; or the disks are others.
@@ -75,9 +76,8 @@ class SecondaryGroup:
 
     async def listen(self) -> None:
         """Open the stream listener where the spec says."""
-        host, _, port = (self._spec.stream_listen or "127.0.0.1:0").rpartition(":")
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._new_connection, host.strip("[]"), int(port))
+        host, port = split_endpoint(self._spec.stream_listen or "127.0.0.1:0")
+        self._server = await asyncio.get_running_loop().create_server(self._new_connection, host, port)
 
     @property
     def endpoint(self) -> str | None:
@@ -206,15 +206,17 @@ class SecondaryGroup:
 
     async def save_first(self, operations: Sequence[Frame]) -> None:
         """Keep what the operations will overwrite. Raises `StorageFault`; nothing is applied then."""
-        if self._undo is None:
-            return
-        try:
-            await asyncio.get_running_loop().run_in_executor(self.executor, self._undo.save, self._stores, operations)
-        except StorageFault:
-            # What it has in memory may be ahead of what it has on disk.
-            self._undo.close()
-            self._undo = UndoLog.resume(self._directory.undo_path)
-            raise
+        async with self._undo_lock:
+            undo = self._undo
+            if undo is None:
+                return
+            try:
+                await asyncio.get_running_loop().run_in_executor(self.executor, undo.save, self._stores, operations)
+            except StorageFault:
+                # What it has in memory may be ahead of what it has on disk.
+                undo.close()
+                self._undo = UndoLog.resume(self._directory.undo_path)
+                raise
 
     def apply_frames(self, session: SecondarySession, operations: Sequence[Frame]) -> None:
         """Do the operations of one receive, in order. Raises `StorageFault`."""
@@ -258,9 +260,11 @@ class SecondaryGroup:
         self._state.is_consistent = True
         self._state.is_suspect = False
         await self._save()
-        if self._undo is not None:
-            self._undo.discard()
-            self._undo = None
+        # Frames that follow the end may be saved in a thread just now: the log must not be closed under it.
+        async with self._undo_lock:
+            if self._undo is not None:
+                self._undo.discard()
+                self._undo = None
         self.failure = None
         self._on_change()
 

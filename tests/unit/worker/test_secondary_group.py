@@ -95,6 +95,36 @@ async def test_flushes_that_wait_share_one_and_each_is_answered(follower: Follow
     await primary.close()
 
 
+async def test_the_undo_log_outlives_what_is_being_saved_when_its_resync_ends(follower: Follower) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.send(begin(1, "first"), end(2))
+    await primary.until(Kind.FLUSHED, 2)
+    await primary.send(begin(3, "second"))
+    await primary.until(Kind.ACK, 3)
+    assert follower.directory.undo_path.exists()
+    store = follower.stores[0]
+    store.may_flush.clear()
+    store.is_flushing.clear()
+    await primary.send(end(4))
+    assert await asyncio.to_thread(store.is_flushing.wait, WAIT_SECONDS)
+    store.may_read.clear()
+    await primary.write(5, 0, b"after the end")
+    assert await asyncio.to_thread(store.is_reading.wait, WAIT_SECONDS), "the old content is being saved"
+    store.may_flush.set()
+    await follower.wait(lambda: follower.saved().is_consistent, "the end is recorded")
+    store.may_read.set()
+    answers: set[tuple[Kind, int]] = set()
+    while not answers >= {(Kind.ACK, 5), (Kind.FLUSHED, 4)}:
+        frame = await primary.next()
+        assert frame is not None, "the stream was given up"
+        if frame.kind != Kind.HEARTBEAT:
+            answers.add((Kind(frame.kind), frame.sequence))
+    assert not follower.directory.undo_path.exists()
+    assert follower.content(0)[:13] == b"after the end"
+    await primary.close()
+
+
 async def test_a_resync_names_the_image_durably_and_its_end_makes_it_consistent(follower: Follower) -> None:
     primary = await follower.connect()
     await primary.enter(follower.hello())
