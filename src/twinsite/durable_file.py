@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def replace_file(path: Path, content: str, mode: int = 0o644) -> None:
+def replace_file(path: Path, content: str | bytes, mode: int = 0o644) -> None:
     """Write `content` under a temporary name, make it durable, and put it in the place of `path`. Raises `OSError`.
 
     A reader sees the old file or the new one. The mode is set before anything is written, so a secret is never
@@ -14,14 +14,19 @@ def replace_file(path: Path, content: str, mode: int = 0o644) -> None:
     """
     unfinished = path.with_name(f"{path.name}.new")
     fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
+    with os.fdopen(fd, "wb") as file:
         os.fchmod(file.fileno(), mode)
-        file.write(content)
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path | str) -> None:
+    """Make the entries of a directory durable; an empty path is the current one. Raises `OSError`."""
+    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(fd)
     finally:
-        os.close(directory)
+        os.close(fd)

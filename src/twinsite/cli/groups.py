@@ -23,7 +23,7 @@ from twinsite.cli.options import (
 from twinsite.cli.output import Output, format_bytes, format_seconds, print_items, print_object
 from twinsite.cli.pairs import find_pair
 from twinsite.cli.progress import show_sync
-from twinsite.cli.waiting import follow_sync, wait_until_available, wait_until_gone
+from twinsite.cli.waiting import delete_all, follow_sync, wait_until_available
 
 if TYPE_CHECKING:
     from twinsite.cli.client import ApiClient
@@ -171,10 +171,7 @@ def delete(
     """Delete groups that have no pairs left; 'twinsite group update --remove-pair' takes them out."""
     with open_api(data, cloud) as api:
         found = [find_group(api, group)["id"] for group in groups]
-        for group_id in found:
-            api.delete_group(group_id)
-        for group_id in found if wait else []:
-            wait_until_gone("group", group_id, api.group, timeout)
+        delete_all("group", found, api.delete_group, api.group, timeout if wait else None)
 
 
 def find_group(api: ApiClient, text: str) -> Group:

@@ -21,7 +21,7 @@ from twinsite.cli.options import (
 )
 from twinsite.cli.output import Output, print_items, print_object
 from twinsite.cli.volumes import find_volume
-from twinsite.cli.waiting import wait_until_available, wait_until_gone
+from twinsite.cli.waiting import delete_all, wait_until_available
 
 if TYPE_CHECKING:
     from twinsite.cli.client import ApiClient
@@ -95,10 +95,7 @@ def delete(
     """Delete pairs that are in no group. Their volumes stay as they are."""
     with open_api(data, cloud) as api:
         found = [find_pair(api, pair)["id"] for pair in pairs]
-        for pair_id in found:
-            api.delete_pair(pair_id)
-        for pair_id in found if wait else []:
-            wait_until_gone("pair", pair_id, api.pair, timeout)
+        delete_all("pair", found, api.delete_pair, api.pair, timeout if wait else None)
 
 
 def find_pair(api: ApiClient, text: str) -> Pair:

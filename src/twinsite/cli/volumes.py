@@ -21,7 +21,7 @@ from twinsite.cli.options import (
     open_api,
 )
 from twinsite.cli.output import Output, print_items, print_json, print_object
-from twinsite.cli.waiting import wait_until_available, wait_until_gone
+from twinsite.cli.waiting import delete_all, wait_until_available
 
 if TYPE_CHECKING:
     from twinsite.cli.client import ApiClient
@@ -100,10 +100,7 @@ def delete(
     """Delete volumes. A volume that is paired or attached is refused."""
     with open_api(data, cloud) as api:
         found = [find_volume(api, volume)["id"] for volume in volumes]
-        for volume_id in found:
-            api.delete_volume(volume_id)
-        for volume_id in found if wait else []:
-            wait_until_gone("volume", volume_id, api.volume, timeout)
+        delete_all("volume", found, api.delete_volume, api.volume, timeout if wait else None)
 
 
 @volume_app.command("connect")

@@ -42,6 +42,21 @@ def wait_until_status(
         _pause(give_up_at, f"{kind} {item_id} is still {status}")
 
 
+def delete_all(
+    kind: str,
+    item_ids: Collection[str],
+    order: Callable[[str], None],
+    show: Callable[[str], Item],
+    wait_seconds: float | None,
+) -> None:
+    """Order the deletion of all objects first; then wait for each, if a time is given. Raises as `wait_until_gone`."""
+    for item_id in item_ids:
+        order(item_id)
+    if wait_seconds is not None:
+        for item_id in item_ids:
+            wait_until_gone(kind, item_id, show, wait_seconds)
+
+
 def wait_until_gone(kind: str, item_id: str, show: Callable[[str], Item], timeout_seconds: float) -> None:
     """Return once the API no longer knows the object.
 

@@ -176,9 +176,7 @@ class Agent:
         complete = not failed
         for volume in desired.volumes:
             if volume.deleted:
-                gone = not self.supervisor.is_held(volume.id) and await asyncio.to_thread(
-                    self._volumes.delete, volume.id
-                )
+                gone = await self._delete(volume.id)
                 complete = complete and gone
         self._volumes.forget_deleted({volume.id for volume in desired.volumes})
         return complete

@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from twinsite.durable_file import sync_directory
 from twinsite.errors import StorageFault
 from twinsite.stores import linux
 from twinsite.stores.base import Extent
@@ -168,15 +169,6 @@ def delete_file_store(path: str) -> None:
         raise StorageFault("delete", path, OSError(errno.EBUSY, "it is open in another process")) from None
     except OSError as error:
         raise StorageFault("delete", path, error) from error
-    finally:
-        os.close(fd)
-
-
-def sync_directory(path: str) -> None:
-    """Make the entries of a directory durable. Raises `OSError`."""
-    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)
 

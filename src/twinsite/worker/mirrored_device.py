@@ -18,8 +18,8 @@ from twinsite.core.nbd.constants import Command, CommandFlag
 from twinsite.errors import StorageFault
 from twinsite.messages import Failure, MemberSpec
 from twinsite.stores.base import Store
-from twinsite.worker.device import ExportInfo, ReplySink, Request
-from twinsite.worker.store_device import StoreDevice
+from twinsite.worker.device import ReplySink, Request
+from twinsite.worker.store_device import StoreDevice, export_info
 
 _FUA = int(CommandFlag.FUA)
 _NO_HOLE = int(CommandFlag.NO_HOLE)
@@ -49,13 +49,7 @@ class MirroredDevice(StoreDevice):
     """One member's device."""
 
     def __init__(self, member: MemberSpec, store: Store, executor: Executor, mirror: Mirror) -> None:
-        info = ExportInfo(
-            name=member.volume_id,
-            description=f"Twinsite volume {member.volume_id}",
-            size_bytes=member.size_bytes,
-            can_fast_zero=store.can_punch,
-        )
-        super().__init__(info, store, executor)
+        super().__init__(export_info(member, store), store, executor)
         self._failure: Failure | None = None
         self._failure_ends_at = 0.0
         self._index = member.index

@@ -20,7 +20,7 @@ from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame
 from twinsite.core.stream.hello import Hello, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import RetryableError, StorageFault
-from twinsite.messages import Failure, MemberStatus, Mode, Replication, ResyncReport, WorkerSpec
+from twinsite.messages import Failure, MemberStatus, Mode, Replication, ResyncReport, WorkerSpec, split_endpoint
 from twinsite.stores.base import Store
 from twinsite.worker.arbitration import Arbiter, Arbitration
 from twinsite.worker.device import ReplySink
@@ -363,8 +363,7 @@ class PrimaryGroup:
             self._failure = self._failure or Failure("37100043", "the other site has not reported its worker yet")
             self._link.want(None)
             return
-        host, _, port = endpoint.rpartition(":")
-        self._link.want((host.strip("[]"), int(port)))
+        self._link.want(split_endpoint(endpoint))
 
     def _tell_hosts(self) -> None:
         machine = self.machine

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from xxhash import xxh3_128_digest
 
 from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.durable_file import replace_file
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import from_wire, to_wire
 
@@ -128,22 +128,8 @@ class StateDirectory:
         return self.path / f"{volume_id}.{index}.dirty"
 
     def _replace(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(path.name + ".new")
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                written = 0
-                while written < len(data):
-                    written += os.write(fd, data[written:])
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            temporary.replace(path)
-            directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            replace_file(path, data, 0o600)
         except OSError as error:
             raise StorageFault("save", str(path), error) from error
 

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from twinsite.core import limits
 from twinsite.core.nbd.constants import Command, CommandFlag
 from twinsite.errors import InternalError, StorageFault
+from twinsite.messages import MemberSpec
 from twinsite.stores.base import Extent, Store
 from twinsite.worker.device import ExportInfo, ReplySink, Request
 
@@ -51,6 +52,16 @@ class _LongZero:
     request: Request
     sink: ReplySink
     future: Future[StorageFault | None]
+
+
+def export_info(member: MemberSpec, store: Store) -> ExportInfo:
+    """Return what a client is told about a member that lies in `store`."""
+    return ExportInfo(
+        name=member.volume_id,
+        description=f"Twinsite volume {member.volume_id}",
+        size_bytes=member.size_bytes,
+        can_fast_zero=store.can_punch,
+    )
 
 
 class StoreDevice:

@@ -23,6 +23,7 @@ from twinsite.core.tracking.undo import (
     encode_header,
     encode_record,
 )
+from twinsite.durable_file import sync_directory
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.stores.base import Store
 
@@ -49,7 +50,7 @@ class UndoLog:
                 start = encode_header(header)
                 _write_all(fd, [start], 0)
                 os.fsync(fd)
-                _sync_directory(path.parent)
+                sync_directory(path.parent)
             except BaseException:
                 os.close(fd)
                 raise
@@ -202,11 +203,3 @@ def _write_all(fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int
     while written < len(data):
         written += os.pwrite(fd, data[written:], offset + written)
     return written
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

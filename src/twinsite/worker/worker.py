@@ -23,19 +23,19 @@ from twinsite.messages import (
     Role,
     WorkerSpec,
     WorkerStatus,
+    split_endpoint,
 )
 from twinsite.stores.base import Store
 from twinsite.stores.opening import open_store
 from twinsite.worker.arbiter_client import ArbiterClient
 from twinsite.worker.arbitration import Arbiter
 from twinsite.worker.control import STATUS_SECONDS_MIN, ControlServer
-from twinsite.worker.device import ExportInfo
 from twinsite.worker.nbd_server import NbdServer
 from twinsite.worker.primary_group import PrimaryGroup
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.spec_check import check_spec
 from twinsite.worker.state import ReplicaState, StateDirectory
-from twinsite.worker.store_device import StoreDevice
+from twinsite.worker.store_device import StoreDevice, export_info
 from twinsite.worker.taking_over import return_to_common_point
 
 log = structlog.get_logger(__name__)
@@ -63,6 +63,7 @@ class Worker:
         self._servers: dict[str, NbdServer] = {}
         self._devices: dict[str, StoreDevice] = {}
         self._members: dict[int, MemberSpec] = {}
+        self._lost: set[int] = set()  # What `_lost_indexes` found when the status was last looked at.
         self._role: Role | None = None
         self._group: PrimaryGroup | SecondaryGroup | None = None
         self._wanted: WorkerSpec | None = None
@@ -284,8 +285,7 @@ class Worker:
             if member.nbd_socket is not None:
                 await server.listen_unix(member.nbd_socket)
             if member.nbd_tcp is not None:
-                host, _, port = member.nbd_tcp.rpartition(":")
-                await server.listen_tcp(host.strip("[]"), int(port))
+                await server.listen_tcp(*split_endpoint(member.nbd_tcp))
         except BaseException:
             await server.close()
             raise
@@ -296,13 +296,7 @@ class Worker:
         if isinstance(self._group, PrimaryGroup):
             return self._group.devices[member.volume_id]
         store = self._stores[member.index]
-        info = ExportInfo(
-            name=member.volume_id,
-            description=f"Twinsite volume {member.volume_id}",
-            size_bytes=member.size_bytes,
-            can_fast_zero=store.can_punch,
-        )
-        return StoreDevice(info, store, self._executor)
+        return StoreDevice(export_info(member, store), store, self._executor)
 
     async def _withdraw(self, volume_id: str) -> None:
         """Serve a volume no longer; its hosts are cut off and nothing works on its store afterwards."""
@@ -332,6 +326,7 @@ class Worker:
             store.close()
         self._stores.clear()
         self._members = {}
+        self._lost = set()
         self._role = None
 
     # Status
@@ -349,8 +344,9 @@ class Worker:
             except TimeoutError:
                 pass
             self._changed.clear()
+            self._lost = self._lost_indexes()
             self._control.publish()
-            if self._role is Role.SECONDARY and self._lost_indexes():
+            if self._role is Role.SECONDARY and self._lost:
                 self._wake.set()
 
     def _mode_and_resync(self) -> tuple[Mode, ResyncReport | None]:
@@ -368,7 +364,7 @@ class Worker:
     def _member_statuses(self, spec: WorkerSpec) -> list[MemberStatus]:
         if self._group is None or self._applied is None:
             return [MemberStatus(m.volume_id, serving=m.volume_id in self._servers) for m in spec.members]
-        lost = {self._members[index].volume_id: self._stores[index].path for index in self._lost_indexes()}
+        lost = {self._members[index].volume_id: self._stores[index].path for index in self._lost & self._stores.keys()}
         statuses = []
         for status in self._group.member_statuses():
             failure = status.failure

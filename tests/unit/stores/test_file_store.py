@@ -25,10 +25,11 @@ from tests.support.stores import (
     run,
     run_threads,
 )
+from twinsite.durable_file import sync_directory
 from twinsite.errors import ConfigurationError, StorageFault
 from twinsite.messages import StorePlace
 from twinsite.stores.base import Extent, Store
-from twinsite.stores.file import FileStore, sync_directory
+from twinsite.stores.file import FileStore
 from twinsite.stores.opening import create_file_store, delete_file_store, open_store
 
 

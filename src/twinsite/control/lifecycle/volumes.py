@@ -20,7 +20,6 @@ from twinsite.control.texts import check_description, check_name
 from twinsite.core.limits import GIB, VOLUME_BYTES_MAX
 
 SIZE_GIB_MAX = VOLUME_BYTES_MAX // GIB
-HOST_BYTES_MAX = 255
 METADATA_ENTRIES_MAX = 128
 
 
