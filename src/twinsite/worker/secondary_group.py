@@ -65,7 +65,7 @@ class SecondaryGroup:
             state.is_consistent = False
         self.session_count = 0
         self._undo_lock = asyncio.Lock()
-        self._undo = UndoLog.resume(directory.undo_path)
+        self._undo = UndoLog.resume(directory.files, directory.undo_path)
         if self._undo is not None and (state.is_consistent or images.differ):
             # The resync that it stood for has ended, and only the removal was missed; or the disks are others.
             self._undo.discard()
@@ -215,7 +215,7 @@ class SecondaryGroup:
             except StorageFault:
                 # What it has in memory may be ahead of what it has on disk.
                 undo.close()
-                self._undo = UndoLog.resume(self._directory.undo_path)
+                self._undo = UndoLog.resume(self._directory.files, self._directory.undo_path)
                 raise
 
     def apply_frames(self, session: SecondarySession, operations: Sequence[Frame]) -> None:
@@ -308,7 +308,9 @@ class SecondaryGroup:
             sizes_bytes = {str(member.index): member.size_bytes for member in self._spec.members}
             point_at = self._state.consistent_at or time.time()
             self._undo = UndoLog.begin(
-                self._directory.undo_path, UndoHeader(self._state.generation, point_at, sizes_bytes)
+                self._directory.files,
+                self._directory.undo_path,
+                UndoHeader(self._state.generation, point_at, sizes_bytes),
             )
         self._state.generation = generation
         self._state.is_consistent = False

@@ -5,7 +5,6 @@ A file is replaced whole (write, fsync, rename, fsync of the directory), so a cr
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from xxhash import xxh3_128_digest
 
 from twinsite.core.tracking.dirty_map import DirtyMap
-from twinsite.durable_file import replace_file
+from twinsite.durable_file import Files, SystemFiles
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import from_wire, to_wire
 
@@ -60,8 +59,9 @@ class ReplicaState:
 class StateDirectory:
     """The state directory of one worker. Every method blocks; a failure raises `StorageFault`."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, files: Files | None = None) -> None:
         self.path = Path(path)
+        self.files = files if files is not None else SystemFiles()
         self._replica_path = self.path / "replica.json"
         self.undo_path = self.path / "undo.log"
         self._lock = threading.Lock()
@@ -71,9 +71,9 @@ class StateDirectory:
 
         A file that cannot be understood raises `StorageFault`: guessing here could declare stale data good.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            stored = self._replica_path.read_bytes()
+            self.files.make_directory(self.path)
+            stored = self.files.read(self._replica_path)
         except FileNotFoundError:
             return ReplicaState()
         except OSError as error:
@@ -106,7 +106,7 @@ class StateDirectory:
         """Return a member's saved map, or None when there is none that can be trusted."""
         path = self._map_path(index, volume_id)
         try:
-            stored = path.read_bytes()
+            stored = self.files.read(path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -121,15 +121,14 @@ class StateDirectory:
 
     def forget_dirty_map(self, index: int, volume_id: str) -> None:
         """Remove a member's map: the volume has left the group."""
-        with contextlib.suppress(FileNotFoundError):
-            self._map_path(index, volume_id).unlink()
+        self.files.remove(self._map_path(index, volume_id))
 
     def _map_path(self, index: int, volume_id: str) -> Path:
         return self.path / f"{volume_id}.{index}.dirty"
 
     def _replace(self, path: Path, data: bytes) -> None:
         try:
-            replace_file(path, data, 0o600)
+            self.files.replace(path, data)
         except OSError as error:
             raise StorageFault("save", str(path), error) from error
 

@@ -91,7 +91,7 @@ def return_to_common_point(
     """
     if state.is_consistent:
         return
-    undo = UndoLog.resume(directory.undo_path)
+    undo = UndoLog.resume(directory.files, directory.undo_path)
     if undo is None:
         return
     if compare_images(state, members, stores).differ or set(undo.header.sizes_bytes) != {str(i) for i in stores}:

@@ -6,10 +6,7 @@ here blocks and belongs in a thread; one call at a time.
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from bitarray import bitarray
@@ -23,7 +20,7 @@ from twinsite.core.tracking.undo import (
     encode_header,
     encode_record,
 )
-from twinsite.durable_file import sync_directory
+from twinsite.durable_file import Files, LogFile
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.stores.base import Store
 
@@ -33,42 +30,44 @@ _ZERO_BLOCK = bytes(BLOCK_BYTES)
 class UndoLog:
     """An open log. Made by `begin` or `resume`."""
 
-    def __init__(self, path: Path, fd: int, header: UndoHeader, end: int, saved: dict[int, bitarray]) -> None:
+    def __init__(
+        self, files: Files, path: Path, log: LogFile, header: UndoHeader, end: int, saved: dict[int, bitarray]
+    ) -> None:
         self.header = header
+        self._files = files
         self._path = path
-        self._fd = fd
+        self._log = log
         self._end = end
         self._saved = saved
         self._is_synced = True
 
     @classmethod
-    def begin(cls, path: Path, header: UndoHeader) -> UndoLog:
+    def begin(cls, files: Files, path: Path, header: UndoHeader) -> UndoLog:
         """Start a log at the point that `header` names, durable before this returns. Raises `StorageFault`."""
+        start = encode_header(header)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            log = files.create_log(path)
             try:
-                start = encode_header(header)
-                _write_all(fd, [start], 0)
-                os.fsync(fd)
-                sync_directory(path.parent)
+                log.write([start], 0)
+                log.sync()
             except BaseException:
-                os.close(fd)
+                log.close()
                 raise
         except OSError as error:
             raise StorageFault("begin the undo log", str(path), error) from error
-        return cls(path, fd, header, len(start), _empty(header))
+        return cls(files, path, log, header, len(start), _empty(header))
 
     @classmethod
-    def resume(cls, path: Path) -> UndoLog | None:
+    def resume(cls, files: Files, path: Path) -> UndoLog | None:
         """Open the log that a crash or a stop has left, or return None when there is none to be used."""
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            log = files.open_log(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageFault("open the undo log", str(path), error) from error
         try:
-            with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
+            with log.view() as view:
                 header, end = decode_header(view)
                 saved = _empty(header)
                 for record, after in decode_records(view, end):
@@ -77,14 +76,14 @@ class UndoLog:
                     if record.data is not None:
                         record.data.release()
             # Records after a damaged one name blocks that were not touched either; they must not follow new ones.
-            os.ftruncate(fd, end)
+            log.truncate(end)
         except (PeerViolation, ValueError, KeyError):
-            os.close(fd)
+            log.close()
             return None
         except OSError as error:
-            os.close(fd)
+            log.close()
             raise StorageFault("read the undo log", str(path), error) from error
-        return cls(path, fd, header, end, saved)
+        return cls(files, path, log, header, end, saved)
 
     def save(self, stores: Mapping[int, Store], operations: Sequence[Frame]) -> None:
         """Keep the old content of every block that `operations` will change for the first time, durable on return.
@@ -106,8 +105,7 @@ class UndoLog:
 
     def roll_back(self, stores: Mapping[int, Store]) -> None:
         """Put every saved block back and make that durable. Safe to repeat after a crash."""
-        size = os.fstat(self._fd).st_size
-        with mmap.mmap(self._fd, size, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view:
+        with self._log.view() as view:
             _, start = decode_header(view)
             for record, _ in decode_records(view[: self._end], start):
                 store = stores[record.volume]
@@ -126,15 +124,12 @@ class UndoLog:
 
     def close(self) -> None:
         """Leave the log where it is. Idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._log.close()
 
     def discard(self) -> None:
         """The image is consistent again without it."""
         self.close()
-        with suppress(FileNotFoundError):
-            self._path.unlink()
+        self._files.remove(self._path)
 
     # Inside
 
@@ -164,7 +159,7 @@ class UndoLog:
         if not parts:
             return
         try:
-            self._end += _write_all(self._fd, parts, self._end)
+            self._end += self._log.write(parts, self._end)
         except OSError as error:
             raise StorageFault("append to the undo log", str(self._path), error) from error
         parts.clear()
@@ -172,7 +167,7 @@ class UndoLog:
 
     def _sync(self) -> None:
         try:
-            os.fdatasync(self._fd)
+            self._log.sync()
         except OSError as error:
             raise StorageFault("flush the undo log", str(self._path), error) from error
         self._is_synced = True
@@ -195,11 +190,3 @@ def _empty(header: UndoHeader) -> dict[int, bitarray]:
         saved[int(index)] = bitarray(-(-size_bytes // BLOCK_BYTES))
         saved[int(index)].setall(False)
     return saved
-
-
-def _write_all(fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
-    data = b"".join(parts)
-    written = 0
-    while written < len(data):
-        written += os.pwrite(fd, data[written:], offset + written)
-    return written

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from twinsite.durable_file import Files
 from twinsite.errors import ConfigurationError, InternalError, RetryableError, StorageFault, TwinsiteError
 from twinsite.messages import (
     Counters,
@@ -53,9 +54,9 @@ BUSY_CODE = "37000216"
 class Worker:
     """One worker's life. `take` may be called at any time; specs are applied one after the other, the newest wins."""
 
-    def __init__(self, worker_id: str, control_path: Path, state_directory: Path) -> None:
+    def __init__(self, worker_id: str, control_path: Path, state_directory: Path, files: Files | None = None) -> None:
         self._id = worker_id
-        self._directory = StateDirectory(state_directory)
+        self._directory = StateDirectory(state_directory, files)
         self._state = ReplicaState()
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
         self._control = ControlServer(control_path, self.take, self.status)

@@ -12,12 +12,14 @@ import pytest
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.stream.frames import Frame, Kind
 from twinsite.core.tracking.undo import UndoHeader
+from twinsite.durable_file import SystemFiles, SystemLogFile
 from twinsite.errors import StorageFault
 from twinsite.messages import StorePlace
 from twinsite.stores.base import Store
 from twinsite.stores.opening import create_file_store, open_store
 from twinsite.worker.undo_log import UndoLog
 
+FILES = SystemFiles()
 SIZES = {0: 12 * BLOCK_BYTES + 4096, 3: 5 * BLOCK_BYTES}
 HEADER = UndoHeader("lineage", 1.0, {str(index): size for index, size in SIZES.items()})
 
@@ -68,7 +70,7 @@ def test_the_point_comes_back_whatever_was_done(stores: dict[int, Store], tmp_pa
     print(f"seed {seed}")
     rng = random.Random(seed)
     point = content(stores)
-    log = UndoLog.begin(tmp_path / "undo.log", HEADER)
+    log = UndoLog.begin(FILES, tmp_path / "undo.log", HEADER)
     for _ in range(rng.randrange(1, 12)):
         batch = [random_operation(rng) for _ in range(rng.randrange(1, 6))]
         log.save(stores, batch)
@@ -77,7 +79,7 @@ def test_the_point_comes_back_whatever_was_done(stores: dict[int, Store], tmp_pa
             apply(stores, operation)
         if rng.random() < 0.3:
             log.close()
-            resumed = UndoLog.resume(tmp_path / "undo.log")
+            resumed = UndoLog.resume(FILES, tmp_path / "undo.log")
             assert resumed is not None
             log = resumed
     log.roll_back(stores)
@@ -86,11 +88,11 @@ def test_the_point_comes_back_whatever_was_done(stores: dict[int, Store], tmp_pa
     assert content(stores) == point, "a roll-back that was interrupted is done again"
     assert log.header == HEADER
     log.discard()
-    assert UndoLog.resume(tmp_path / "undo.log") is None
+    assert UndoLog.resume(FILES, tmp_path / "undo.log") is None
 
 
 def test_a_block_is_saved_once_and_only_if_it_changes(stores: dict[int, Store], tmp_path: Path) -> None:
-    log = UndoLog.begin(tmp_path / "undo.log", HEADER)
+    log = UndoLog.begin(FILES, tmp_path / "undo.log", HEADER)
     empty = log.size_bytes()
     same = Frame(Kind.WRITE, 0, 3, BLOCK_BYTES, 0, 0, memoryview(b"x" * BLOCK_BYTES))
     hole = Frame(Kind.ZERO, 0, 0, BLOCK_BYTES, 0, 8 * BLOCK_BYTES, None)
@@ -107,7 +109,7 @@ def test_a_block_is_saved_once_and_only_if_it_changes(stores: dict[int, Store], 
 def test_a_tail_that_a_crash_has_torn_is_not_believed_and_overwritten(stores: dict[int, Store], tmp_path: Path) -> None:
     path = tmp_path / "undo.log"
     point = content(stores)
-    log = UndoLog.begin(path, HEADER)
+    log = UndoLog.begin(FILES, path, HEADER)
     first = Frame(Kind.WRITE, 0, 0, BLOCK_BYTES, 0, BLOCK_BYTES, memoryview(b"1" * BLOCK_BYTES))
     second = Frame(Kind.WRITE, 0, 0, BLOCK_BYTES, 0, 2 * BLOCK_BYTES, memoryview(b"2" * BLOCK_BYTES))
     log.save(stores, [first])
@@ -116,7 +118,7 @@ def test_a_tail_that_a_crash_has_torn_is_not_believed_and_overwritten(stores: di
     log.save(stores, [second])  # Saved, but torn before it was durable, so never applied.
     log.close()
     os.truncate(path, whole + 100)
-    resumed = UndoLog.resume(path)
+    resumed = UndoLog.resume(FILES, path)
     assert resumed is not None
     assert resumed.size_bytes() == whole
     resumed.save(stores, [second])
@@ -129,15 +131,15 @@ def test_a_tail_that_a_crash_has_torn_is_not_believed_and_overwritten(stores: di
 def test_what_is_no_log_is_not_used(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "undo.log"
     path.write_bytes(damage)
-    assert UndoLog.resume(path) is None
+    assert UndoLog.resume(FILES, path) is None
 
 
 def test_a_log_that_cannot_be_kept_says_so(stores: dict[int, Store], tmp_path: Path) -> None:
     with pytest.raises(StorageFault, match="begin the undo log"):
-        UndoLog.begin(tmp_path / "missing" / "undo.log", HEADER)
-    log = UndoLog.begin(tmp_path / "undo.log", HEADER)
-    os.close(log._fd)
-    log._fd = os.open("/dev/full", os.O_WRONLY)
+        UndoLog.begin(FILES, tmp_path / "missing" / "undo.log", HEADER)
+    log = UndoLog.begin(FILES, tmp_path / "undo.log", HEADER)
+    log._log.close()
+    log._log = SystemLogFile(os.open("/dev/full", os.O_WRONLY))
     operation = Frame(Kind.WRITE, 0, 0, 512, 0, BLOCK_BYTES, memoryview(b"z" * 512))
     with pytest.raises(StorageFault, match="append to the undo log"):
         log.save(stores, [operation])
