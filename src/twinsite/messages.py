@@ -98,6 +98,7 @@ class WorkerSpec:
     arbiter_token: str = ""  # What the worker shows the arbiter.
     stream_listen: str | None = None  # Secondary: "host:port", port 0 for one of the kernel's choice.
     peer_endpoint: str | None = None  # Primary: "host:port" of the secondary's stream listener, once known.
+    loss_acceptances: int = 0  # How often an operator has accepted that acknowledged writes are lost; only grows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class ResyncReport:
     bytes_zero: int  # Covered by zero frames.
     bytes_per_second: float
     seconds_left: float | None
+    bytes_compared: int = 0  # Suspected, and compared by digest first.
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ class WorkerStatus:
     members: list[MemberStatus]
     stream_endpoint: str | None = None  # Secondary: where it listens.
     consistent: bool = False  # Primary: the secondary's image is at a common point. Secondary: its own belief.
+    doubtful: bool = False  # Acknowledged writes may be missing at this side, and nobody has accepted that.
     rollback_point: float | None = None  # Secondary, not consistent: the time of the point that it can return to.
     in_sync_since: float | None = None
     holding_since: float | None = None

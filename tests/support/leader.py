@@ -13,8 +13,8 @@ from tests.support.arbiter_server import TOKEN, ArbiterServer
 from tests.support.stream import KEY, WAIT_SECONDS, FramePipe, RawSecondary, acknowledge, flushed
 from twinsite.core.arbiter import Secondary
 from twinsite.core.limits import BLOCK_BYTES
-from twinsite.core.stream.frames import Frame, Kind
-from twinsite.core.stream.hello import Welcome
+from twinsite.core.stream.frames import DIGEST_BYTES, SEED_BYTES, Frame, Kind, encode_header
+from twinsite.core.stream.hello import Doubt, Welcome
 from twinsite.messages import MemberSpec, Mode, Replication, Role, StorePlace, WorkerSpec, WorkerStatus
 from twinsite.nbd_client import NbdClient
 from twinsite.stores.file import create_file_store
@@ -164,17 +164,20 @@ class Leader:
         return await asyncio.to_thread(read)
 
 
-NEW = Welcome(1, "", consistent=False, suspect=False)
+NEW = Welcome(1, "", consistent=False, doubt=Doubt.NONE)
 """What a secondary says that has never followed anybody."""
 
 
-def image(generation: str, *, suspect: bool = False) -> Welcome:
+def image(generation: str, *, doubt: Doubt = Doubt.NONE) -> Welcome:
     """What a secondary says whose image is of a lineage and consistent."""
-    return Welcome(1, generation, consistent=True, suspect=suspect)
+    return Welcome(1, generation, consistent=True, doubt=doubt)
 
 
 async def take_resync(pipe: FramePipe) -> tuple[list[Frame], str]:
-    """Take a resync up to its end, acknowledge it all and make the end durable; return its frames and its name."""
+    """Take a resync up to its end, acknowledge it all and make the end durable; return its frames and its name.
+
+    Whatever is compared is said to differ.
+    """
     frames: list[Frame] = []
     name = ""
     while True:
@@ -182,12 +185,24 @@ async def take_resync(pipe: FramePipe) -> tuple[list[Frame], str]:
         assert frame is not None, "the connection ended during a resync"
         frames.append(frame)
         await pipe.send(acknowledge(frame.sequence))
+        if frame.kind in (Kind.COMPARE, Kind.COMPARE_ZERO):
+            await pipe.send(differs(frame))
         if frame.kind == Kind.RESYNC_BEGIN:
             assert frame.payload is not None
             name = bytes(frame.payload).decode().split('"')[3]
         if frame.kind == Kind.RESYNC_END:
             await pipe.send(flushed(frame.sequence))
             return frames, name
+
+
+def differs(frame: Frame) -> bytes:
+    """The answer to a comparison that finds nothing equal."""
+    if frame.kind == Kind.COMPARE_ZERO:
+        count = -(-frame.length // BLOCK_BYTES)
+    else:
+        count = (frame.length - SEED_BYTES) // DIGEST_BYTES
+    bits = b"\xff" * -(-count // 8)
+    return encode_header(Kind.COMPARED, 0, frame.volume, len(bits), frame.sequence, 0, bits) + bits
 
 
 async def in_sync(leader: Leader, secondary: RawSecondary, welcome: Welcome = NEW) -> tuple[FramePipe, str]:

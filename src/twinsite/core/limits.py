@@ -12,6 +12,9 @@ SECTOR_BYTES = 512
 BLOCK_BYTES = 64 * KIB
 """Unit of dirty tracking and of resync."""
 
+EXTENT_BYTES = 4 * MIB
+"""Unit of write intents: what a crash leaves in doubt is compared in whole extents."""
+
 VOLUME_BYTES_MAX = 64 * 1024 * GIB
 """Largest volume: 64 TiB, 2^30 blocks, a dirty map of 128 MiB."""
 
@@ -70,6 +73,20 @@ RESYNC_READ_BYTES_MAX = 1 * MIB
 
 RESYNC_READS_MAX = 4
 """Resync reads of a group that are out at once."""
+COMPARES_MAX = 16
+"""Comparisons of a group that the secondary has not answered."""
+FETCH_BYTES_MAX = 4 * BLOCK_BYTES
+"""Most that one FETCH asks for."""
+FETCHES_MAX = 8
+"""Ranges that a primary has asked its secondary for and has not got."""
+INTENT_AGE_SECONDS = 30.0
+"""An extent that nothing has touched for about this long is flushed on both sides and goes cold."""
+INTENT_AHEAD_EXTENTS = 8
+"""Extents that are recorded together when writing goes on into the next one."""
+INTENT_LOG_RECORDS_MAX = 8192
+"""Records in the log before it is written anew; the space for them is taken at once."""
+WELCOME_RUNS_MAX = 2048
+"""Runs of extents that a welcome can name; more are joined."""
 
 # Time-outs trigger questions, never decisions.
 HEARTBEAT_SECONDS = 1.0
@@ -93,3 +110,6 @@ assert NBD_PIECE_BYTES_MIN < NBD_RECEIVE_BUFFER_BYTES <= FRAME_PAYLOAD_BYTES_MAX
 assert NBD_REQUEST_BYTES_MAX < STREAM_IN_FLIGHT_BYTES_MAX
 assert HEARTBEAT_SECONDS < PEER_SILENCE_SECONDS
 assert BLOCK_BYTES % SECTOR_BYTES == 0
+assert FETCH_BYTES_MAX % BLOCK_BYTES == 0
+assert FETCH_BYTES_MAX <= STREAM_CONTROL_BYTES_MAX
+assert EXTENT_BYTES % BLOCK_BYTES == 0

@@ -12,10 +12,11 @@ from typing import Protocol
 
 import structlog
 
-from twinsite.core.arbiter import Refusal, Row, Secondary
+from twinsite.core.arbiter import Refusal, Row
 from twinsite.core.group.primary import Primary
-from twinsite.errors import RetryableError
+from twinsite.errors import RetryableError, StorageFault
 from twinsite.messages import Failure
+from twinsite.worker.standing import Standing
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +25,8 @@ RETRY_SECONDS_MAX = 2.0
 """Pause before the arbiter is asked again after it could not be reached; doubles between these."""
 
 MAY_LACK_WRITES = (
-    "this machine restarted while the DR side was in sync: writes that were acknowledged but not flushed may be "
-    "missing here; fail over to the DR side, which has them"
+    "acknowledged writes may be missing at this site: its machine restarted, or a flush failed, before they were "
+    "durable; the other site has them: bring it back, or fail over to it, or accept the loss with a forced failover"
 )
 
 
@@ -49,9 +50,16 @@ class Arbitration:
     """
 
     def __init__(
-        self, machine: Primary, arbiter: Arbiter | None, site: str, term: int, on_answer: Callable[[], None]
+        self,
+        machine: Primary,
+        standing: Standing,
+        arbiter: Arbiter | None,
+        site: str,
+        term: int,
+        on_answer: Callable[[], None],
     ) -> None:
         self._machine = machine
+        self._standing = standing
         self._arbiter = arbiter
         self._site = site
         self._term = term
@@ -59,7 +67,6 @@ class Arbitration:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="arbiter")
         self._wake = asyncio.Event()
         self._may_ask = False
-        self._must_look_first = False
         self.row: Row | None = None
         self.failure: Failure | None = None
         self._task = asyncio.create_task(self._run(), name="arbitration")
@@ -68,10 +75,6 @@ class Arbitration:
         """Talk to this arbiter from now on."""
         self._arbiter = arbiter
         self._wake.set()
-
-    def forbid_alone(self) -> None:
-        """This side may lack acknowledged writes: never ask for a grant while the secondary is recorded as in sync."""
-        self._must_look_first = True
 
     def allow_asking(self) -> None:
         """The stream cannot be relied on: from now on ask for a grant whenever the machine wants one."""
@@ -101,6 +104,9 @@ class Arbitration:
             except RetryableError as error:
                 self.failure = Failure("37100043", f"the arbiter cannot be asked: {error}")
                 log.warning("arbiter.unreachable", error=str(error))
+            except StorageFault as error:
+                self.failure = Failure("37100177", f"what the arbiter said cannot be kept: {error}")
+                log.error("arbiter.not_kept", error=str(error))
             else:
                 pause_seconds = RETRY_SECONDS_MIN
             self._on_answer()
@@ -115,25 +121,25 @@ class Arbitration:
         if arbiter is None:
             raise RetryableError("the node has not said where it is")
         loop = asyncio.get_running_loop()
-        if self.row is None or self._must_look_first:
+        machine = self._machine
+        if self.row is None or machine.must_wait:
             self._learn(await loop.run_in_executor(self._executor, arbiter.read))
-            if self.failure is not None or self.row is None or not self._machine.wants_grant:
-                return
-            if self._must_look_first and self.row.secondary is Secondary.IN_SYNC:
-                self.failure = Failure("37100177", MAY_LACK_WRITES)
+            if self.failure is not None or self.row is None:
                 return
         version = self.row.version
-        if self._machine.wants_grant:
+        if machine.wants_grant:
+            if machine.must_wait:
+                self.failure = Failure("37100177", MAY_LACK_WRITES)
+                return
             result = await loop.run_in_executor(self._executor, arbiter.suspend_secondary, version)
             if self._learn(result):
                 log.info("arbiter.granted", term=self._term, version=self.row.version)
-                self._must_look_first = False
-                self._machine.granted()
-        elif self._machine.wants_report:
-            self._machine.report_sent()
+                await self._standing.go_alone()
+        elif machine.wants_report:
+            await self._standing.promise_all()
             result = await loop.run_in_executor(self._executor, arbiter.secondary_in_sync, version)
             if self._learn(result):
-                self._machine.reported()
+                machine.reported()
 
     def _learn(self, result: Row | Refusal) -> bool:
         """Take an answer; return whether the call was granted."""

@@ -13,17 +13,23 @@ from typing import Protocol
 
 from twinsite.core.group.flight import FlushWaiter
 from twinsite.core.group.primary import Primary
-from twinsite.core.limits import ZERO_FRAME_BYTES_MAX
+from twinsite.core.limits import EXTENT_BYTES, ZERO_FRAME_BYTES_MAX
 from twinsite.core.nbd.constants import Command, CommandFlag
+from twinsite.core.tracking.intents import HOT, IntentRecord
 from twinsite.errors import StorageFault
 from twinsite.messages import Failure, MemberSpec
 from twinsite.stores.base import Store
 from twinsite.worker.device import ReplySink, Request
+from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.store_device import StoreDevice, export_info
 
 _FUA = int(CommandFlag.FUA)
 _NO_HOLE = int(CommandFlag.NO_HOLE)
 _TRIM = int(Command.TRIM)
+_WRITE = int(Command.WRITE)
+_WRITE_ZEROES = int(Command.WRITE_ZEROES)
+_CHANGES = frozenset({_WRITE, _TRIM, _WRITE_ZEROES})
+_EXTENT_SHIFT = EXTENT_BYTES.bit_length() - 1
 
 
 FAILURE_SECONDS = 60.0
@@ -34,6 +40,10 @@ class Mirror(Protocol):
     """The group behind a device."""
 
     machine: Primary
+    intents: IntentLog
+
+    def flush_failed(self) -> None:
+        """A store's flush failed: what is read from it may not be on the disk."""
 
     def drain(self) -> None:
         """Act on what the machine wants."""
@@ -60,6 +70,11 @@ class MirroredDevice(StoreDevice):
         self._failed_range = (0, 0)
 
     @property
+    def is_zeroing(self) -> bool:
+        """Say whether a long zeroing runs in a thread, or has not been told to the machine."""
+        return bool(self._zeroing)
+
+    @property
     def failure(self) -> Failure | None:
         """Return the last fault of the store that hosts still feel, or may feel again at once."""
         if self._failure is not None and asyncio.get_running_loop().time() >= self._failure_ends_at:
@@ -67,11 +82,75 @@ class MirroredDevice(StoreDevice):
         return self._failure
 
     def submit(self, batch: Sequence[Request], sink: ReplySink) -> None:
-        """Execute the batch; make the connection known to the group's backpressure first."""
+        """Execute the batch, after what it intends to write is recorded.
+
+        Makes the connection known to the group's backpressure first.
+        """
         if sink not in self._sinks:
             self._sinks.add(sink)
             self._mirror.sink_joined(sink)
-        super().submit(batch, sink)
+        records = self._cold(batch)
+        if records:
+            self._submit_later(batch, sink, records)
+        else:
+            super().submit(batch, sink)
+
+    def _cold(self, batch: Sequence[Request]) -> list[IntentRecord]:
+        """Return the extents that the batch changes and that are not recorded; touch those that are."""
+        records: list[IntentRecord] = []
+        intents = self._mirror.intents
+        extents = intents.maps[self._index]
+        states = extents.states
+        for request in batch:
+            command = request[0]
+            if command not in _CHANGES:
+                continue
+            offset, length = request[3], request[4]
+            first = offset >> _EXTENT_SHIFT
+            if states[first] == HOT and (offset + length - 1) >> _EXTENT_SHIFT == first:
+                continue
+            if not extents.touch(offset, length):
+                records += intents.cold_runs(self._index, offset, length)
+        return records
+
+    def _submit_later(self, batch: Sequence[Request], sink: ReplySink, records: list[IntentRecord]) -> None:
+        """Keep the batch, and read no further from the connection, until its intents are durable."""
+        kept = [
+            request if request.payload is None else request._replace(payload=memoryview(bytes(request.payload)))
+            for request in batch
+        ]
+        sink.pause_reading()
+        self._jobs += 1
+        self._idle.clear()
+
+        def done(fault: StorageFault | None) -> None:
+            self._jobs -= 1
+            if fault is None:
+                # Extents that went cold meanwhile are recorded again.
+                self.submit(kept, sink)
+            else:
+                self._refuse(kept, sink, fault)
+            sink.flush()
+            sink.resume_reading()
+            if self._jobs == 0:
+                self._idle.set()
+
+        self._mirror.intents.record(records, done)
+
+    def _refuse(self, batch: Sequence[Request], sink: ReplySink, fault: StorageFault) -> None:
+        """Fail what would change the disk: nothing of it was done. Everything else is executed."""
+        rest = []
+        for request in batch:
+            if request.command == _WRITE and not request.is_last:
+                self._broken_writes[sink, request.cookie] = fault.errno_value
+            elif request.command in _CHANGES:
+                self._broken_writes.pop((sink, request.cookie), None)
+                sink.fail(request.cookie, fault.errno_value)
+            else:
+                rest.append(request)
+        self._failure = Failure("37100177", f"production disk {self.info.name}: {fault}")
+        self._failure_ends_at = asyncio.get_running_loop().time() + FAILURE_SECONDS
+        super().submit(rest, sink)
 
     def connection_lost(self, sink: ReplySink) -> None:
         """Forget the connection; its writes go on to the secondary."""
@@ -123,6 +202,7 @@ class MirroredDevice(StoreDevice):
         if waiter is not None:
             self._machine.flush_local_failed(waiter)
             self._failure_ends_at = math.inf  # The store will flush no more.
+            self._mirror.flush_failed()
         else:
             self._failure_ends_at = max(self._failure_ends_at, now + FAILURE_SECONDS)
             self._machine.write_failed(self._index, request.offset, request.length)

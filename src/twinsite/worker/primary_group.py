@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import cast
 
 import structlog
 
-from twinsite.core.group.primary import Member, Primary
+from twinsite.core.group.member import Member
+from twinsite.core.group.primary import Primary
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import Phase
-from twinsite.core.limits import STREAM_IN_FLIGHT_BYTES_MAX, STREAM_IN_FLIGHT_FRAMES_MAX
+from twinsite.core.limits import FETCH_BYTES_MAX, STREAM_IN_FLIGHT_BYTES_MAX, STREAM_IN_FLIGHT_FRAMES_MAX
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame
-from twinsite.core.stream.hello import Hello, Welcome
+from twinsite.core.stream.hello import Doubt, Hello, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import RetryableError, StorageFault
 from twinsite.messages import Failure, MemberStatus, Mode, Replication, ResyncReport, WorkerSpec, split_endpoint
 from twinsite.stores.base import Store
 from twinsite.worker.arbitration import Arbiter, Arbitration
+from twinsite.worker.block_digests import digest_order
+from twinsite.worker.cooling import Cooling
 from twinsite.worker.device import ReplySink
-from twinsite.worker.handover import Handover
+from twinsite.worker.flush_both import FlushBoth
+from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.mirrored_device import MirroredDevice
 from twinsite.worker.primary_link import PrimaryLink
 from twinsite.worker.reports import ResyncTimes, member_statuses, resync_report
 from twinsite.worker.resync_reader import read_order
-from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
-from twinsite.worker.taking_over import compare_images, remember_clean_stop, remember_primary, starting_point
+from twinsite.worker.standing import Joined, Standing
+from twinsite.worker.starting import remember_clean_stop, remember_primary, starting_point
+from twinsite.worker.state import MapKind, ReplicaState, StateDirectory, read_boot_id
+from twinsite.worker.taking_over import compare_images
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +78,8 @@ class PrimaryGroup:
         self._is_throttled = False
         self._session_count = 0
         self._hello_sequence = 0
+        self._attempt = 0  # Counts the ends of sessions and of attempts at one.
+        self._jobs: set[asyncio.Task[None]] = set()
         self._nothing_in_flight = asyncio.Event()
         self._stream_ended = asyncio.Event()
         self._resync_times = ResyncTimes()
@@ -79,24 +87,35 @@ class PrimaryGroup:
         self._holding_since: float | None = None
         self._may_serve = False
         self._started_at = time.time()
-        self._handover: Handover | None = None
+        self._handover: FlushBoth | None = None
+        self._was_healing = False  # The session began so.
+        self._is_flushing_healed = False
         boot_id = read_boot_id()
         images = compare_images(state, spec.members, stores)
         start = starting_point(spec.members, directory, state, boot_id, images)
         self.machine = Primary(
-            [Member(member.index, member.volume_id, start.maps[member.index]) for member in spec.members],
+            start.members,
             generations=start.generations,
             sequence=state.sequence,
             peer_consistent=start.peer_consistent,
+            peer_has_all=start.peer_has_all,
+            lacks_writes=start.lacks_writes and spec.loss_acceptances <= state.loss_acceptances,
+            reads_prove_nothing=state.doubt is Doubt.FLUSH_FAILED,
         )
+        volume_ids = {member.index: member.volume_id for member in spec.members}
+        self.intents = IntentLog(directory.files, directory.intent_path, start.intents, volume_ids)
         remember_primary(state, start, boot_id)
+        state.may_lack_writes = self.machine.lacks_writes
+        state.loss_acceptances = max(state.loss_acceptances, spec.loss_acceptances)
         directory.save(state)
-        self._arbitration = Arbitration(self.machine, arbiter, spec.site, spec.term, self._arbiter_answered)
-        if state.may_lack_writes:
-            self._arbitration.forbid_alone()
+        self._standing = Standing(self.machine, self.intents, state, directory, executor)
+        self._arbitration = Arbitration(
+            self.machine, self._standing, arbiter, spec.site, spec.term, self._arbiter_answered
+        )
         self._patience = self._loop.call_later(START_PATIENCE_SECONDS, self._arbitration.allow_asking)
         self.devices = {m.volume_id: MirroredDevice(m, self._stores[m.index], executor, self) for m in spec.members}
         self._link = PrimaryLink(self, bytes.fromhex(spec.stream_key))
+        self._cooling = Cooling(self.machine, self.intents, self._stores, executor, self.drain, self._is_quiet)
 
     # What the worker says
 
@@ -104,6 +123,8 @@ class PrimaryGroup:
         """Take a newer spec of the same members: follow the wish, the endpoint and the arbiter's place."""
         self._spec = spec
         self._wish = spec.replication
+        if spec.loss_acceptances > self._state.loss_acceptances:
+            self._run(self._standing.accept_loss(spec.loss_acceptances))
         self._arbitration.use(arbiter)
         if self._wish is not Replication.HANDOVER:
             self._handover = None
@@ -111,6 +132,7 @@ class PrimaryGroup:
             self.machine.stop()
             self._arbitration.allow_asking()
             if self.machine.phase in (Phase.ALONE, Phase.HOLDING):
+                # Also where a secondary is about to join, or was to heal this side.
                 self._link.want(None)
                 self._link.say_goodbye()
         else:
@@ -137,9 +159,13 @@ class PrimaryGroup:
             except TimeoutError:
                 log.warning("primary.not_drained", in_flight=len(self.machine.flight.entries))
         self._patience.cancel()
+        self._cooling.close()
         await self._arbitration.close()
         self.machine.close()
         await self._link.close()
+        if self._jobs:
+            await asyncio.wait(self._jobs)
+        await self.intents.close()
         await self._loop.run_in_executor(self._executor, self._save)
 
     async def change_members(self, spec: WorkerSpec, added: Mapping[int, Store], removed: Sequence[int]) -> None:
@@ -153,7 +179,8 @@ class PrimaryGroup:
         for index in removed:
             member = self.machine.members.pop(index)
             del self.devices[member.volume_id], self._stores[index]
-            self._directory.forget_dirty_map(index, member.volume_id)
+            self._directory.forget_maps(index, member.volume_id)
+        self.intents.change_members(spec.members)
         for member_spec in spec.members:
             if member_spec.index in added:
                 store = self._stores[member_spec.index] = added[member_spec.index]
@@ -191,6 +218,11 @@ class PrimaryGroup:
     def sink_left(self, sink: ReplySink) -> None:
         """A host connection is gone."""
         self._sinks.discard(sink)
+
+    def flush_failed(self) -> None:
+        """A flush failed here: at the next start, what is read proves nothing."""
+        if self._state.doubt is not Doubt.FLUSH_FAILED:
+            self._run(self._standing.distrust())
 
     def drain(self) -> None:
         """Send what the machine wants sent, tell hosts what is done, read on for the resync."""
@@ -236,24 +268,39 @@ class PrimaryGroup:
             # A grant came after the hello: what it announced will not be sent any more.
             self._link.say_goodbye()
             return
-        was_alone = self.machine.phase is Phase.ALONE
-        if not self.machine.connected(welcome, secrets.token_hex(16)):
+        self._run(self._join(welcome))
+
+    async def _join(self, welcome: Welcome) -> None:
+        """Let a secondary in: resume, heal or resync, as the tables say, after what must be durable before."""
+        attempt = self._attempt
+
+        def is_still_there() -> bool:
+            return attempt == self._attempt and self._link.is_up() and self._wish is not Replication.PAUSED
+
+        joined = await self._standing.join(welcome, is_still_there)
+        if joined in (Joined.MUST_ASK, Joined.MUST_WAIT):
             # What the other side has cannot be resumed, so only a grant lets a resync begin.
             self._arbitration.allow_asking()
-            self._link.say_goodbye()
+        if joined not in (Joined.RESUMED, Joined.HEALING, Joined.RESYNC):
+            if attempt == self._attempt:
+                self._link.say_goodbye()
             return
         self._session_count += 1
-        if was_alone:
-            self._resync_times.start()
-        else:
+        if joined is Joined.RESUMED:
             self._came_in_sync()
+        else:
+            self._resync_times.start()
+        self._was_healing = joined is Joined.HEALING
         self.drain()
+        self._heal_if_due()
         self._on_change()
 
     def link_frames(self, frames: Sequence[Frame]) -> None:
         """Take acknowledgements."""
         phase = self.machine.phase
         self.machine.received(frames)
+        if phase is Phase.HEALING:
+            self._take_contents()
         if self.machine.phase is not phase and self.machine.phase is Phase.MIRRORED:
             self._resync_times.finish()
             self._came_in_sync()
@@ -267,6 +314,7 @@ class PrimaryGroup:
 
     def link_down(self, failure: Failure | None) -> None:
         """Hold, or go on alone if the secondary is known to be recorded as stale."""
+        self._attempt += 1
         self.machine.broken()
         self._in_sync_since = None
         self._handover = None
@@ -304,6 +352,11 @@ class PrimaryGroup:
     def holding_since(self) -> float | None:
         """Return since when hosts wait, in seconds since the epoch, or None."""
         return self._holding_since
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Say whether acknowledged writes may be missing at this side, and nobody has accepted that."""
+        return self.machine.must_wait
 
     @property
     def is_consistent(self) -> bool:
@@ -348,14 +401,22 @@ class PrimaryGroup:
         state = self._state
         try:
             for store in self._stores.values():
-                store.flush()
+                try:
+                    store.flush()
+                except StorageFault:
+                    state.doubt = Doubt.FLUSH_FAILED
+                    raise
             for member in self.machine.members.values():
-                self._directory.save_dirty_map(member.index, member.volume_id, member.dirty)
+                self._directory.save_map(MapKind.DIRTY, member.index, member.volume_id, member.dirty)
+                self._directory.save_map(MapKind.SUSPECT, member.index, member.volume_id, member.suspect)
             remember_clean_stop(state, self.machine)
             self._directory.save(state)
         except StorageFault as error:
             state.is_clean = state.peer_consistent = False
-            log.error("primary.not_saved", error=str(error), consequence="the next synchronization is a full one")
+            with contextlib.suppress(StorageFault):
+                self._directory.save(state)
+            consequence = "the next start compares what the intent log names"
+            log.error("primary.not_saved", error=str(error), consequence=consequence)
 
     def _follow_endpoint(self) -> None:
         endpoint = self._spec.peer_endpoint
@@ -391,7 +452,8 @@ class PrimaryGroup:
         while (order := self.machine.next_read()) is not None:
             store = self._stores[order.index]
             if not order.is_contended:
-                future = self._loop.run_in_executor(self._executor, read_order, store, order)
+                read = read_order if order.seed is None else digest_order
+                future = self._loop.run_in_executor(self._executor, read, store, order)
                 future.add_done_callback(partial(self._read_done, order))
                 continue
             # One block, and the read before it has brought it into the page cache: the hosts hardly wait.
@@ -408,6 +470,7 @@ class PrimaryGroup:
         if error is None:
             self.machine.read_done(order, future.result())
             self.drain()
+            self._heal_if_due()
         else:
             self._read_failed(order, error)
 
@@ -426,18 +489,68 @@ class PrimaryGroup:
         if self.machine.phase is Phase.REPLACED:
             self._link.want(None)
             self._link.say_goodbye()
-        elif self.machine.phase is Phase.ALONE and self._state.may_lack_writes:
-            self._accept_loss()
+        elif self.machine.phase is Phase.ALONE and self._was_healing:
+            # The grant came in the middle: what is left is compared in a resync.
+            self._link.say_goodbye()
         self.drain()
         self._on_change()
 
-    def _accept_loss(self) -> None:
-        """The arbiter let this side go on with what it has: remember that before anybody is in sync with it."""
-        self._state.may_lack_writes = False
+    # Healing
+
+    def _take_contents(self) -> None:
+        """Write what the secondary sent into the stores."""
         try:
-            self._directory.save(self._state)
-        except StorageFault as error:
-            log.error("primary.not_saved", error=str(error), consequence="the next start may wait for an operator")
+            for index, offset, data in self.machine.take_contents():
+                store = self._stores[index]
+                if _ZEROS.startswith(data):
+                    store.zero(offset, len(data), punch=True)
+                else:
+                    store.write(data, offset)
+                self.machine.content_applied(index, offset, len(data))
+        except StorageFault as fault:
+            self._link.cut(Failure("37100177", f"production disk cannot be healed: {fault}"))
+            return
+        self._heal_if_due()
+
+    def _heal_if_due(self) -> None:
+        if self.machine.is_healed and not self._is_flushing_healed:
+            self._is_flushing_healed = True
+            self._run(self._finish_healing())
+
+    async def _finish_healing(self) -> None:
+        """Make durable what was healed; then mirror, and be shown to hosts."""
+        attempt = self._attempt
+        try:
+            flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
+            await asyncio.gather(*flushes)
+            if attempt != self._attempt or not self.machine.is_healed:
+                return
+            await self._standing.healed()
+        finally:
+            self._is_flushing_healed = False
+        if self.machine.phase is Phase.MIRRORED:
+            self._resync_times.finish()
+            self._came_in_sync()
+        self.drain()
+        self._on_change()
+
+    # Tasks
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(self._guard(work))
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except StorageFault as fault:
+            log.error("primary.not_recorded", error=str(fault))
+            self._link.cut(Failure("37100177", f"production site cannot record what it does: {fault}"))
+
+    def _is_quiet(self) -> bool:
+        """Say whether the intent log may forget: no change is under way in a thread, and no handover runs."""
+        return self._handover is None and not any(device.is_zeroing for device in self.devices.values())
 
     def _note_state(self) -> None:
         """Keep up what others wait for, and let the arbiter be asked if the machine wants it."""
@@ -448,12 +561,12 @@ class PrimaryGroup:
             self._nothing_in_flight.set()
             is_equal = machine.is_confirmed and not machine.is_dirty
             if self._wish is Replication.HANDOVER and is_equal and self._handover is None:
-                self._handover = Handover(machine, self._stores, self._executor, self.drain, self._on_change)
+                self._handover = FlushBoth(machine, self._stores, self._executor, self.drain, self._on_change)
                 self.drain()
                 return
         if machine.phase in (Phase.ALONE, Phase.REPLACED):
             self._stream_ended.set()
-        if machine.phase is not Phase.HOLDING:
+        if machine.phase not in (Phase.HOLDING, Phase.HEALING):
             self._may_serve |= machine.phase is not Phase.REPLACED
             self._holding_since = None
         elif self._holding_since is None:
@@ -461,11 +574,14 @@ class PrimaryGroup:
         self._arbitration.look()
 
 
+_ZEROS = bytes(FETCH_BYTES_MAX)
+
 _MODES = {
     Phase.COPYING: Mode.COPYING,
     Phase.FINISHING: Mode.COPYING,
     Phase.STOPPING: Mode.IN_SYNC,
     Phase.DRAINING: Mode.PAUSED,
     Phase.HOLDING: Mode.HOLDING,
+    Phase.HEALING: Mode.HOLDING,
     Phase.REPLACED: Mode.REPLACED,
 }

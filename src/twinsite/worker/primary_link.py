@@ -145,7 +145,7 @@ class PrimaryLink:
         welcome = open_welcome(decode_json(frame), self._key, self._nonce)
         self._awaited = None
         self._stop_handshake_timer()
-        log.info("stream.up", generation=welcome.generation, consistent=welcome.consistent, suspect=welcome.suspect)
+        log.info("stream.up", generation=welcome.generation, doubt=welcome.doubt.value)
         self._owner.link_up(welcome)
 
     def oldest_unacknowledged(self) -> int | None:

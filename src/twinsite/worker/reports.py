@@ -39,7 +39,7 @@ def member_statuses(spec: WorkerSpec, machine: Primary, devices: Mapping[str, Mi
                 serving=False,
                 resync_bytes_total=member.resync_bytes_total,
                 resync_bytes_done=max(0, member.resync_bytes_total - left),
-                dirty_bytes=member.dirty.dirty_bytes(),
+                dirty_bytes=member.differing_bytes(),
                 failure=devices[member_spec.volume_id].failure,
             )
         )
@@ -67,4 +67,5 @@ def resync_report(machine: Primary, times: ResyncTimes, *, is_running: bool) -> 
         bytes_zero=tally.bytes_zero,
         bytes_per_second=rate,
         seconds_left=left / rate if rate and is_running else None,
+        bytes_compared=tally.bytes_compared,
     )

@@ -9,15 +9,16 @@ from concurrent.futures import Executor
 
 import structlog
 
-from twinsite.core.group.secondary import Secondary, check_hello, welcome_of
+from twinsite.core.group.secondary import Secondary, check_hello
 from twinsite.core.limits import STREAM_RECEIVE_BUFFER_BYTES
 from twinsite.core.stream.frames import Flag, Frame, Kind, decode_json, encode_json
-from twinsite.core.stream.hello import Hello, seal
+from twinsite.core.stream.hello import Doubt, Hello, Welcome, seal
 from twinsite.core.tracking.undo import UndoHeader
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import Failure, MemberStatus, Mode, WorkerSpec, split_endpoint
 from twinsite.stores.base import Store
 from twinsite.worker.secondary_session import SecondarySession
+from twinsite.worker.starting import doubt_of, recorded_runs
 from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
 from twinsite.worker.stream_connection import StreamConnection
 from twinsite.worker.taking_over import compare_images, remember_secondary
@@ -46,7 +47,10 @@ class SecondaryGroup:
         self._stores = dict(stores)
         self._directory = directory
         self._state = state
-        remember_secondary(state)
+        images = compare_images(state, spec.members, stores)
+        remember_secondary(state, images)
+        state.loss_acceptances = max(state.loss_acceptances, spec.loss_acceptances)
+        self._runs = recorded_runs(directory, spec.members) if state.led else []
         self.executor = executor
         self._on_change = on_change
         self._boot_id = read_boot_id()
@@ -56,13 +60,6 @@ class SecondaryGroup:
         self._active: SecondarySession | None = None
         self._settling: asyncio.Task[None] | None = None
         self._bytes_of_past_sessions = (0, 0)
-        images = compare_images(state, spec.members, stores)
-        if images.replaced:
-            log.warning("secondary.disks_replaced", volumes=sorted(images.replaced), consequence="all are copied whole")
-            state.is_suspect = True
-        if images.joined:
-            # What joined while no worker ran belongs to no lineage yet.
-            state.is_consistent = False
         self.session_count = 0
         self._undo_lock = asyncio.Lock()
         self._undo = UndoLog.resume(directory.files, directory.undo_path)
@@ -90,6 +87,7 @@ class SecondaryGroup:
     def apply(self, spec: WorkerSpec) -> None:
         """Take a newer spec of the same members."""
         self._spec = spec
+        self._state.loss_acceptances = max(self._state.loss_acceptances, spec.loss_acceptances)
 
     async def close(self) -> None:
         """End the session, flush, and remember that nothing is unstable."""
@@ -112,7 +110,7 @@ class SecondaryGroup:
             self._state.replace_images({m.volume_id: stores[m.index].identity for m in spec.members})
             if added:
                 # The new volumes' content belongs to no lineage yet.
-                self._state.is_consistent = False
+                self._state.is_consistent, self._state.led = False, []
                 await self._save()
             for index in removed:
                 del self._stores[index]
@@ -128,7 +126,12 @@ class SecondaryGroup:
     @property
     def is_consistent(self) -> bool:
         """Say whether this image is at one point of the group's history."""
-        return self._state.is_consistent and not self._state.is_suspect
+        return self._state.is_consistent and not self.is_doubtful
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Say whether what was applied here may be lost: the machine restarted, or a flush failed, before that."""
+        return doubt_of(self._state, self._boot_id) is not Doubt.NONE
 
     @property
     def rollback_point(self) -> float | None:
@@ -173,18 +176,19 @@ class SecondaryGroup:
             await self._active.over.wait()
         if self._settling is not None:
             await self._settling
-        if self._state.is_suspect:
+        if self._state.doubt is Doubt.FLUSH_FAILED:
             # Where a flush fails for good, a full copy would only end in the same fault.
             await self.flush_all()
-        welcome = welcome_of(
+        state = self._state
+        state.doubt = doubt_of(state, self._boot_id)
+        welcome = Welcome(
             term=hello.term,
-            generation=self._state.generation,
-            consistent=self._state.is_consistent,
-            unstable_boot_id="failed flush" if self._state.is_suspect else self._state.unstable_boot_id,
-            boot_id=self._boot_id,
+            generation=state.generation,
+            consistent=state.is_consistent,
+            doubt=state.doubt,
+            led=state.led,
+            runs=self._runs if state.led else [],
         )
-        if welcome.suspect:
-            self._state.is_suspect = True
         self._state.term = hello.term
         self._state.unstable_boot_id = self._boot_id
         # Maps that this side saved as a primary do not know what the stream brings from now on.
@@ -221,7 +225,11 @@ class SecondaryGroup:
     def apply_frames(self, session: SecondarySession, operations: Sequence[Frame]) -> None:
         """Do the operations of one receive, in order. Raises `StorageFault`."""
         stores = self._stores
-        for kind, flags, volume, length, sequence, offset, payload in operations:
+        answers = session.answers
+        for operation in operations:
+            kind, flags, volume, length, sequence, offset, payload = operation
+            if answers.is_comparing and kind in (Kind.WRITE, Kind.ZERO):
+                answers.touch(volume, offset, length)
             if kind == Kind.WRITE:
                 assert payload is not None
                 stores[volume].write(payload, offset)
@@ -233,8 +241,10 @@ class SecondaryGroup:
                 session.flush(volume, sequence)
             elif kind == Kind.RESYNC_BEGIN:
                 self._begin_resync(payload)
-            else:
+            elif kind == Kind.RESYNC_END:
                 session.end_resync(sequence)
+            else:
+                session.answer(operation)
 
     def store(self, volume: int) -> Store:
         """Return a member's store."""
@@ -252,13 +262,13 @@ class SecondaryGroup:
 
     async def distrust(self) -> None:
         """A flush failed: the kernel may have dropped what was applied."""
-        self._state.is_suspect = True
+        self._state.doubt = Doubt.FLUSH_FAILED
         await self._save()
 
     async def resync_ended(self) -> None:
         """Everything up to the end of a resync is durable."""
         self._state.is_consistent = True
-        self._state.is_suspect = False
+        self._state.doubt = Doubt.NONE
         await self._save()
         # Frames that follow the end may be saved in a thread just now: the log must not be closed under it.
         async with self._undo_lock:
@@ -304,7 +314,9 @@ class SecondaryGroup:
         generation = decode_json(frame).get("generation")
         if not isinstance(generation, str) or not generation:
             raise PeerViolation("a resync begins without a generation")
-        if self._state.is_consistent and not self._state.is_suspect and self._undo is None:
+        state = self._state
+        is_worth_keeping = (state.is_consistent or bool(state.led)) and state.doubt is Doubt.NONE
+        if is_worth_keeping and self._undo is None:
             sizes_bytes = {str(member.index): member.size_bytes for member in self._spec.members}
             point_at = self._state.consistent_at or time.time()
             self._undo = UndoLog.begin(
@@ -312,8 +324,8 @@ class SecondaryGroup:
                 self._directory.undo_path,
                 UndoHeader(self._state.generation, point_at, sizes_bytes),
             )
-        self._state.generation = generation
-        self._state.is_consistent = False
+        state.generation = generation
+        state.is_consistent, state.led = False, []
         # In the loop on purpose: no frame after this one may be applied before the record is durable.
         self._directory.save(self._state)
         self._on_change()
@@ -328,7 +340,7 @@ class SecondaryGroup:
                 self._state.consistent_at = time.time()
             await self._save()
         except StorageFault as error:
-            log.error("secondary.not_settled", error=str(error), suspect=self._state.is_suspect)
+            log.error("secondary.not_settled", error=str(error), doubt=self._state.doubt.value)
 
     async def _end_sessions(self) -> None:
         for session in [*self._pending, *([self._active] if self._active else [])]:

@@ -16,6 +16,7 @@ from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind, decode_js
 from twinsite.core.stream.hello import open_hello
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import Failure
+from twinsite.worker.answers import Answers
 from twinsite.worker.stream_connection import StreamConnection
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class SecondarySession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_flushes: dict[int, list[int]] = {}  # Member index to the sequences that the next flush answers.
         self._running_flushes: set[int] = set()
-        self._careful: asyncio.Task[None] | None = None
+        self._answers = Answers(group.executor, self._send)
         self._resync_bytes = 0  # Since the last flush that they started.
         self.connection: StreamConnection | None = None
         self.machine: Secondary | None = None
@@ -70,7 +71,7 @@ class SecondarySession:
             # The receive buffer is filled again before the thread has looked at it.
             copies = [_owned(operation) for operation in operations]
             connection.pause_reading()
-            self._careful = self._start(self._apply_carefully(connection, copies, machine.applied_sequence))
+            self._start(self._apply_carefully(connection, copies, machine.applied_sequence))
             return
         self._group.apply_frames(self, operations)
         connection.send([encode_header(Kind.ACK, 0, 0, 0, machine.applied_sequence, 0)])
@@ -96,9 +97,9 @@ class SecondarySession:
             self.over.set()
 
     async def quiet(self) -> None:
-        """Wait until nothing of this session is being applied any more."""
-        if self._careful is not None:
-            await asyncio.wait([self._careful])
+        """Wait until nothing of this session is being applied, flushed or read any more."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def flush(self, volume: int, sequence: int) -> None:
         """Make a member durable up to here and say so; flushes that wait for the same disk share one."""
@@ -115,6 +116,15 @@ class SecondarySession:
             self._waiting_flushes.setdefault(volume, [])
             self._running_flushes.add(volume)
             self._start(self._flush_volume(volume))
+
+    @property
+    def answers(self) -> Answers:
+        """Return the questions that are being answered."""
+        return self._answers
+
+    def answer(self, question: Frame) -> None:
+        """Answer what the primary asks about the blocks as they are now."""
+        self._start(self._answers.answer(question, self._group.store(question.volume)))
 
     def end_resync(self, sequence: int) -> None:
         """Make everything durable, record that the image is consistent, and say so."""
@@ -139,11 +149,10 @@ class SecondarySession:
     def _give_up_handshake(self) -> None:
         self.end(Failure("37000212", "the primary did not finish the handshake in time"))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._run(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _apply_carefully(self, connection: StreamConnection, operations: list[Frame], sequence: int) -> None:
         """Apply the frames of one receive, keeping first what they overwrite. The peer is not read from meanwhile."""
@@ -191,6 +200,10 @@ class SecondarySession:
             return
         await self._group.resync_ended()
         self._say_flushed([sequence])
+
+    def _send(self, parts: list[bytes | bytearray | memoryview]) -> None:
+        if self.connection is not None:
+            self.connection.send(parts)
 
     def _say_flushed(self, sequences: Sequence[int]) -> None:
         if self.connection is not None and sequences:

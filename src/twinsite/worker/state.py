@@ -9,16 +9,25 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from xxhash import xxh3_128_digest
 
+from twinsite.core.stream.hello import Doubt
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.durable_file import Files, SystemFiles
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import from_wire, to_wire
 
 _DIGEST_BYTES = 16
+
+
+class MapKind(StrEnum):
+    """The maps of a member that a clean stop saves."""
+
+    DIRTY = "dirty"
+    SUSPECT = "suspect"
 
 
 @dataclass(slots=True)
@@ -30,17 +39,21 @@ class ReplicaState:
     images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume identity".
     # As the primary: what the saved dirty maps are worth.
     is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.
-    generations: list[str] = field(default_factory=list)
+    generations: list[str] = field(default_factory=list)  # Lineages that the maps and the intent log are good for.
     primary_boot_id: str | None = None  # The boot under which a primary last ran here.
     sequence: int = 0
     peer_consistent: bool = False
-    may_lack_writes: bool = False  # The machine restarted under a primary, and nobody has let it go on since.
+    peer_has_all: bool = False  # Every acknowledged write is at the secondary, of one of the generations.
+    may_lack_writes: bool = False  # Acknowledged writes may be missing here, and nobody has accepted that.
     # As the secondary: what this image is worth.
     generation: str = ""
     is_consistent: bool = False
     consistent_at: float | None = None  # When a consistent image last followed, in seconds since the epoch.
-    is_suspect: bool = False  # A flush failed: applied writes may be lost.
     unstable_boot_id: str | None = None  # Writes were applied under this boot and perhaps not flushed.
+    led: list[str] = field(default_factory=list)  # Lineages that this image is of, outside of its intent log.
+    # As either.
+    doubt: Doubt = Doubt.NONE  # What was applied may be lost.
+    loss_acceptances: int = 0  # How often an operator has accepted that writes are lost, as last heard.
 
     def image_names(self) -> set[str]:
         """Return the ids of the volumes that all this was said of."""
@@ -64,6 +77,7 @@ class StateDirectory:
         self.files = files if files is not None else SystemFiles()
         self._replica_path = self.path / "replica.json"
         self.undo_path = self.path / "undo.log"
+        self.intent_path = self.path / "intents.log"
         self._lock = threading.Lock()
 
     def load(self) -> ReplicaState:
@@ -93,18 +107,18 @@ class StateDirectory:
         with self._lock:
             self._replace(self._replica_path, json.dumps(to_wire(state), indent=1).encode() + b"\n")
 
-    def save_dirty_map(self, index: int, volume_id: str, dirty: DirtyMap) -> None:
-        """Make the dirty map of a member durable.
+    def save_map(self, kind: MapKind, index: int, volume_id: str, blocks: DirtyMap) -> None:
+        """Make a map of a member durable.
 
         A volume that leaves the group and comes back gets another index. So a map that was saved before, and knows
         nothing of what happened to the two disks meanwhile, is not taken for the new member's.
         """
-        data = dirty.to_bytes()
-        self._replace(self._map_path(index, volume_id), xxh3_128_digest(data) + data)
+        data = blocks.to_bytes()
+        self._replace(self._map_path(kind, index, volume_id), xxh3_128_digest(data) + data)
 
-    def load_dirty_map(self, index: int, volume_id: str, size_bytes: int) -> DirtyMap | None:
+    def load_map(self, kind: MapKind, index: int, volume_id: str, size_bytes: int) -> DirtyMap | None:
         """Return a member's saved map, or None when there is none that can be trusted."""
-        path = self._map_path(index, volume_id)
+        path = self._map_path(kind, index, volume_id)
         try:
             stored = self.files.read(path)
         except FileNotFoundError:
@@ -119,12 +133,13 @@ class StateDirectory:
         except PeerViolation:
             return None
 
-    def forget_dirty_map(self, index: int, volume_id: str) -> None:
-        """Remove a member's map: the volume has left the group."""
-        self.files.remove(self._map_path(index, volume_id))
+    def forget_maps(self, index: int, volume_id: str) -> None:
+        """Remove a member's maps: the volume has left the group."""
+        for kind in MapKind:
+            self.files.remove(self._map_path(kind, index, volume_id))
 
-    def _map_path(self, index: int, volume_id: str) -> Path:
-        return self.path / f"{volume_id}.{index}.dirty"
+    def _map_path(self, kind: MapKind, index: int, volume_id: str) -> Path:
+        return self.path / f"{volume_id}.{index}.{kind}"
 
     def _replace(self, path: Path, data: bytes) -> None:
         try:

@@ -17,8 +17,8 @@ import pytest
 from tests.support.leader import NEW, SIZE, Leader, image, in_sync, take_resync
 from tests.support.stream import KEY, FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
 from twinsite.core.limits import BLOCK_BYTES, STREAM_IN_FLIGHT_BYTES_MAX
-from twinsite.core.stream.frames import Flag, Kind, encode_header, encode_json
-from twinsite.core.stream.hello import Hello, seal
+from twinsite.core.stream.frames import PROTOCOL_VERSION, Flag, Kind, encode_header, encode_json
+from twinsite.core.stream.hello import Doubt, Hello, seal
 from twinsite.errors import StorageFault
 from twinsite.messages import Mode, Role
 from twinsite.nbd_client import NbdClient
@@ -162,7 +162,7 @@ async def test_a_pause_is_in_force_only_when_nothing_travels_any_more(leader: Le
     writing = asyncio.create_task(leader.write(0, DATA))
     frame = await pipe.expect(Kind.WRITE)
     spec = leader.give(leader.spec())
-    status = await leader.wait(lambda _: leader.has_applied(spec), "draining")
+    status = await leader.wait(lambda s: leader.has_applied(spec) and s.mode is Mode.PAUSED, "draining")
     assert status.spec_version != spec.version
     await leader.write(BLOCK_BYTES, DATA)  # After the stop: told at once, and it does not travel.
     await pipe.send(acknowledge(frame.sequence))
@@ -418,10 +418,12 @@ async def test_who_wrote_alone_claims_no_lineage_when_it_follows_and_gets_everyt
     status = await leader.put(leader.spec(role=Role.SECONDARY, term=2))
     assert status.stream_endpoint is not None
     other = await RawPrimary.connect(status.stream_endpoint)
-    welcome = await other.enter(Hello(1, "group", 2, 1, [[0, SIZE]], "n"))
-    assert welcome.generation == ""
-    await other.write(1, 0, b"written by the other side")
-    await other.until(Kind.ACK, 1)
+    welcome = await other.enter(Hello(PROTOCOL_VERSION, "group", 2, 1, [[0, SIZE]], "n"))
+    assert (welcome.generation, welcome.consistent, welcome.led) == ("", False, [name])
+    assert welcome.runs == [[0, 0, 1]]
+    await other.send(encode_json(Kind.RESYNC_BEGIN, {"generation": "theirs"}, 1))
+    await other.write(2, 0, b"written by the other side")
+    await other.until(Kind.ACK, 2)
     await other.close()
     leader.lead(3)
     await leader.put(leader.spec(term=3))
@@ -465,8 +467,8 @@ async def test_who_was_equal_follows_in_the_same_lineage_and_leads_again_in_it(
     status = await leader.put(leader.spec(role=Role.SECONDARY, term=2))
     assert status.stream_endpoint is not None
     other = await RawPrimary.connect(status.stream_endpoint)
-    welcome = await other.enter(Hello(1, "group", 2, 1, [[0, SIZE]], "n"))
-    assert (welcome.generation, welcome.consistent, welcome.suspect) == (name, True, False)
+    welcome = await other.enter(Hello(PROTOCOL_VERSION, "group", 2, 1, [[0, SIZE]], "n"))
+    assert (welcome.generation, welcome.consistent, welcome.doubt) == (name, True, Doubt.NONE)
     await other.write(1, 0, b"written by the other side")
     await other.until(Kind.ACK, 1)
     await other.close()

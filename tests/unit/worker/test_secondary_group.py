@@ -14,6 +14,7 @@ from tests.support.stores import pattern
 from tests.support.stream import WAIT_SECONDS
 from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
 from twinsite.core.stream.frames import Kind, encode_header, encode_json
+from twinsite.core.stream.hello import Doubt
 from twinsite.worker.state import ReplicaState
 
 
@@ -44,7 +45,7 @@ def end(sequence: int) -> bytes:
 async def test_frames_are_applied_in_order_and_acknowledged_up_to_the_last(follower: Follower) -> None:
     primary = await follower.connect()
     welcome = await primary.enter(follower.hello(first_sequence=40))
-    assert (welcome.generation, welcome.consistent, welcome.suspect) == ("", False, False)
+    assert (welcome.generation, welcome.consistent, welcome.doubt) == ("", False, Doubt.NONE)
     data = pattern(5000)
     header = encode_header(Kind.WRITE, 0, 0, len(data), 40, 700, data)
     zero = encode_header(Kind.ZERO, 0, 0, 1000, 41, 1000)
@@ -161,11 +162,11 @@ async def test_a_restart_remembers_the_image(follower: Follower) -> None:
     await follower.start()
     again = await follower.connect()
     welcome = await again.enter(follower.hello(term=4))
-    assert (welcome.term, welcome.generation, welcome.consistent, welcome.suspect) == (4, "lineage", True, False)
+    assert (welcome.term, welcome.generation, welcome.consistent, welcome.doubt) == (4, "lineage", True, Doubt.NONE)
     await again.close()
 
 
-async def test_a_disk_that_was_restored_from_a_backup_makes_the_image_suspect(follower: Follower) -> None:
+async def test_a_disk_that_was_restored_from_a_backup_is_of_no_lineage(follower: Follower) -> None:
     primary = await follower.connect()
     await primary.enter(follower.hello())
     await primary.send(begin(1), end(2))
@@ -182,7 +183,8 @@ async def test_a_disk_that_was_restored_from_a_backup_makes_the_image_suspect(fo
         await follower.stop()
     await follower.start()
     primary = await follower.connect()
-    assert (await primary.enter(follower.hello())).suspect
+    welcome = await primary.enter(follower.hello())
+    assert (welcome.generation, welcome.consistent) == ("", False)
     await primary.send(begin(1, "g2"), end(2))
     await primary.until(Kind.FLUSHED, 2)
     await primary.close()
@@ -199,7 +201,7 @@ async def test_a_machine_that_restarted_over_unflushed_writes_says_so_until_a_re
     await follower.start()
     for _ in range(2):
         primary = await follower.connect()
-        assert (await primary.enter(follower.hello())).suspect
+        assert (await primary.enter(follower.hello())).doubt is Doubt.RESTARTED
         assert not follower.group.is_consistent
         await primary.close()
     primary = await follower.connect()
@@ -208,7 +210,7 @@ async def test_a_machine_that_restarted_over_unflushed_writes_says_so_until_a_re
     await primary.until(Kind.FLUSHED, 2)
     await primary.close()
     primary = await follower.connect()
-    assert not (await primary.enter(follower.hello())).suspect
+    assert (await primary.enter(follower.hello())).doubt is Doubt.NONE
     await primary.close()
 
 
@@ -244,7 +246,7 @@ async def test_the_reason_arrives_although_the_primary_goes_on_sending(follower:
     await primary.close()
 
 
-async def test_a_failed_flush_makes_the_image_suspect(follower: Follower) -> None:
+async def test_a_failed_flush_makes_the_image_doubtful(follower: Follower) -> None:
     primary = await follower.connect()
     await primary.enter(follower.hello())
     follower.stores[0].fails_flush = True
@@ -252,7 +254,7 @@ async def test_a_failed_flush_makes_the_image_suspect(follower: Follower) -> Non
     said = await primary.farewell()
     assert said is not None
     assert said["code"] == "37100178"
-    assert follower.saved().is_suspect
+    assert follower.saved().doubt is Doubt.FLUSH_FAILED
 
 
 async def test_a_disk_that_cannot_flush_is_said_before_everything_is_copied_again(follower: Follower) -> None:
@@ -262,7 +264,9 @@ async def test_a_disk_that_cannot_flush_is_said_before_everything_is_copied_agai
     await primary.until(Kind.ACK, 1)
     follower.stores[0].fails_flush = True
     await primary.close()
-    await follower.wait(lambda: follower.saved().is_suspect, "the flush at the session's end has failed")
+    await follower.wait(
+        lambda: follower.saved().doubt is Doubt.FLUSH_FAILED, "the flush at the session's end has failed"
+    )
     again = await follower.connect()
     await again.greet(follower.hello())
     said = await again.farewell()
@@ -271,7 +275,7 @@ async def test_a_disk_that_cannot_flush_is_said_before_everything_is_copied_agai
     await again.close()
     follower.stores[0].fails_flush = False
     last = await follower.connect()
-    assert (await last.enter(follower.hello())).suspect
+    assert (await last.enter(follower.hello())).doubt is Doubt.FLUSH_FAILED
     await last.close()
 
 

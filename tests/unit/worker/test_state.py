@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.stream.hello import Doubt
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import StorageFault
-from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
+from twinsite.worker.state import MapKind, ReplicaState, StateDirectory, read_boot_id
 
 SIZE = 20 * BLOCK_BYTES + 512
 FULL = ReplicaState(
@@ -28,7 +29,10 @@ FULL = ReplicaState(
     generation="c",
     is_consistent=True,
     consistent_at=2.5,
-    is_suspect=True,
+    peer_has_all=True,
+    led=["d"],
+    doubt=Doubt.RESTARTED,
+    loss_acceptances=3,
     unstable_boot_id="boot",
     images=["volume 12:3.4"],
 )
@@ -133,50 +137,50 @@ def test_savers_at_the_same_time_leave_a_whole_and_newest_state(tmp_path: Path) 
 
 def test_a_map_survives_with_its_blocks(tmp_path: Path) -> None:
     directory = StateDirectory(tmp_path)
-    directory.save_dirty_map(3, "volume", some_map())
-    loaded = directory.load_dirty_map(3, "volume", SIZE)
+    directory.save_map(MapKind.DIRTY, 3, "volume", some_map())
+    loaded = directory.load_map(MapKind.DIRTY, 3, "volume", SIZE)
     assert loaded is not None
     assert loaded.to_bytes() == some_map().to_bytes()
     assert loaded.size_bytes == SIZE
 
 
 def test_no_map_is_no_map(tmp_path: Path) -> None:
-    assert StateDirectory(tmp_path).load_dirty_map(3, "volume", SIZE) is None
+    assert StateDirectory(tmp_path).load_map(MapKind.DIRTY, 3, "volume", SIZE) is None
 
 
 def test_every_damaged_byte_makes_a_map_worthless(tmp_path: Path) -> None:
     directory = StateDirectory(tmp_path)
-    directory.save_dirty_map(3, "volume", some_map())
+    directory.save_map(MapKind.DIRTY, 3, "volume", some_map())
     path = tmp_path / "volume.3.dirty"
     good = path.read_bytes()
     for position in range(len(good)):
         path.write_bytes(good[:position] + bytes([good[position] ^ 0x10]) + good[position + 1 :])
-        assert directory.load_dirty_map(3, "volume", SIZE) is None
+        assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE) is None
     for length in range(len(good)):
         path.write_bytes(good[:length])
-        assert directory.load_dirty_map(3, "volume", SIZE) is None
+        assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE) is None
     path.write_bytes(good + b"\0")
-    assert directory.load_dirty_map(3, "volume", SIZE) is None
+    assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE) is None
 
 
 def test_a_map_of_another_size_is_worthless(tmp_path: Path) -> None:
     directory = StateDirectory(tmp_path)
-    directory.save_dirty_map(3, "volume", some_map())
-    assert directory.load_dirty_map(3, "volume", SIZE + 8 * BLOCK_BYTES) is None
+    directory.save_map(MapKind.DIRTY, 3, "volume", some_map())
+    assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE + 8 * BLOCK_BYTES) is None
 
 
 def test_a_map_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "volume.3.dirty").mkdir()
     with pytest.raises(StorageFault, match=r"volume\.3\.dirty"):
-        StateDirectory(tmp_path).load_dirty_map(3, "volume", SIZE)
+        StateDirectory(tmp_path).load_map(MapKind.DIRTY, 3, "volume", SIZE)
 
 
 def test_a_forgotten_map_is_gone_and_forgetting_is_idempotent(tmp_path: Path) -> None:
     directory = StateDirectory(tmp_path)
-    directory.save_dirty_map(3, "volume", some_map())
+    directory.save_map(MapKind.DIRTY, 3, "volume", some_map())
     for _ in range(2):
-        directory.forget_dirty_map(3, "volume")
-        assert directory.load_dirty_map(3, "volume", SIZE) is None
+        directory.forget_maps(3, "volume")
+        assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE) is None
 
 
 def test_only_the_owner_reads_the_state(tmp_path: Path) -> None:

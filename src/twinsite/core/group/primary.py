@@ -10,56 +10,49 @@ Calls are per write on purpose and take positional arguments: this is the hot pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from xxhash import xxh3_64_intdigest
+
+from twinsite.core.group.comparing import BlockRun, Questions
 from twinsite.core.group.flight import Entry, Flight, FlushWaiter, Token
-from twinsite.core.group.resync import MemberResync, Piece, ReadOrder
+from twinsite.core.group.member import Member, ResyncTally
+from twinsite.core.group.recovery import Action, decide, judge, may_ask_alone
+from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import MIRRORING, Event, Phase, next_phase
 from twinsite.core.limits import BLOCK_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, RESYNC_READS_MAX
-from twinsite.core.stream.frames import Flag, Frame, Kind, encode_header, encode_json
+from twinsite.core.stream.frames import SEED_BYTES, Flag, Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Welcome
-from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import InternalError, PeerViolation
-
-
-@dataclass(slots=True)
-class ResyncTally:
-    """What a resync had to cover and has covered, in bytes of volume."""
-
-    kind: str  # "full" or "delta"
-    bytes_total: int
-    bytes_shipped: int = 0
-    bytes_zero: int = 0
-
-
-class Member:
-    """One volume of the group at the primary."""
-
-    def __init__(self, index: int, volume_id: str, dirty: DirtyMap) -> None:
-        self.index = index
-        self.volume_id = volume_id
-        self.dirty = dirty
-        self.resync = MemberResync(index, dirty)
-        self.resync_bytes_total = dirty.dirty_bytes()
 
 
 class Primary:
     """The replication machine of a primary. See `states` for its phases and the invariant they keep."""
 
     def __init__(
-        self, members: Sequence[Member], *, generations: frozenset[str], sequence: int, peer_consistent: bool
+        self,
+        members: Sequence[Member],
+        *,
+        generations: frozenset[str],
+        sequence: int,
+        peer_consistent: bool,
+        peer_has_all: bool = False,
+        lacks_writes: bool = False,
+        reads_prove_nothing: bool = False,
     ) -> None:
         """Start holding: nobody has confirmed that this side is primary and may acknowledge.
 
-        `generations` are the lineages of the secondary's image that the members' dirty maps are good for; `sequence`
-        is the last one used; `peer_consistent` says whether the secondary's image was at a common point when last
-        heard of.
+        `generations` are the lineages of the secondary's image that the members' maps are good for; `sequence` is the
+        last one used; `peer_consistent` says whether the secondary's image was at a common point when last heard of.
+        `recovery` explains `peer_has_all` and `lacks_writes`. `reads_prove_nothing`: a flush failed here, so what is to
+        be healed is taken without a comparison.
         """
         self.members = {member.index: member for member in members}
         self.generations = generations
         self.sequence = sequence
         self.acknowledged_sequence = sequence
         self.peer_consistent = peer_consistent
+        self.peer_has_all = peer_has_all
+        self.lacks_writes = lacks_writes
         self.phase = Phase.HOLDING
         self.session = 0
         self.outbox: list[bytes | bytearray | memoryview] = []
@@ -68,8 +61,12 @@ class Primary:
         self.tally: ResyncTally | None = None
         self.may_be_recorded = True  # The arbiter may have the secondary as in sync.
         self.is_confirmed = False  # It has, and has said so.
-        self._can_resume = not self.is_dirty
         self._mirrors = True
+        self._is_starting = True  # No host has seen what this side holds.
+        self._reads_prove_nothing = reads_prove_nothing
+        self._questions = Questions()
+        self._contents: list[tuple[int, int, memoryview]] = []
+        self._seed = 0
         self._reads_out = 0
         self._begin_sequence = 0
         self._begin_generation = ""
@@ -131,31 +128,50 @@ class Primary:
         """Return the sequence that a new session starts with: of the oldest frame that has to be sent again, or new."""
         return self.flight.entries[0].sequence if self.flight.entries else self.sequence + 1
 
-    def connected(self, welcome: Welcome, new_generation: str) -> bool:
-        """The secondary is there: resume, or start a resync of what it lacks. `new_generation` is a fresh random name.
+    def nobody_has_more(self) -> None:
+        """What may be missing here is nowhere else either, or somebody has accepted the loss."""
+        self.lacks_writes = False
 
-        Returns False when neither may be: the primary holds, and only the arbiter's grant lets a resync begin.
+    def consider(self, welcome: Welcome) -> Action:
+        """Return what is to be done with a secondary while this side holds."""
+        return decide(
+            judge(welcome, self.generations),
+            peer_has_all=self.peer_has_all,
+            lacks_writes=self.lacks_writes,
+            # Later, this side holds with everything in flight, and hosts have seen what it has.
+            differs=self._is_starting and self.is_dirty,
+        )
+
+    def connected(self, welcome: Welcome, new_generation: str) -> bool:
+        """The secondary is there: resume, heal, or start a resync. `new_generation` is a fresh random name.
+
+        A resync covers what the maps say; the caller has added what the welcome brings into doubt. Returns False when
+        nothing may be done: the primary holds, and only the arbiter's grant lets a resync begin.
         """
         assert not self.outbox
-        known = welcome.generation in self.generations and not welcome.suspect
+        self._seed = xxh3_64_intdigest(new_generation.encode())
         if self.phase is Phase.HOLDING:
-            if not (self._can_resume and known and welcome.consistent):
+            action = self.consider(welcome)
+            if action not in (Action.RESUME, Action.HEAL):
                 return False
-            self._resume()
+            self.generations = frozenset({welcome.generation})
+            if action is Action.RESUME:
+                self._resume()
+            else:
+                self._heal()
             return True
         self._enter(Event.CONNECTED)
         self.session += 1
-        self._begin_resync("delta" if known else "full", new_generation)
+        known = welcome.generation in self.generations or any(name in self.generations for name in welcome.led)
+        self._begin_resync("delta" if known else "full", welcome, new_generation)
         return True
 
-    def _begin_resync(self, kind: str, new_generation: str) -> None:
-        for member in self.members.values():
-            if kind == "full":
-                member.dirty.mark_all()
-            member.resync_bytes_total = member.dirty.dirty_bytes()
-        total = sum(member.resync_bytes_total for member in self.members.values())
+    def _begin_resync(self, kind: str, welcome: Welcome, new_generation: str) -> None:
+        total = self._count_differences()
         self.tally = ResyncTally(kind, total)
-        if total:
+        if not total and welcome.generation in self.generations:
+            self.generations = frozenset({welcome.generation})
+        else:
             self.peer_consistent = False
             self.generations |= {new_generation}
             self._begin_generation = new_generation
@@ -163,8 +179,34 @@ class Primary:
             self._begin_sequence = self.sequence
         self._finish_if_shipped()
 
+    def _count_differences(self) -> int:
+        for member in self.members.values():
+            # What is copied anyway need not be compared.
+            member.suspect.remove(member.dirty)
+            member.resync_bytes_total = member.differing_bytes()
+        return sum(member.resync_bytes_total for member in self.members.values())
+
+    def _heal(self) -> None:
+        """Take the secondary's word for everything that may differ: it has every write that was acknowledged.
+
+        What is suspected is compared; what differs is dirty until it is fetched.
+        """
+        self._enter(Event.HEALS)
+        self.session += 1
+        for member in self.members.values():
+            member.suspect.add(member.dirty)
+            member.dirty.clear()
+        self.tally = ResyncTally("delta", self._count_differences())
+        if self._reads_prove_nothing:
+            for member in self.members.values():
+                for first, count in member.suspect.runs():
+                    self._differ(BlockRun(member.index, first, count))
+                    self._questions.want(BlockRun(member.index, first, count))
+            self._ask()
+
     def _resume(self) -> None:
         self._enter(Event.RESUMED)
+        self._is_starting = False
         self.session += 1
         self.peer_consistent = True
         if self.tally is None:
@@ -185,11 +227,17 @@ class Primary:
                 self._acknowledged(frame.sequence)
             elif frame.kind == Kind.FLUSHED:
                 self._flushed(frame.sequence)
+            elif frame.kind == Kind.COMPARED:
+                self._compared(frame)
+            elif frame.kind == Kind.CONTENT:
+                self._fetched(frame)
             elif frame.kind != Kind.HEARTBEAT:
                 raise PeerViolation(f"a secondary does not send frames of kind {frame.kind} here")
 
     def stop(self) -> None:
         """The user wants no replication: end what is on its way; `is_drained` says when that is over."""
+        if self.phase is Phase.HEALING:
+            self._end_healing()
         self._enter(Event.STOPPED)
         # A grant that is asked for may be recorded although its answer is lost, so nothing is confirmed any more.
         self.is_confirmed = False
@@ -216,6 +264,8 @@ class Primary:
         While the secondary may be recorded as in sync, everything in flight is held; otherwise it becomes dirty, and
         production goes on alone.
         """
+        if self.phase is Phase.HEALING:
+            self._end_healing()
         self._enter(Event.BROKEN)
         if self.phase is Phase.HOLDING:
             self.is_confirmed = False
@@ -233,6 +283,11 @@ class Primary:
         return self.phase in (Phase.HOLDING, Phase.STOPPING)
 
     @property
+    def must_wait(self) -> bool:
+        """Say whether this side may lack writes that the secondary has: it may not go on alone."""
+        return not may_ask_alone(peer_has_all=self.peer_has_all, lacks_writes=self.lacks_writes)
+
+    @property
     def wants_report(self) -> bool:
         """Say whether the arbiter is to be told that the secondary is in sync."""
         return self.phase is Phase.MIRRORED and not self.is_confirmed
@@ -247,8 +302,12 @@ class Primary:
             self.is_confirmed = True
 
     def granted(self) -> None:
-        """The arbiter has recorded that the secondary is stale: this side may acknowledge alone."""
+        """The arbiter has recorded that the secondary is stale: this side may acknowledge alone.
+
+        The caller has made durable before that the secondary does not have everything any more.
+        """
         self._enter(Event.GRANTED)
+        self.peer_has_all = self.lacks_writes = self._is_starting = False
         self.may_be_recorded = self.is_confirmed = False
         if self.phase is Phase.ALONE:
             self._end_session()
@@ -290,23 +349,31 @@ class Primary:
 
     def next_read(self) -> ReadOrder | None:
         """Return a resync read for the shell to do, or None when there is nothing to read or no room to send it."""
-        if self.phase is not Phase.COPYING and self.phase is not Phase.MIRRORED:
+        if self.phase not in _READING:
             return None
         if self.flight.resync_bytes >= RESYNC_IN_FLIGHT_BYTES_MAX or self._reads_out >= RESYNC_READS_MAX:
             return None
+        may_copy = self.phase is not Phase.HEALING
+        may_compare = self.phase is not Phase.MIRRORED and self._questions.may_compare()
         for member in self.members.values():
-            order = member.resync.next_order(self.session)
+            order = member.resync.next_order(self.session) if may_copy else None
+            if order is None and may_compare:
+                order = member.compare.next_order(self.session, self._seed)
             if order is not None:
                 self._reads_out += 1
                 return order
         return None
 
     def read_done(self, order: ReadOrder, pieces: list[Piece]) -> None:
-        """A resync read is done: send what no guest has overtaken. Of an ended session nothing is taken."""
-        if order.session != self.session or self.phase not in (Phase.COPYING, Phase.MIRRORED, Phase.STOPPING):
+        """A read is done: send what no guest has overtaken. Of an ended session nothing is taken."""
+        if order.session != self.session or (self.phase not in _READING and self.phase is not Phase.STOPPING):
             return
         self._reads_out -= 1
         member = self.members[order.index]
+        if order.seed is not None:
+            self._compare(member, order, pieces)
+            self._finish_if_shipped()
+            return
         tally = self.tally
         assert tally is not None
         for piece in member.resync.take_back(order, pieces):
@@ -321,14 +388,42 @@ class Primary:
                 self._send(Kind.WRITE, Flag.RESYNC, order.index, offset, length, piece.data, None, True)
         self._finish_if_shipped()
 
+    def take_contents(self) -> list[tuple[int, int, memoryview]]:
+        """Return what the secondary sent to heal this side: (member index, offset, data) for the shell to write.
+
+        To be called, and `content_applied` for each, before the receive buffer is filled again.
+        """
+        contents, self._contents = self._contents, []
+        return contents
+
+    def content_applied(self, index: int, offset: int, length: int) -> None:
+        """What the secondary holds there is in the local store."""
+        tally = self.tally
+        assert tally is not None
+        tally.bytes_shipped += length
+        self.members[index].dirty.clear_blocks(offset // BLOCK_BYTES, -(-length // BLOCK_BYTES))
+        self._ask()
+
+    @property
+    def is_healed(self) -> bool:
+        """Say whether everything that may have differed is the secondary's; the shell then flushes the stores."""
+        return self.phase is Phase.HEALING and not self._reads_out and not self._questions.any() and not self.is_dirty
+
+    def healed(self) -> None:
+        """The healed stores are flushed: from here on this side has everything, and mirrors."""
+        assert self.is_healed
+        self._enter(Event.HEALED)
+        self.lacks_writes = self._reads_prove_nothing = self._is_starting = False
+        self.peer_consistent = True
+
     @property
     def is_dirty(self) -> bool:
         """Say whether the secondary may lack anything that is not on its way."""
-        return any(member.dirty.any() for member in self.members.values())
+        return any(member.differs() for member in self.members.values())
 
     def resync_bytes_left(self, member: Member) -> int:
         """Return how many bytes of a member the secondary has not yet got and acknowledged."""
-        return member.dirty.dirty_bytes() + self.flight.resync_bytes_of.get(member.index, 0)
+        return member.differing_bytes() + self.flight.resync_bytes_of.get(member.index, 0)
 
     # Inside
 
@@ -384,7 +479,78 @@ class Primary:
             self.completed.append(token)
 
     def _overtake(self, index: int, offset: int, length: int) -> None:
-        self.members[index].resync.touch(offset, length)
+        member = self.members[index]
+        member.resync.touch(offset, length)
+        member.compare.touch(offset, length)
+
+    def _compare(self, member: Member, order: ReadOrder, pieces: list[Piece]) -> None:
+        """Ask the secondary about what was read; what a guest has overtaken is copied instead."""
+        for block in order.overtaken:
+            self._differ(BlockRun(member.index, block, 1))
+        for piece in member.compare.take_back(order, pieces):
+            run = BlockRun(member.index, piece.first_block, piece.block_count)
+            offset = run.first_block * BLOCK_BYTES
+            if piece.data is None:
+                length = min(run.block_count * BLOCK_BYTES, member.dirty.size_bytes - offset)
+                self._send(Kind.COMPARE_ZERO, 0, member.index, offset, length, None, None)
+            else:
+                payload = self._seed.to_bytes(SEED_BYTES, "big") + bytes(piece.data)
+                self._send(Kind.COMPARE, 0, member.index, offset, len(payload), payload, None)
+            self._questions.compare_sent(self.sequence, run)
+            member.compare.unanswered += 1
+
+    def _compared(self, frame: Frame) -> None:
+        """Drop the suspicion of what is equal; copy, or fetch, what is not."""
+        assert frame.payload is not None
+        run, differing = self._questions.compared(frame.sequence, frame.payload)
+        member, tally = self.members[run.volume], self.tally
+        assert tally is not None
+        member.compare.unanswered -= 1
+        tally.bytes_compared += run.block_count * BLOCK_BYTES
+        if self.phase is Phase.HEALING:
+            member.suspect.clear_blocks(run.first_block, run.block_count)
+            for part in differing:
+                self._differ(part)
+                self._questions.want(part)
+            self._ask()
+            return
+        if self.phase is Phase.COPYING:
+            member.suspect.clear_blocks(run.first_block, run.block_count)
+            for part in differing:
+                self._differ(part)
+            self._finish_if_shipped()
+
+    def _differ(self, run: BlockRun) -> None:
+        member = self.members[run.volume]
+        member.suspect.clear_blocks(run.first_block, run.block_count)
+        member.dirty.mark_blocks(run.first_block, run.block_count)
+
+    def _ask(self) -> None:
+        """Fetch what is wanted, as far as may be out at once."""
+        while (run := self._questions.next_fetch()) is not None:
+            offset = run.first_block * BLOCK_BYTES
+            length = min(run.block_count * BLOCK_BYTES, self.members[run.volume].dirty.size_bytes - offset)
+            self._send(Kind.FETCH, 0, run.volume, offset, length, None, None)
+            self._questions.fetch_sent(self.sequence, run)
+
+    def _fetched(self, frame: Frame) -> None:
+        assert frame.payload is not None
+        run = self._questions.fetched(frame.sequence)
+        offset = run.first_block * BLOCK_BYTES
+        if len(frame.payload) != min(run.block_count * BLOCK_BYTES, self.members[run.volume].dirty.size_bytes - offset):
+            raise PeerViolation(
+                f"the secondary sent {len(frame.payload)} bytes where {frame.sequence} asked for others"
+            )
+        if self.phase is Phase.HEALING:
+            self._contents.append((run.volume, offset, frame.payload))
+
+    def _end_healing(self) -> None:
+        """What was asked will not be answered; what is suspected stays so."""
+        entries, _ = self.flight.clear()
+        self._mark_dirty(entries)
+        self.outbox.clear()
+        self._forget_reads()
+        self.session += 1
 
     def _acknowledged(self, sequence: int) -> None:
         if not self.acknowledged_sequence <= sequence <= self.sequence:
@@ -401,7 +567,7 @@ class Primary:
     def _flushed(self, sequence: int) -> None:
         if sequence and sequence == self._end_sequence:
             self._end_sequence = 0
-            self.peer_consistent = self._can_resume = True
+            self.peer_consistent = True
             self._enter(Event.RECORDED)
             return
         waiter = self.flight.waiters.pop(sequence, None)
@@ -418,7 +584,7 @@ class Primary:
             waiter.token = None
 
     def _finish_if_shipped(self) -> None:
-        if self.phase is not Phase.COPYING or self._reads_out:
+        if self.phase is not Phase.COPYING or self._reads_out or self._questions.any():
             return
         if self.is_dirty:
             return
@@ -437,7 +603,6 @@ class Primary:
         self._forget_reads()
         self.outbox.clear()
         self.session += 1
-        self._can_resume = False
         self._begin_sequence = self._end_sequence = 0
 
     def _mark_dirty(self, entries: Sequence[Entry]) -> None:
@@ -448,4 +613,11 @@ class Primary:
     def _forget_reads(self) -> None:
         for member in self.members.values():
             member.resync.forget_orders()
+            member.compare.forget()
+        self._questions.forget()
+        self._contents.clear()
         self._reads_out = 0
+
+
+_READING = (Phase.COPYING, Phase.MIRRORED, Phase.HEALING)
+"""Phases in which blocks are read to be copied or compared."""

@@ -20,7 +20,10 @@ RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
 
 
 class Piece(NamedTuple):
-    """Consecutive blocks that were read: `data` is their content, or None when they hold only zeros."""
+    """Consecutive blocks that were read: `data` is their content, or None when they hold only zeros.
+
+    Of a comparison, `data` is the digest of each block instead.
+    """
 
     first_block: int
     block_count: int
@@ -39,6 +42,7 @@ class ReadOrder:
     block_count: int
     session: int
     is_contended: bool = False  # Guests overtook it before: read it where no guest can come between.
+    seed: int | None = None  # Of a comparison: give the digests of the blocks instead of their content.
     overtaken: set[int] = field(default_factory=set)  # Block numbers.
 
     def touch(self, offset: int, length: int) -> None:
@@ -95,7 +99,7 @@ class MemberResync:
         for piece in pieces:
             assert piece.first_block == expected
             expected += piece.block_count
-            sendable.extend(_without(piece, order.overtaken))
+            sendable.extend(without(piece, order.overtaken, BLOCK_BYTES))
         assert order.first_block < expected <= order.first_block + order.block_count
         if not self.orders:
             self._cursor = expected
@@ -118,8 +122,8 @@ class MemberResync:
         self._is_contended = False
 
 
-def _without(piece: Piece, overtaken: set[int]) -> list[Piece]:
-    """Cut the overtaken blocks out of a piece."""
+def without(piece: Piece, overtaken: set[int], bytes_a_block: int) -> list[Piece]:
+    """Cut the overtaken blocks out of a piece, whose data has so many bytes for each block."""
     end_block = piece.first_block + piece.block_count
     holes = sorted(block for block in overtaken if piece.first_block <= block < end_block) if overtaken else []
     if not holes:
@@ -130,8 +134,8 @@ def _without(piece: Piece, overtaken: set[int]) -> list[Piece]:
         if hole > start:
             data = piece.data
             if data is not None:
-                begin_bytes = (start - piece.first_block) * BLOCK_BYTES
-                data = memoryview(data)[begin_bytes : begin_bytes + (hole - start) * BLOCK_BYTES]
+                begin_bytes = (start - piece.first_block) * bytes_a_block
+                data = memoryview(data)[begin_bytes : begin_bytes + (hole - start) * bytes_a_block]
             rest.append(Piece(start, hole - start, data))
         start = hole + 1
     return rest

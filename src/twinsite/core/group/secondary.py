@@ -7,9 +7,11 @@ shell acknowledges `applied_sequence` once after them. Flushes run in threads an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from twinsite.core.stream.frames import SEQUENCED, Frame, Kind
-from twinsite.core.stream.hello import Hello, Welcome
+from twinsite.core.limits import BLOCK_BYTES, FETCH_BYTES_MAX
+from twinsite.core.stream.frames import DIGEST_BYTES, SEED_BYTES, SEQUENCED, Frame, Kind
+from twinsite.core.stream.hello import Hello
 from twinsite.errors import PeerViolation
 
 FIRST_SEQUENCE_MAX = 2**62
@@ -56,18 +58,33 @@ class Secondary:
             size_bytes = sizes_bytes.get(frame.volume)
             if size_bytes is None and kind not in (Kind.RESYNC_BEGIN, Kind.RESYNC_END):
                 raise PeerViolation(f"frame {sequence} is for volume {frame.volume}, which is not in the group")
-            if kind in (Kind.WRITE, Kind.ZERO):
+            if kind in _RANGED:
                 assert size_bytes is not None
                 if frame.length == 0 or frame.offset + frame.length > size_bytes:
                     raise PeerViolation(
                         f"frame {sequence} covers {frame.length} bytes at {frame.offset} of a volume of {size_bytes}"
                     )
+            if kind in _ASKING:
+                assert size_bytes is not None
+                _check_question(frame, size_bytes)
             operations.append(frame)
         self.applied_sequence = sequence
         return operations
 
 
-def welcome_of(*, term: int, generation: str, consistent: bool, unstable_boot_id: str | None, boot_id: str) -> Welcome:
-    """Describe the image of a secondary: what it held unflushed is suspect if the machine has restarted since."""
-    suspect = unstable_boot_id is not None and unstable_boot_id != boot_id
-    return Welcome(term=term, generation=generation, consistent=consistent, suspect=suspect)
+_RANGED: Final = frozenset({Kind.WRITE, Kind.ZERO, Kind.COMPARE_ZERO, Kind.FETCH})
+_ASKING: Final = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
+
+
+def _check_question(frame: Frame, size_bytes: int) -> None:
+    problem = ""
+    if frame.offset % BLOCK_BYTES:
+        problem = "starts inside a block"
+    elif frame.kind == Kind.FETCH and frame.length > FETCH_BYTES_MAX:
+        problem = "asks for too much"
+    elif frame.kind == Kind.COMPARE:
+        count, rest = divmod(frame.length - SEED_BYTES, DIGEST_BYTES)
+        if count < 1 or rest or frame.offset + (count - 1) * BLOCK_BYTES >= size_bytes:
+            problem = f"brings {frame.length} bytes of digests for a volume of {size_bytes}"
+    if problem:
+        raise PeerViolation(f"frame {frame.sequence} of kind {frame.kind} at {frame.offset} {problem}")

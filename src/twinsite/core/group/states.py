@@ -12,6 +12,8 @@ secondary is stale and the dirty map (or the frames in flight) covers the write,
 - DRAINING: the grant is there. New writes are marked dirty and do not travel; those on their way end.
 - HOLDING: the stream is down while the secondary may be recorded as in sync. Writes are applied, kept in flight and not
   acknowledged, until the stream is resumed or the arbiter grants to go on alone. Also how a primary starts.
+- HEALING: as HOLDING, while this side takes from the secondary what may be missing or left over here after a crash. No
+  host is served yet.
 - REPLACED: another site is primary now. Nothing is acknowledged any more.
 """
 
@@ -33,6 +35,7 @@ class Phase(Enum):
     STOPPING = "stopping"
     DRAINING = "draining"
     HOLDING = "holding"
+    HEALING = "healing"
     REPLACED = "replaced"
 
 
@@ -41,6 +44,8 @@ class Event(Enum):
 
     CONNECTED = "the secondary's welcome was accepted, and a resync is due"
     RESUMED = "the secondary's welcome was accepted, and only frames in flight are to be sent again"
+    HEALS = "the secondary's welcome was accepted, and this side is to take from it what may differ"
+    HEALED = "what may have differed is the secondary's, and durable here"
     SHIPPED = "nothing is dirty and no resync read is under way"
     RECORDED = "the secondary has made the end of the resync durable"
     STOPPED = "the user wants no replication"
@@ -51,7 +56,7 @@ class Event(Enum):
     REPLACED = "the arbiter or the secondary says that another site is primary"
 
 
-MIRRORING: Final = frozenset({Phase.FINISHING, Phase.MIRRORED, Phase.STOPPING, Phase.HOLDING})
+MIRRORING: Final = frozenset({Phase.FINISHING, Phase.MIRRORED, Phase.STOPPING, Phase.HOLDING, Phase.HEALING})
 """Phases in which every write waits for the secondary."""
 
 TRANSITIONS: Final[dict[tuple[Phase, Event], Phase]] = {
@@ -89,6 +94,12 @@ TRANSITIONS: Final[dict[tuple[Phase, Event], Phase]] = {
     (Phase.HOLDING, Event.WANTED): Phase.HOLDING,
     (Phase.HOLDING, Event.BROKEN): Phase.HOLDING,
     (Phase.HOLDING, Event.GRANTED): Phase.ALONE,
+    (Phase.HOLDING, Event.HEALS): Phase.HEALING,
+    (Phase.HEALING, Event.HEALED): Phase.MIRRORED,
+    (Phase.HEALING, Event.STOPPED): Phase.HOLDING,
+    (Phase.HEALING, Event.WANTED): Phase.HEALING,
+    (Phase.HEALING, Event.BROKEN): Phase.HOLDING,
+    (Phase.HEALING, Event.GRANTED): Phase.ALONE,
     (Phase.REPLACED, Event.STOPPED): Phase.REPLACED,
     (Phase.REPLACED, Event.WANTED): Phase.REPLACED,
     (Phase.REPLACED, Event.BROKEN): Phase.REPLACED,

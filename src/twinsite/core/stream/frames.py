@@ -14,13 +14,20 @@ from typing import Any, Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX, STREAM_CONTROL_BYTES_MAX, ZERO_FRAME_BYTES_MAX
+from twinsite.core.limits import (
+    BLOCK_BYTES,
+    FETCH_BYTES_MAX,
+    FRAME_PAYLOAD_BYTES_MAX,
+    RESYNC_READ_BYTES_MAX,
+    STREAM_CONTROL_BYTES_MAX,
+    ZERO_FRAME_BYTES_MAX,
+)
 from twinsite.errors import PeerViolation
 
 MAGIC: Final = 0x5457
 """'TW'."""
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Said in the challenge; both ends must speak the same."""
 
 _PREFIX = struct.Struct(">HBBHHIQQ")
@@ -45,6 +52,11 @@ class Kind(IntEnum):
     RESYNC_END = 10  # Sequenced; JSON: from here on it is; everything before it becomes durable.
     ACK = 11  # Secondary to primary: applied up to `sequence`.
     FLUSHED = 12  # Secondary to primary: the FLUSH or RESYNC_END at `sequence` is durable.
+    COMPARE = 13  # Sequenced; a seed and the digest of each block from `offset` on: which of them differ there?
+    COMPARE_ZERO = 14  # Sequenced; which blocks of the `length` bytes from `offset` on hold anything but zeros?
+    COMPARED = 15  # Secondary to primary: one bit a block of the comparison at `sequence`, set where it differs.
+    FETCH = 16  # Sequenced; what does the secondary hold in `length` bytes from `offset` on?
+    CONTENT = 17  # Secondary to primary: what the FETCH at `sequence` asked for.
 
 
 class Flag(IntFlag):
@@ -55,13 +67,32 @@ class Flag(IntFlag):
     RESYNC = 2  # WRITE, ZERO: content that the resync brings, not a host.
 
 
-SEQUENCED: Final = frozenset({Kind.WRITE, Kind.ZERO, Kind.FLUSH, Kind.RESYNC_BEGIN, Kind.RESYNC_END})
+SEQUENCED: Final = frozenset(
+    {
+        Kind.WRITE,
+        Kind.ZERO,
+        Kind.FLUSH,
+        Kind.RESYNC_BEGIN,
+        Kind.RESYNC_END,
+        Kind.COMPARE,
+        Kind.COMPARE_ZERO,
+        Kind.FETCH,
+    }
+)
 """Kinds that take a place in the order of the stream; their sequences have no gaps."""
+
+DIGEST_BYTES: Final = 16
+SEED_BYTES: Final = 8
+COMPARE_PAYLOAD_BYTES_MAX: Final = SEED_BYTES + DIGEST_BYTES * (RESYNC_READ_BYTES_MAX // BLOCK_BYTES)
+COMPARED_PAYLOAD_BYTES_MAX: Final = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES // 8
 
 _JSON_KINDS: Final = frozenset({Kind.CHALLENGE, Kind.HELLO, Kind.WELCOME, Kind.BYE, Kind.RESYNC_BEGIN, Kind.RESYNC_END})
 
 _PAYLOAD_BYTES_MAX: Final[dict[int, int]] = {
     Kind.WRITE: FRAME_PAYLOAD_BYTES_MAX,
+    Kind.COMPARE: COMPARE_PAYLOAD_BYTES_MAX,
+    Kind.COMPARED: COMPARED_PAYLOAD_BYTES_MAX,
+    Kind.CONTENT: FETCH_BYTES_MAX,
     **dict.fromkeys(_JSON_KINDS, STREAM_CONTROL_BYTES_MAX),
 }
 _KINDS: Final = frozenset(int(kind) for kind in Kind)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from twinsite.core.stream.frames import PROTOCOL_VERSION
@@ -37,23 +38,36 @@ class Hello:
     nonce: str
 
 
+class Doubt(StrEnum):
+    """Why an image may lack what was applied to it."""
+
+    NONE = "none"
+    RESTARTED = (
+        "restarted"  # The machine restarted before everything was durable: what was lost can be seen by reading.
+    )
+    FLUSH_FAILED = "flush_failed"  # A flush failed: what is read may not be what the disk holds.
+
+
 @dataclass(frozen=True, slots=True)
 class Welcome:
     """The state of the secondary's image.
 
     `generation` names the image's content lineage; the primary's dirty map is only good for the lineage that it knows.
-    `suspect`: the secondary's machine restarted before what it had applied was durable.
+    `led` names the lineages that this side was the primary of: outside of the extents in `runs`, (member index, first,
+    count), its image is the one of those lineages.
     """
 
     term: int
     generation: str
     consistent: bool
-    suspect: bool
+    doubt: Doubt
+    led: list[str] = field(default_factory=list)
+    runs: list[list[int]] = field(default_factory=list)
 
 
 def seal(body: Challenge | Hello | Welcome, key: bytes, nonce: str) -> dict[str, Any]:
     """Return the JSON object of `body` with a proof that its sender knows `key`, bound to the other side's nonce."""
-    fields = asdict(body)
+    fields = {name: str(value) if isinstance(value, StrEnum) else value for name, value in asdict(body).items()}
     return {**fields, "proof": _proof(type(body).__name__, fields, key, nonce)}
 
 
@@ -90,11 +104,23 @@ def open_hello(value: dict[str, Any], key: bytes, nonce: str) -> Hello:
 
 def open_welcome(value: dict[str, Any], key: bytes, nonce: str) -> Welcome:
     """Check the proof and the form of a welcome and return it."""
+    doubt, led, runs = _take(value, "doubt", str), _take(value, "led", list), _take(value, "runs", list)
+    if doubt not in set(Doubt):
+        raise PeerViolation(f"welcome: doubt {doubt!r} is unknown")
+    if not all(type(name) is str for name in led):
+        raise PeerViolation("welcome: lineages are not names")
+    if not all(
+        isinstance(run, list) and len(run) == 3 and all(type(number) is int and number >= 0 for number in run)
+        for run in runs
+    ):
+        raise PeerViolation("welcome: runs are not three numbers each")
     welcome = Welcome(
         term=_take(value, "term", int),
         generation=_take(value, "generation", str),
         consistent=_take(value, "consistent", bool),
-        suspect=_take(value, "suspect", bool),
+        doubt=Doubt(doubt),
+        led=led,
+        runs=runs,
     )
     _check_proof(welcome, value, key, nonce)
     return welcome

@@ -31,6 +31,24 @@ class DirtyMap:
         """Add every block."""
         self._bits.setall(True)
 
+    def mark_blocks(self, first: int, count: int) -> None:
+        """Add `count` blocks from block number `first` on; what would lie behind the end is left out."""
+        end = min(first + count, self.block_count)
+        if first < end:
+            self._bits[first:end] = True
+
+    def add(self, other: DirtyMap) -> None:
+        """Add every block of another map of the same volume."""
+        self._bits |= other._bits
+
+    def remove(self, other: DirtyMap) -> None:
+        """Remove every block of another map of the same volume."""
+        self._bits &= ~other._bits
+
+    def clear(self) -> None:
+        """Remove every block."""
+        self._bits.setall(False)
+
     def clear_blocks(self, first: int, count: int) -> None:
         """Remove `count` blocks from block number `first` on."""
         self._bits[first : first + count] = False
@@ -42,6 +60,10 @@ class DirtyMap:
         if first == last:
             return bool(self._bits[first])
         return self._bits.find(0, first, last + 1) < 0
+
+    def touches(self, first: int, count: int) -> bool:
+        """Say whether any of `count` blocks from `first` on is in the map."""
+        return self._bits.find(1, first, first + count) >= 0
 
     def any(self) -> bool:
         """Say whether the map holds any block."""
@@ -56,6 +78,15 @@ class DirtyMap:
         if end < 0:
             end = min(first + count_max, self.block_count)
         return first, end - first
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Return (first, count) of every run of blocks."""
+        runs = []
+        start = 0
+        while start < self.block_count and (run := self.next_run(start, self.block_count)) is not None:
+            runs.append(run)
+            start = run[0] + run[1]
+        return runs
 
     def dirty_bytes(self) -> int:
         """Return the bytes of volume that the map's blocks cover."""

@@ -6,45 +6,27 @@ history: whenever a site is promoted without force, its volumes show every write
 
 from __future__ import annotations
 
-import copy
-from typing import Any, cast
+from pathlib import Path
 
+from tests.support.memory_files import MemoryFiles
 from tests.unit.core.group.replication_world import SIZES_BYTES, SecondarySide, World
 from twinsite.core.arbiter import Refusal, promote, switch
 from twinsite.core.arbiter import Secondary as Recorded
-from twinsite.core.group.primary import Member, Primary
+from twinsite.core.group.primary import Primary
+from twinsite.core.group.recovery import Difference
 from twinsite.core.group.states import Phase
 from twinsite.core.limits import BLOCK_BYTES
-from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.core.stream.hello import Doubt, Welcome
+from twinsite.core.tracking.intents import IntentRecord, encode_header, encode_records
 from twinsite.messages import MemberSpec
-from twinsite.worker.state import ReplicaState
-from twinsite.worker.taking_over import (
-    ImageChanges,
-    remember_clean_stop,
-    remember_primary,
-    remember_secondary,
-    starting_point,
-)
+from twinsite.worker.starting import recorded_runs, remember_clean_stop, remember_primary, starting_point
+from twinsite.worker.state import MapKind, ReplicaState, StateDirectory
+from twinsite.worker.taking_over import ImageChanges, remember_secondary
 
 MEMBERS = [MemberSpec(index, f"volume-{index}", size_bytes) for index, size_bytes in enumerate(SIZES_BYTES)]
 SAME_DISKS = ImageChanges(frozenset(), frozenset())
 BOOT = "the only boot"
 Range = tuple[int, int, int]  # Member index, offset, length.
-
-
-class SavedMaps:
-    """Stands for a site's state directory: the maps of its last clean stop."""
-
-    def __init__(self) -> None:
-        self.maps: dict[str, DirtyMap] = {}
-
-    def save(self, machine: Primary) -> None:
-        self.maps = {member.volume_id: copy.deepcopy(member.dirty) for member in machine.members.values()}
-
-    def load_dirty_map(self, index: int, volume_id: str, size_bytes: int) -> DirtyMap | None:
-        dirty = self.maps.get(volume_id)
-        assert dirty is None or dirty.size_bytes == size_bytes
-        return copy.deepcopy(dirty)
 
 
 class Ledger:
@@ -93,7 +75,7 @@ class MovingWorld(World):
         super().__init__(seed)
         self.ledger = Ledger(self.primary_volumes)
         self.states = {"az1": ReplicaState(), "az2": ReplicaState()}
-        self.maps = {"az1": SavedMaps(), "az2": SavedMaps()}
+        self.directories = {site: StateDirectory(Path(site), MemoryFiles()) for site in self.states}
         self.promotions = self.switches = 0
         self.move_rate = self.random.choice([0.02, 0.1])
 
@@ -162,13 +144,16 @@ class MovingWorld(World):
         assert self.machine.phase is Phase.HOLDING, "an unforced promotion under a primary that is alone"
         for _ in range(self.random.randrange(4)):
             index, offset, length = super().random_range()
+            self.intend(index, offset, length)
             self.primary_volumes[index][offset : offset + length] = self.random.randbytes(length)
             self.machine.write_applied(index, offset, bytes(self.primary_volumes[index][offset : offset + length]), -1)
             self.machine.flush_local_done(self.machine.flush_begun(index, -2))
         if self.random.random() < 0.5:
             self.machine.replaced()
         for waiter in self.flush_waiters:
-            self.machine.flush_local_done(waiter)
+            # Who only waits for this side may be answered: the secondary has made durable all that it flushed.
+            if not waiter.is_remote_done:
+                self.machine.flush_local_done(waiter)
         assert not self.machine.completed, "who was replaced answered a host"
 
     def switch(self) -> None:
@@ -205,11 +190,17 @@ class MovingWorld(World):
             self.stop_cleanly()
         old, new = self.states[self.site], self.states[self.other_site]
         new.generation, new.is_consistent = self.secondary.generation, self.secondary.consistent
-        new.is_suspect = self.secondary.suspect
-        remember_secondary(old)
+        new.led = self.secondary.led
+        new.doubt = Doubt.RESTARTED if self.secondary.suspect else Doubt.NONE
+        self.write_intents()
+        remember_secondary(old, SAME_DISKS)
         volumes, self.primary_volumes = self.primary_volumes, self.secondary.volumes
         self.secondary = SecondarySide(
-            volumes, generation=old.generation, consistent=old.is_consistent, suspect=old.is_suspect
+            volumes,
+            generation=old.generation,
+            consistent=old.is_consistent,
+            led=old.led,
+            runs=recorded_runs(self.directories[self.site], MEMBERS),
         )
         self.site, self.term = self.other_site, self.row.term
         self.lost_unflushed = False
@@ -219,19 +210,28 @@ class MovingWorld(World):
     def stop_cleanly(self) -> None:
         """The primary's process ends and saves what it knows."""
         self.machine.close()
-        self.maps[self.site].save(self.machine)
+        for member in self.machine.members.values():
+            directory = self.directories[self.site]
+            directory.save_map(MapKind.DIRTY, member.index, member.volume_id, member.dirty)
+            directory.save_map(MapKind.SUSPECT, member.index, member.volume_id, member.suspect)
         remember_clean_stop(self.states[self.site], self.machine)
 
     def start_leading(self) -> None:
         """A primary's process starts on what its site remembers."""
         state = self.states[self.site]
-        start = starting_point(MEMBERS, cast(Any, self.maps[self.site]), state, BOOT, SAME_DISKS)
+        start = starting_point(MEMBERS, self.directories[self.site], state, BOOT, SAME_DISKS)
         remember_primary(state, start, BOOT)
-        members = [Member(member.index, member.volume_id, start.maps[member.index]) for member in MEMBERS]
         sequence = max(state.sequence, self.secondary.applied)
         self.machine = Primary(
-            members, generations=start.generations, sequence=sequence, peer_consistent=start.peer_consistent
+            start.members,
+            generations=start.generations,
+            sequence=sequence,
+            peer_consistent=start.peer_consistent,
+            peer_has_all=start.peer_has_all,
+            lacks_writes=start.lacks_writes,
         )
+        self.intents = start.intents
+        self.is_served = False
         self.secondary.applied = sequence
         if not self.wish_running:
             self.machine.stop()
@@ -248,7 +248,32 @@ class MovingWorld(World):
         """The primary's process dies; its machine lives, and so does what it had written."""
         self.drop_session()
         self.cut_hosts_off()
+        self.write_intents()
         self.start_leading()
+
+    def write_intents(self) -> None:
+        """Let the primary's intent log say what its maps say: a record was durable before each write."""
+        records = [
+            IntentRecord(index, first, count, True)
+            for index, intents in self.intents.items()
+            for first, count in intents.runs()
+        ]
+        directory = self.directories[self.site]
+        names = {member.index: member.volume_id for member in MEMBERS}
+        directory.files.replace(directory.intent_path, encode_header(names) + encode_records(records))
+
+    # What is durable before the machine acts
+
+    def judge_difference(self, welcome: Welcome) -> Difference:
+        difference = super().judge_difference(welcome)
+        self.states[self.site].generations = sorted(self.machine.generations | {self.new_generation()})
+        return difference
+
+    def record_standing(self, peer_has_all: bool) -> None:
+        state = self.states[self.site]
+        state.peer_has_all = peer_has_all
+        if peer_has_all:
+            state.generations = sorted(self.machine.generations)
 
     def cut_hosts_off(self) -> None:
         """Who waits for an answer never gets one."""

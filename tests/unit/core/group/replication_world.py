@@ -10,17 +10,24 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 
+from bitarray import bitarray
+from xxhash import xxh3_128_digest
+
 from twinsite.core.arbiter import Refusal, Row, first_row, secondary_in_sync, suspend_secondary
 from twinsite.core.arbiter import Secondary as Recorded
+from twinsite.core.group.doubts import add_doubts
 from twinsite.core.group.flight import FlushWaiter
-from twinsite.core.group.primary import Member, Primary
+from twinsite.core.group.member import Member
+from twinsite.core.group.primary import Primary
+from twinsite.core.group.recovery import AFTER_GRANT, Action, Difference, judge
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.secondary import Secondary
 from twinsite.core.group.states import MIRRORING, Phase
 from twinsite.core.limits import BLOCK_BYTES
-from twinsite.core.stream.frames import Frame, Kind, decode, decode_json, encode_header
-from twinsite.core.stream.hello import Welcome
+from twinsite.core.stream.frames import DIGEST_BYTES, SEED_BYTES, Frame, Kind, decode, decode_json, encode_header
+from twinsite.core.stream.hello import Doubt, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.core.tracking.intents import IntentMap
 
 SIZES_BYTES = [3 * BLOCK_BYTES + 1536, 2 * BLOCK_BYTES]
 
@@ -41,6 +48,8 @@ class SecondarySide:
     generation: str = ""
     consistent: bool = False
     suspect: bool = False
+    led: list[str] = field(default_factory=list)
+    runs: list[list[int]] = field(default_factory=list)
     machine: Secondary | None = None
     received: bytearray = field(default_factory=bytearray)
     flushes: list[int] = field(default_factory=list)
@@ -70,6 +79,9 @@ class World:
             Member(index, f"volume-{index}", DirtyMap(size, all_dirty=True)) for index, size in enumerate(SIZES_BYTES)
         ]
         self.machine = Primary(members, generations=frozenset(), sequence=0, peer_consistent=False)
+        self.intents = {index: IntentMap(size) for index, size in enumerate(SIZES_BYTES)}
+        for intents in self.intents.values():
+            intents.set(0, intents.extent_count)
         self.site = "az1"
         self.term = 1
         self.row = first_row(self.site, 0.0)
@@ -84,6 +96,7 @@ class World:
         self.to_primary = bytearray()
         self.primary_received = bytearray()
         self.connected = False
+        self.is_served = False  # Hosts see a primary that starts only when it was confirmed.
         self.reads: list[PendingRead] = []
         self.flush_waiters: list[FlushWaiter] = []
         self.promised: dict[int, int] = {}  # Token to the sequence that must be applied when it is told "done".
@@ -101,10 +114,13 @@ class World:
 
     def step(self) -> None:
         """Do one thing that can happen."""
-        actions = [self.host_write] * 6 + [self.host_zero] * 2 + [self.host_flush, self.finish_local_flush]
+        self.is_served |= self.machine.phase not in (Phase.HOLDING, Phase.HEALING)
+        actions = [self.finish_local_flush]
+        if self.is_served:
+            actions += [self.host_write] * 6 + [self.host_zero] * 2 + [self.host_flush]
         actions += [self.deliver_to_secondary] * 4 + [self.deliver_to_primary] * 4
         actions += [self.start_read, self.finish_read] * 2
-        actions += [self.finish_secondary_flush] * 2 + [self.quiet_moment] * self.calm
+        actions += [self.finish_secondary_flush] * 2 + [self.quiet_moment] * self.calm + [self.cool]
         actions += (
             [self.connect] * 2
             + [self.start_again]
@@ -116,11 +132,11 @@ class World:
                 self.blip,
                 self.blip,
                 self.blip,
-                self.failed_write,
                 self.stop,
                 self.secondary_machine_crash,
             ]
             actions += [self.give_up_call, self.repeat_call, self.restart_primary]
+            actions += [self.failed_write] if self.is_served else []
         action = self.random.choice(actions)
         self.trace.append(action.__name__)
         action()
@@ -132,6 +148,7 @@ class World:
         data = self.random.randbytes(length)
         token = self.new_token()
         cut = self.random.choice([0, length // 2]) if length > 1 else 0
+        self.intend(index, offset, length)
         for start, end in [(0, cut), (cut, length)]:
             if end > start:
                 self.primary_volumes[index][offset + start : offset + end] = data[start:end]
@@ -145,6 +162,7 @@ class World:
         """A host trims or zeroes a random range."""
         index, offset, length = self.random_range()
         token = self.new_token()
+        self.intend(index, offset, length)
         self.primary_volumes[index][offset : offset + length] = bytes(length)
         self.note_change(token, index, offset, bytes(length))
         self.machine.zero_applied(index, offset, length, self.random.random() < 0.5, token)
@@ -175,6 +193,7 @@ class World:
         """A host's write fails after changing part of its range: the host is told so by the shell."""
         index, offset, length = self.random_range()
         changed = self.random.randint(0, length)
+        self.intend(index, offset, length)
         self.primary_volumes[index][offset : offset + changed] = self.random.randbytes(changed)
         self.note_doubt(index, offset, length)
         self.machine.write_failed(index, offset, length)
@@ -184,14 +203,43 @@ class World:
         if self.connected or not self.wish_running or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
             return
         side = self.secondary
-        welcome = Welcome(term=self.term, generation=side.generation, consistent=side.consistent, suspect=side.suspect)
+        doubt = Doubt.RESTARTED if side.suspect else Doubt.NONE
+        welcome = Welcome(self.term, side.generation, side.consistent, doubt, side.led, side.runs)
         first_sequence = self.machine.first_sequence
         self.generation_count += 1
-        if not self.machine.connected(welcome, f"generation-{self.generation_count}"):
+        if self.machine.phase is Phase.ALONE:
+            difference = self.judge_difference(welcome)
+            for index, first, count in add_doubts(difference, self.machine.members.values(), self.intents, welcome):
+                self.intents[index].set(first, count)
+        elif self.machine.consider(welcome) in (Action.RESUME, Action.HEAL):
+            self.record_standing(peer_has_all=True)
+            self.machine.peer_has_all = True
+        if not self.machine.connected(welcome, self.new_generation()):
             return
         self.connected = True
         side.machine = Secondary(dict(enumerate(SIZES_BYTES)), first_sequence)
         self.note_image()
+
+    def judge_difference(self, welcome: Welcome) -> Difference:
+        """Say what the welcome brings into doubt."""
+        return AFTER_GRANT[judge(welcome, self.machine.generations)]
+
+    def new_generation(self) -> str:
+        """Name the lineage that the next resync gives the secondary's image."""
+        return f"generation-{self.generation_count}"
+
+    def intend(self, index: int, offset: int, length: int) -> None:
+        """Record that a range is about to be written."""
+        if not self.intents[index].touch(offset, length):
+            self.intents[index].set(0, self.intents[index].extent_count)
+
+    def cool(self) -> None:
+        """Both sides are durable and equal for a moment: every extent goes cold."""
+        side, machine = self.secondary, self.machine
+        busy = machine.flight.entries or machine.flight.waiters or side.flushes or self.to_secondary or side.received
+        if self.connected and machine.phase is Phase.MIRRORED and not busy and not machine.is_dirty:
+            for intents in self.intents.values():
+                intents.clear(0, intents.extent_count)
 
     # The arbiter
 
@@ -200,8 +248,12 @@ class World:
         if self.awaited_call or not (self.machine.wants_grant or self.machine.wants_report):
             return
         is_suspension = self.machine.wants_grant
+        if is_suspension and self.machine.must_wait:
+            return
         if not is_suspension:
             self.machine.report_sent()
+            self.machine.peer_has_all = True
+            self.record_standing(peer_has_all=True)
         self.call_count += 1
         self.awaited_call = self.call_count
         self.calls.append(ArbiterCall(self.call_count, is_suspension, self.site, self.term, self.known_version))
@@ -233,7 +285,11 @@ class World:
             return
         self.known_version = result.version
         if is_suspension:
+            was_healing = self.machine.phase is Phase.HEALING
+            self.record_standing(peer_has_all=False)
             self.machine.granted()
+            if was_healing:
+                self.drop_session()
         else:
             self.machine.reported()
 
@@ -253,10 +309,15 @@ class World:
         self.drop_session()
         old = self.machine
         old.close()
-        members = [Member(m.index, m.volume_id, m.dirty) for m in old.members.values()]
+        members = [Member(m.index, m.volume_id, m.dirty, m.suspect) for m in old.members.values()]
         self.machine = Primary(
-            members, generations=old.generations, sequence=old.sequence, peer_consistent=old.peer_consistent
+            members,
+            generations=old.generations,
+            sequence=old.sequence,
+            peer_consistent=old.peer_consistent,
+            peer_has_all=old.peer_has_all,
         )
+        self.is_served = False
         self.outstanding.clear()
         self.promised.clear()
         self.reads.clear()
@@ -284,8 +345,8 @@ class World:
             return
         self.drop_session()
         self.machine.broken()
-        for volume in self.secondary.volumes:
-            if self.random.random() < 0.7:
+        for index, volume in enumerate(self.secondary.volumes):
+            if self.random.random() < 0.7 and self.intents[index].any():
                 start = self.random.randrange(len(volume))
                 end = min(len(volume), start + 9000)
                 volume[start:end] = self.random.randbytes(end - start)
@@ -312,7 +373,10 @@ class World:
         pieces = []
         for block in range(order.first_block, order.first_block + count):
             data = bytes(volume[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES])
-            pieces.append(Piece(block, 1, None if not any(data) else data))
+            if not any(data):
+                pieces.append(Piece(block, 1, None))
+            else:
+                pieces.append(Piece(block, 1, data if order.seed is None else xxh3_128_digest(data, order.seed)))
         self.reads.append(PendingRead(order, pieces))
 
     def finish_read(self) -> None:
@@ -355,11 +419,33 @@ class World:
         elif frame.kind == Kind.RESYNC_BEGIN:
             side.generation = decode_json(frame)["generation"]
             side.consistent = False
+            side.led, side.runs = [], []
         elif frame.kind == Kind.RESYNC_END:
             side.ends.add(frame.sequence)
             side.flushes.append(frame.sequence)
-        else:
+        elif frame.kind == Kind.FLUSH:
             side.flushes.append(frame.sequence)
+        else:
+            self.answer(frame)
+
+    def answer(self, frame: Frame) -> None:
+        """Answer what the primary asks, at once."""
+        volume = self.secondary.volumes[frame.volume]
+        if frame.kind == Kind.FETCH:
+            body, kind = bytes(volume[frame.offset : frame.offset + frame.length]), Kind.CONTENT
+        elif frame.kind == Kind.COMPARE_ZERO:
+            blocks = range(frame.offset, frame.offset + frame.length, BLOCK_BYTES)
+            body, kind = bitarray(any(volume[at : at + BLOCK_BYTES]) for at in blocks).tobytes(), Kind.COMPARED
+        else:
+            assert frame.payload is not None
+            seed, digests = int.from_bytes(frame.payload[:SEED_BYTES], "big"), bytes(frame.payload[SEED_BYTES:])
+            differs = bitarray()
+            for number, start in enumerate(range(0, len(digests), DIGEST_BYTES)):
+                at = frame.offset + number * BLOCK_BYTES
+                mine = xxh3_128_digest(bytes(volume[at : at + BLOCK_BYTES]), seed)
+                differs.append(mine != digests[start : start + DIGEST_BYTES])
+            body, kind = differs.tobytes(), Kind.COMPARED
+        self.to_primary += encode_header(kind, 0, frame.volume, len(body), frame.sequence, frame.offset, body) + body
 
     def finish_secondary_flush(self) -> None:
         """One of the secondary's flushes is over."""
@@ -382,6 +468,11 @@ class World:
             rest = decode(view, 0, len(view), frames)
         del self.primary_received[:rest]
         self.machine.received(frames)
+        for index, offset, data in self.machine.take_contents():
+            self.primary_volumes[index][offset : offset + len(data)] = data
+            self.machine.content_applied(index, offset, len(data))
+        if self.machine.is_healed:
+            self.machine.healed()
         self.note_image()
 
     # What must hold
@@ -425,7 +516,7 @@ class World:
     def note_image(self) -> None:
         """Remember what the secondary must look like once it has applied the newest frame, if nothing else differs."""
         mirrors = self.machine.phase in MIRRORING
-        if mirrors and not any(member.dirty.any() for member in self.machine.members.values()):
+        if mirrors and self.machine.phase is not Phase.HEALING and not self.machine.is_dirty:
             self.images[self.machine.sequence] = digest(self.primary_volumes)
 
     def check_image(self, sequence: int) -> None:
@@ -443,7 +534,7 @@ class World:
             self.settle()
             self.pump()
             quiet = not (self.to_secondary or self.to_primary or self.outstanding or self.secondary.flushes)
-            clean = not any(member.dirty.any() for member in self.machine.members.values())
+            clean = not self.machine.is_dirty
             if (
                 quiet
                 and clean
@@ -477,7 +568,10 @@ class World:
         self.primary_takes_answer()
         self.settle()
 
-    # What a world that watches the content wants to know
+    # What a world that watches the content, or lets a site forget, wants to know
+
+    def record_standing(self, peer_has_all: bool) -> None:
+        """The primary records whether the secondary has everything, before it acts on that."""
 
     def note_change(self, token: int, index: int, offset: int, data: bytes) -> None:
         """A host's change is in the primary's volume and not answered."""

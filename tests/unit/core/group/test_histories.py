@@ -12,7 +12,7 @@ from tests.unit.core.group.moving_world import MovingWorld
 from twinsite.core.group.primary import Primary
 from twinsite.core.group.states import Phase
 from twinsite.errors import PeerViolation
-from twinsite.worker.taking_over import remember_clean_stop, remember_primary
+from twinsite.worker.starting import remember_clean_stop, remember_primary
 
 STEPS = 400
 SEEDS_TO_CATCH_MAX = 150
@@ -74,7 +74,7 @@ def keep_the_claim_while_leading(patch: pytest.MonkeyPatch) -> None:
 
 def keep_maps_while_following(patch: pytest.MonkeyPatch) -> None:
     """Believe after a time as secondary what was saved before it."""
-    patch.setattr(moving_world, "remember_secondary", lambda state: None)
+    patch.setattr(moving_world, "remember_secondary", lambda state, images: None)
 
 
 def answer_although_replaced(patch: pytest.MonkeyPatch) -> None:

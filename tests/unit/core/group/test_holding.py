@@ -156,7 +156,7 @@ def test_a_resumed_stream_is_to_be_reported() -> None:
 IMAGES = {
     "of another lineage": ("another", True, False),
     "not consistent": (KNOWN, False, False),
-    "suspect": (KNOWN, True, True),
+    "restarted": (KNOWN, True, True),
 }
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from twinsite.core.group.primary import Member, Primary
+from twinsite.core.group.doubts import add_doubts
+from twinsite.core.group.member import Member
+from twinsite.core.group.primary import Primary
+from twinsite.core.group.recovery import AFTER_GRANT, judge
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import Phase
 from twinsite.core.limits import (
@@ -14,13 +17,15 @@ from twinsite.core.limits import (
     RESYNC_READS_MAX,
 )
 from twinsite.core.stream.frames import Flag, Frame, Kind, decode, decode_json
-from twinsite.core.stream.hello import Welcome
+from twinsite.core.stream.hello import Doubt, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.core.tracking.intents import IntentMap
 from twinsite.errors import InternalError, PeerViolation
 
 SIZE = 8 * BLOCK_BYTES
 KNOWN = "known lineage"
 DATA = b"d" * 512
+ANSWERS = (Kind.ACK, Kind.FLUSHED, Kind.COMPARED, Kind.CONTENT, Kind.HEARTBEAT)
 
 
 class Bench:
@@ -35,6 +40,7 @@ class Bench:
         self.members = [Member(index, f"volume {index}", DirtyMap(size_bytes)) for index in range(members)]
         for block in dirty_blocks:
             self.members[0].dirty.mark(block * BLOCK_BYTES, 1)
+        self.recorded = {member.index: IntentMap(size_bytes) for member in self.members}
         self.primary = Primary(self.members, generations=frozenset({KNOWN}), sequence=100, peer_consistent=True)
         if not held:
             self.primary.granted()
@@ -52,7 +58,11 @@ class Bench:
     def connect(
         self, generation: str = KNOWN, new: str = "new lineage", *, suspect: bool = False, consistent: bool = True
     ) -> bool:
-        return self.primary.connected(Welcome(1, generation, consistent=consistent, suspect=suspect), new)
+        welcome = Welcome(1, generation, consistent=consistent, doubt=Doubt.RESTARTED if suspect else Doubt.NONE)
+        if self.phase() is Phase.ALONE:
+            difference = AFTER_GRANT[judge(welcome, self.primary.generations)]
+            add_doubts(difference, self.members, self.recorded, welcome)
+        return self.primary.connected(welcome, new)
 
     def mirror(self) -> None:
         """Bring the group in sync."""
@@ -189,8 +199,8 @@ def test_an_acknowledgement_never_goes_back() -> None:
         bench.acknowledge(bench.primary.sequence - 1)
 
 
-@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.ACK, Kind.FLUSHED, Kind.HEARTBEAT)])
-def test_a_secondary_sends_nothing_but_acknowledgements(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [k for k in Kind if k not in ANSWERS])
+def test_a_secondary_sends_nothing_but_answers(kind: Kind) -> None:
     bench = Bench()
     bench.mirror()
     with pytest.raises(PeerViolation, match="does not send"):
@@ -309,10 +319,12 @@ def test_nothing_to_ship_leaves_the_image_its_name_and_its_consistency() -> None
     assert bench.primary.generations == {KNOWN}
 
 
-def test_a_suspect_image_gets_everything_whatever_its_name() -> None:
-    bench = Bench()
+def test_of_an_image_that_may_have_lost_writes_what_is_recorded_is_compared() -> None:
+    bench = Bench(2)
+    bench.recorded[1].set(0, 1)
     bench.connect(suspect=True)
-    assert bench.dirty.dirty_bytes() == SIZE
+    assert [member.suspect.dirty_bytes() for member in bench.members] == [0, SIZE]
+    assert not any(member.dirty.any() for member in bench.members)
 
 
 def test_the_old_name_is_good_until_the_new_one_is_acknowledged() -> None:
@@ -355,7 +367,7 @@ def test_zeros_travel_without_bytes_and_punch() -> None:
 def test_the_tail_of_a_volume_is_shipped_to_its_last_byte() -> None:
     size_bytes = 2 * BLOCK_BYTES + 1000
     bench = Bench(size_bytes=size_bytes)
-    bench.connect("unknown")
+    bench.connect("")
     order = bench.primary.next_read()
     assert order is not None
     bench.primary.read_done(order, [Piece(0, 1, None), Piece(1, 2, b"x" * (BLOCK_BYTES + 1000))])
@@ -448,7 +460,7 @@ def test_a_failed_write_is_repaired_in_sync() -> None:
 
 def test_reads_out_and_in_flight_stay_within_the_bounds_of_a_resync() -> None:
     bench = Bench(64, size_bytes=64 * BLOCK_BYTES)
-    bench.connect("unknown")
+    bench.connect("")
     blocks = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
     orders: list[ReadOrder] = []
     for _ in range(64):

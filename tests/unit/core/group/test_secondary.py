@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from twinsite.core.group.secondary import Secondary, check_hello, welcome_of
+from twinsite.core.group.secondary import Secondary, check_hello
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind
 from twinsite.core.stream.hello import Hello
 from twinsite.errors import PeerViolation
@@ -110,15 +110,3 @@ def test_a_hello_that_fits(changes: dict[str, Any]) -> None:
 def test_a_hello_that_does_not_fit(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(PeerViolation, match=words):
         check_hello(hello(**changes), "group", 2, SIZES)
-
-
-@pytest.mark.parametrize(
-    "unstable_boot_id, is_suspect", [(None, False), ("this boot", False), ("another boot", True), ("", True)]
-)
-def test_an_image_is_suspect_when_the_machine_restarted_over_unflushed_writes(
-    unstable_boot_id: str | None, is_suspect: bool
-) -> None:
-    welcome = welcome_of(
-        term=1, generation="g", consistent=True, unstable_boot_id=unstable_boot_id, boot_id="this boot"
-    )
-    assert (welcome.suspect, welcome.generation, welcome.consistent) == (is_suspect, "g", True)

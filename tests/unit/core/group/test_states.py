@@ -10,15 +10,16 @@ from twinsite.core.group.states import MIRRORING, TRANSITIONS, Event, Phase, nex
 from twinsite.errors import InternalError
 
 EXPECTED = """
-           CONNECTED RESUMED  SHIPPED   RECORDED STOPPED  WANTED    DRAINED BROKEN   GRANTED   REPLACED
-ALONE      COPYING   -        -         -        ALONE    ALONE     -       ALONE    ALONE     REPLACED
-COPYING    -         -        FINISHING -        DRAINING COPYING   -       ALONE    COPYING   REPLACED
-FINISHING  -         -        -         MIRRORED DRAINING FINISHING -       ALONE    FINISHING REPLACED
-MIRRORED   -         -        -         -        STOPPING MIRRORED  -       HOLDING  MIRRORED  REPLACED
-STOPPING   -         -        -         -        STOPPING MIRRORED  -       HOLDING  DRAINING  REPLACED
-DRAINING   -         -        -         DRAINING DRAINING DRAINING  ALONE   ALONE    DRAINING  REPLACED
-HOLDING    -         MIRRORED -         -        HOLDING  HOLDING   -       HOLDING  ALONE     REPLACED
-REPLACED   -         -        -         -        REPLACED REPLACED  -       REPLACED REPLACED  REPLACED
+           CONNECTED RESUMED  HEALS   HEALED   SHIPPED   RECORDED STOPPED  WANTED    DRAINED BROKEN   GRANTED   REPLACED
+ALONE      COPYING   -        -       -        -         -        ALONE    ALONE     -       ALONE    ALONE     REPLACED
+COPYING    -         -        -       -        FINISHING -        DRAINING COPYING   -       ALONE    COPYING   REPLACED
+FINISHING  -         -        -       -        -         MIRRORED DRAINING FINISHING -       ALONE    FINISHING REPLACED
+MIRRORED   -         -        -       -        -         -        STOPPING MIRRORED  -       HOLDING  MIRRORED  REPLACED
+STOPPING   -         -        -       -        -         -        STOPPING MIRRORED  -       HOLDING  DRAINING  REPLACED
+DRAINING   -         -        -       -        -         DRAINING DRAINING DRAINING  ALONE   ALONE    DRAINING  REPLACED
+HOLDING    -         MIRRORED HEALING -        -         -        HOLDING  HOLDING   -       HOLDING  ALONE     REPLACED
+HEALING    -         -        -       MIRRORED -         -        HOLDING  HEALING   -       HOLDING  ALONE     REPLACED
+REPLACED   -         -        -       -        -         -        REPLACED REPLACED  -       REPLACED REPLACED  REPLACED
 """
 HEAD, *ROWS = [line.split() for line in EXPECTED.strip().splitlines()]
 CASES = [
@@ -41,7 +42,7 @@ def test_transition(phase: Phase, event: Event, expected: Phase | None) -> None:
         assert next_phase(phase, event) is expected
 
 
-MAY_BE_RECORDED = {Phase.MIRRORED, Phase.STOPPING, Phase.HOLDING}
+MAY_BE_RECORDED = {Phase.MIRRORED, Phase.STOPPING, Phase.HOLDING, Phase.HEALING}
 """Phases in which the arbiter may have the secondary as in sync."""
 
 

@@ -37,7 +37,7 @@ def test_the_example_frames_are_those_of_the_codec() -> None:
 
 
 def test_the_example_hello_proves_the_key() -> None:
-    hello = Hello(1, "11111111-2222-4333-8444-555555555555", 1, 1, [[0, 1073741824], [1, 1073741824]], "22" * 16)
+    hello = Hello(2, "11111111-2222-4333-8444-555555555555", 1, 1, [[0, 1073741824], [1, 1073741824]], "22" * 16)
     key, nonce = bytes.fromhex("ab" * 32), "11" * 16
     sealed = seal(hello, key, nonce)
     assert open_hello(sealed, key, nonce) == hello

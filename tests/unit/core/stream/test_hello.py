@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinsite.core.stream.frames import PROTOCOL_VERSION
-from twinsite.core.stream.hello import Challenge, Hello, Welcome, open_challenge, open_hello, open_welcome, seal
+from twinsite.core.stream.hello import Challenge, Doubt, Hello, Welcome, open_challenge, open_hello, open_welcome, seal
 from twinsite.errors import PeerViolation
 
 KEY = bytes.fromhex("ab" * 32)
 NONCE = "the other side's nonce"
 HELLO = Hello(PROTOCOL_VERSION, "group", 3, 17, [[0, 4096], [2, 512]], "mine")
-WELCOME = Welcome(3, "lineage", consistent=True, suspect=False)
+WELCOME = Welcome(3, "lineage", True, Doubt.NONE, ["old"], [[0, 1, 2]])
 
 Opener = Callable[[dict[str, Any], bytes, str], object]
 OPENERS: dict[str, tuple[Opener, Hello | Welcome]] = {

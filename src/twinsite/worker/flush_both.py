@@ -1,4 +1,4 @@
-"""The last step of a primary before a planned switchover: both sides durable and equal, and nobody writing."""
+"""A flush of all of a group's disks at both sites, as a switchover and the ageing of write intents need it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from twinsite.stores.base import Store
 log = structlog.get_logger(__name__)
 
 
-class Handover:
-    """Flushes every member on both sides, once, after the last write is acknowledged and no host is served.
+class FlushBoth:
+    """Flushes every member on both sides, once: what was applied before is durable when `is_done`.
 
-    `drain` lets the group send and tell; `on_done` is called when everything is durable. A flush that fails leaves the
-    handover unfinished: whoever asked for it takes the wish back.
+    `drain` lets the group send and tell; `on_done` is called when everything is durable. A flush that fails leaves it
+    unfinished. If the stream ends meanwhile, only this side is flushed: the caller must see that it did not.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Handover:
         if error is None:
             self._machine.flush_local_done(waiter)
         else:
-            log.error("primary.handover_failed", error=str(error))
+            log.error("primary.flush_failed", error=str(error))
             self._machine.flush_local_failed(waiter)
         self._drain()
 
@@ -65,13 +65,13 @@ class Handover:
 class _Flush:
     """Stands where a host's connection would, to hear that a flush is done."""
 
-    def __init__(self, handover: Handover, index: int) -> None:
-        self._handover = handover
+    def __init__(self, flushing: FlushBoth, index: int) -> None:
+        self._flushing = flushing
         self._index = index
 
     def complete(self, cookie: int) -> None:
         """The flush is durable on both sides."""
-        self._handover.flushed(self._index)
+        self._flushing.flushed(self._index)
 
     def flush(self) -> None:
         """Nothing is queued here."""

@@ -1,0 +1,153 @@
+"""Comparing what is only suspected to differ: digests travel instead of content.
+
+A comparison has a place in the order of the stream, and each side looks at its blocks as they are at that place. So the
+answer holds although guests write on: what they write later travels, and reaches both sides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from bitarray import bitarray
+
+from twinsite.core.group.resync import READ_BLOCKS_MAX, RUN_BLOCKS_MAX, Piece, ReadOrder, without
+from twinsite.core.limits import BLOCK_BYTES, COMPARES_MAX, FETCH_BYTES_MAX, FETCHES_MAX
+from twinsite.core.stream.frames import DIGEST_BYTES
+from twinsite.core.tracking.dirty_map import DirtyMap
+from twinsite.errors import PeerViolation
+
+FETCH_BLOCKS_MAX = FETCH_BYTES_MAX // BLOCK_BYTES
+
+
+class BlockRun(NamedTuple):
+    """Consecutive blocks of a member."""
+
+    volume: int  # The member's index.
+    first_block: int
+    block_count: int
+
+
+class MemberCompare:
+    """The comparison of one member: a cursor over the blocks that are suspected, and what is out.
+
+    A suspected block stays in the map until its comparison is answered, so that a lost session loses nothing.
+    """
+
+    def __init__(self, index: int, suspect: DirtyMap) -> None:
+        self.index = index
+        self.suspect = suspect
+        self.orders: list[ReadOrder] = []
+        self.unanswered = 0
+        self._cursor = 0
+        self._is_in_data = False
+
+    def next_order(self, session: int, seed: int) -> ReadOrder | None:
+        """Return blocks to read and digest next, or None while answers must come first, or nothing is suspected."""
+        if self.orders and not self._is_in_data:
+            return None
+        count_max = READ_BLOCKS_MAX if self._is_in_data else RUN_BLOCKS_MAX
+        is_past_end = self._cursor >= self.suspect.block_count
+        run = None if is_past_end else self.suspect.next_run(self._cursor, count_max)
+        if run is None and not self.orders and not self.unanswered:
+            run = self.suspect.next_run(0, count_max)
+        if run is None:
+            return None
+        order = ReadOrder(self.index, run[0], run[1], session, seed=seed)
+        self.orders.append(order)
+        self._cursor = run[0] + run[1]
+        return order
+
+    def take_back(self, order: ReadOrder, pieces: list[Piece]) -> list[Piece]:
+        """The read is done: return the comparisons to send. The digests of overtaken blocks are of the past: left out.
+
+        Pieces are consecutive from `order.first_block` on.
+        """
+        self.orders.remove(order)
+        end = order.first_block
+        sendable: list[Piece] = []
+        for piece in pieces:
+            assert piece.first_block == end
+            end += piece.block_count
+            sendable.extend(without(piece, order.overtaken, DIGEST_BYTES))
+        if not self.orders:
+            self._cursor = end
+        self._is_in_data = pieces[-1].data is not None
+        return sendable
+
+    def touch(self, offset: int, length: int) -> None:
+        """A guest wrote this range while reads were out."""
+        for order in self.orders:
+            order.touch(offset, length)
+
+    def forget(self) -> None:
+        """The session is over: no answer will come."""
+        self.orders.clear()
+        self.unanswered = 0
+        self._cursor = 0
+        self._is_in_data = False
+
+
+class Questions:
+    """The comparisons and fetches that the secondary has not answered, by the sequence of their frames."""
+
+    def __init__(self) -> None:
+        self.to_fetch: deque[BlockRun] = deque()
+        self._comparing: dict[int, BlockRun] = {}
+        self._fetching: dict[int, BlockRun] = {}
+
+    def may_compare(self) -> bool:
+        """Say whether another comparison may be sent."""
+        return len(self._comparing) < COMPARES_MAX
+
+    def any(self) -> bool:
+        """Say whether anything is unanswered or still to be asked."""
+        return bool(self._comparing or self._fetching or self.to_fetch)
+
+    def compare_sent(self, sequence: int, run: BlockRun) -> None:
+        """A comparison is on its way."""
+        self._comparing[sequence] = run
+
+    def compared(self, sequence: int, bits: memoryview) -> tuple[BlockRun, list[BlockRun]]:
+        """Return what was compared and the runs in it that differ; raise `PeerViolation` for no answer of ours."""
+        run = self._comparing.pop(sequence, None)
+        if run is None or len(bits) != -(-run.block_count // 8):
+            raise PeerViolation(f"the secondary answered comparison {sequence}, which did not ask for that")
+        differs = bitarray(buffer=bits)[: run.block_count]
+        runs = []
+        start = differs.find(1)
+        while start >= 0:
+            end = differs.find(0, start)
+            end = run.block_count if end < 0 else end
+            runs.append(BlockRun(run.volume, run.first_block + start, end - start))
+            start = differs.find(1, end)
+        return run, runs
+
+    def want(self, run: BlockRun) -> None:
+        """Let a run be fetched, in pieces that one frame can bring."""
+        end = run.first_block + run.block_count
+        for start in range(run.first_block, end, FETCH_BLOCKS_MAX):
+            self.to_fetch.append(BlockRun(run.volume, start, min(FETCH_BLOCKS_MAX, end - start)))
+
+    def next_fetch(self) -> BlockRun | None:
+        """Return a run to ask for now, or None."""
+        if self.to_fetch and len(self._fetching) < FETCHES_MAX:
+            return self.to_fetch.popleft()
+        return None
+
+    def fetch_sent(self, sequence: int, run: BlockRun) -> None:
+        """A FETCH is on its way."""
+        self._fetching[sequence] = run
+
+    def fetched(self, sequence: int) -> BlockRun:
+        """Return what was asked for; raise `PeerViolation` when nothing was."""
+        run = self._fetching.pop(sequence, None)
+        if run is None:
+            raise PeerViolation(f"the secondary sent content for {sequence}, which asked for none")
+        return run
+
+    def forget(self) -> None:
+        """The session is over: no answer will come."""
+        self.to_fetch.clear()
+        self._comparing.clear()
+        self._fetching.clear()

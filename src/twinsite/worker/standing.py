@@ -1,0 +1,140 @@
+"""What a primary must have made durable before it acts: how it stands to its secondary, and what may differ.
+
+- Before it goes on alone: that the secondary does not have everything any more.
+- Before the arbiter is told that the secondary is in sync, and before a stream is resumed: that it has.
+- Before a resync begins: the extents that it covers, and the lineage that it gives the other side's image.
+
+One step at a time, each from its record to what the machine does: they would otherwise undo each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Executor
+from enum import Enum
+
+import structlog
+
+from twinsite.core.group.doubts import add_doubts
+from twinsite.core.group.primary import Primary
+from twinsite.core.group.recovery import AFTER_GRANT, Action, judge
+from twinsite.core.group.states import Phase
+from twinsite.core.stream.hello import Doubt, Welcome
+from twinsite.worker.intent_log import IntentLog
+from twinsite.worker.state import ReplicaState, StateDirectory
+
+log = structlog.get_logger(__name__)
+
+
+class Joined(Enum):
+    """What came of a secondary's welcome."""
+
+    RESUMED = "the stream goes on where it was"
+    HEALING = "this side takes from the secondary what may differ"
+    RESYNC = "a resync has begun"
+    MUST_ASK = "only the arbiter's grant lets a resync begin"
+    MUST_WAIT = "this side may lack writes which this secondary cannot bring"
+    GONE = "the secondary, or the wish for it, was gone before that"
+
+
+class Standing:
+    """The durable side of a primary's standing. Every method raises `StorageFault`; the machine has not moved then."""
+
+    def __init__(
+        self, machine: Primary, intents: IntentLog, state: ReplicaState, directory: StateDirectory, executor: Executor
+    ) -> None:
+        self._machine = machine
+        self._intents = intents
+        self._state = state
+        self._directory = directory
+        self._executor = executor
+        self._lock = asyncio.Lock()
+
+    async def join(self, welcome: Welcome, is_still_there: Callable[[], bool]) -> Joined:
+        """Do what the tables say with a secondary that has come, if `is_still_there` after what had to be durable."""
+        async with self._lock:
+            machine = self._machine
+            phase = machine.phase
+            if not is_still_there():
+                return Joined.GONE
+            generation = secrets.token_hex(16)
+            if phase is Phase.HOLDING:
+                action = machine.consider(welcome)
+                if action is Action.ASK:
+                    machine.nobody_has_more()
+                    return Joined.MUST_ASK
+                if action is Action.WAIT:
+                    return Joined.MUST_WAIT
+                await self._secondary_has_all()
+            elif phase is Phase.ALONE:
+                self._add_doubts(welcome)
+                await self._intents.commit()
+                self._state.generations = sorted(machine.generations | {generation})
+                await self._save()
+            if not is_still_there() or machine.phase is not phase or not machine.connected(welcome, generation):
+                return Joined.GONE
+            if machine.phase is Phase.HEALING:
+                return Joined.HEALING
+            return Joined.RESYNC if phase is Phase.ALONE else Joined.RESUMED
+
+    async def go_alone(self) -> None:
+        """The arbiter has granted it: record it here as well, then let the machine go on."""
+        async with self._lock:
+            if self._state.peer_has_all or self._state.may_lack_writes:
+                self._state.peer_has_all = self._state.may_lack_writes = False
+                await self._save()
+            self._machine.granted()
+
+    async def promise_all(self) -> None:
+        """The report that the secondary is in sync is about to be sent."""
+        async with self._lock:
+            if self._machine.wants_report:
+                # First, so that from now on nothing but a grant lets the machine acknowledge alone.
+                self._machine.report_sent()
+                await self._secondary_has_all()
+
+    async def healed(self) -> None:
+        """What may have differed is the secondary's and flushed: record that nothing is missing, then mirror."""
+        async with self._lock:
+            self._state.may_lack_writes = False
+            self._state.doubt = Doubt.NONE
+            await self._save()
+            if self._machine.is_healed:
+                self._machine.healed()
+
+    async def accept_loss(self, acceptances: int) -> None:
+        """An operator has accepted that acknowledged writes are missing here."""
+        async with self._lock:
+            log.warning("primary.loss_accepted", acceptances=acceptances)
+            self._state.loss_acceptances = acceptances
+            self._state.may_lack_writes = False
+            await self._save()
+            self._machine.nobody_has_more()
+
+    async def distrust(self) -> None:
+        """A flush failed here."""
+        async with self._lock:
+            self._state.doubt = Doubt.FLUSH_FAILED
+            await self._save()
+
+    # Inside
+
+    async def _secondary_has_all(self) -> None:
+        state, generations = self._state, sorted(self._machine.generations)
+        if not state.peer_has_all or state.generations != generations:
+            state.peer_has_all, state.generations = True, generations
+            await self._save()
+        self._machine.peer_has_all = True
+
+    def _add_doubts(self, welcome: Welcome) -> None:
+        """Mark what the welcome brings into doubt, and let the intent log cover it."""
+        machine, intents = self._machine, self._intents
+        difference = AFTER_GRANT[judge(welcome, machine.generations)]
+        log.info("primary.difference", differs=difference.value)
+        for index, first, count in add_doubts(difference, machine.members.values(), intents.maps, welcome):
+            intents.cover(index, first, count)
+
+    async def _save(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, self._state)
