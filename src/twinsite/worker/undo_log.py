@@ -198,3 +198,9 @@ def _empty(header: UndoHeader) -> dict[int, bitarray]:
         saved[int(index)] = bitarray(-(-size_bytes // BLOCK_BYTES))
         saved[int(index)].setall(False)
     return saved
+
+
+def _cover(saved: bitarray, block_count: int) -> None:
+    """Make a map of saved blocks at least this long."""
+    if len(saved) < block_count <= BLOCKS_MAX:
+        saved.extend(bitarray(block_count - len(saved)))
