@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle.extending import refusals, settle_extend
 from twinsite.control.lifecycle.health import living_status
 from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
 from twinsite.control.lifecycle.states import (
@@ -109,6 +110,8 @@ class Reconciler:
             stale = await self._take_volumes(session, report.site, report.volumes)
             stale |= await self._take_workers(session, report.site, report.workers)
             await session.flush()
+            stale |= await self._settle_extends(session, report.volumes)
+            await session.flush()
             await sites.raise_generation(session, stale)
             if ahead:
                 await sites.set_generation(session, report.site, report.seen_generation + 1)
@@ -179,6 +182,17 @@ class Reconciler:
             stale |= await settle_move(session, group, reports, connected, self._context.settings.reverse_wait_seconds)
         return stale
 
+    async def _settle_extends(self, session: AsyncSession, observed: Sequence[ObservedVolume] = ()) -> set[str]:
+        """Take the next step of every extension that has one; return the sites whose desired state changed."""
+        groups = await objects.growing_groups(session, locked=True)
+        if not groups:
+            return set()
+        reports = await observed_workers(session, [group.id for group in groups])
+        stale: set[str] = set()
+        for group in groups:
+            stale |= await settle_extend(session, group, reports, refusals(group, observed))
+        return stale
+
     async def watch_moves(self) -> None:
         """Take the steps of moves that no report brings about: deadlines, and sites that fell silent. Runs for ever."""
         while True:
@@ -194,6 +208,14 @@ class Reconciler:
             connected = await self._context.connected_sites(session)
             groups = await objects.groups_in(session, MOVING)
             reports = await observed_workers(session, [group.id for group in groups])
+            is_extending = bool(await objects.growing_groups(session))
+        if is_extending:
+            async with self._context.database.write() as session:
+                extended = await self._settle_extends(session)
+                await session.flush()
+                await sites.raise_generation(session, extended)
+            if extended:
+                await self._context.wakeups.notify()
         now = utc_now()
         due = [group.id for group in groups if next_step(move_facts(group, reports, connected, now)) is not Step.WAIT]
         for group_id in due:
@@ -224,9 +246,10 @@ class Reconciler:
             volumes=[
                 DesiredVolume(
                     id=volume.id,
-                    size_bytes=volume.size_gib * GIB,
+                    size_bytes=volume.worker_gib * GIB,
                     volume_type=volume.volume_type,
                     deleted=volume.status == VolumeStatus.DELETING,
+                    room_bytes=(volume.target_gib or 0) * GIB,
                 )
                 for volume in volumes
             ],
@@ -241,7 +264,7 @@ def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
     for pair in group.pairs:
         assert pair.member_index is not None, "a pair in a group has an index"
         volume = pair.production_volume if primary else pair.dr_volume
-        members.append(MemberSpec(pair.member_index, volume.id, volume.size_gib * GIB))
+        members.append(MemberSpec(pair.member_index, volume.id, volume.worker_gib * GIB))
     return WorkerSpec(
         id=group.id,
         version=group.spec_version,
@@ -264,7 +287,7 @@ def solo_worker(volume: Volume) -> WorkerSpec:
         role=Role.SOLO,
         term=0,
         replication=Replication.PAUSED,
-        members=[MemberSpec(0, volume.id, volume.size_gib * GIB)],
+        members=[MemberSpec(0, volume.id, volume.worker_gib * GIB)],
     )
 
 
@@ -276,12 +299,13 @@ def _take_volume(volume: Volume, item: ObservedVolume) -> bool:
     )
     code, message = (failure.code, failure.message) if failure is not None and item.state == "error" else (None, None)
     new_status = status.value if status is not None else VolumeStatus.DELETING.value
-    before = (volume.status, volume.node_state, volume.nbd_uris, volume.failure_code, volume.failure_message)
-    after = (new_status, item.state, list(item.nbd_uris), code, message)
-    if before == after:
-        return False
-    volume.status, volume.node_state, volume.nbd_uris, volume.failure_code, volume.failure_message = after
-    return True
+    store_bytes = min(item.store_bytes, POOL_BYTES_MAX)
+    is_new = (volume.status, volume.node_state, volume.nbd_uris) != (new_status, item.state, list(item.nbd_uris))
+    is_new |= (volume.failure_code, volume.failure_message, volume.store_bytes) != (code, message, store_bytes)
+    if is_new:
+        volume.status, volume.node_state, volume.nbd_uris = new_status, item.state, list(item.nbd_uris)
+        volume.failure_code, volume.failure_message, volume.store_bytes = code, message, store_bytes
+    return is_new
 
 
 def _is_older(worker: ObservedWorker, stored: dict[str, Any]) -> bool:

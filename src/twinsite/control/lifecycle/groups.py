@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.arbiter_store import swap
 from twinsite.control.clock import utc_now
 from twinsite.control.context import observed_workers
-from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost
+from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost, refuse_while_extending
 from twinsite.control.lifecycle.health import GroupHealth, living_status
 from twinsite.control.lifecycle.moves import running_again
 from twinsite.control.lifecycle.pairs import check_model
@@ -145,6 +145,7 @@ class GroupService(GroupCalls):
         return shown
 
     async def _move_pairs(self, session: AsyncSession, group: Group, wanted: GroupChange) -> dict[str, Any]:
+        refuse_while_extending(group, "change its pairs")
         both = [group.priority_station, group.secondary_station]
         await self._context.require_connected(session, both, "Pairs cannot be moved; try again later.")
         members = {pair.id for pair in group.pairs}

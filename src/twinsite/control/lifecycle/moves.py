@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.arbiter_store import swap
 from twinsite.control.clock import utc_now
 from twinsite.control.context import observed_workers
-from twinsite.control.lifecycle.group_calls import GroupCalls, lost
+from twinsite.control.lifecycle.group_calls import GroupCalls, lost, refuse_while_extending
 from twinsite.control.lifecycle.outlook import inconsistent, is_known_inconsistent, loss_of
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, Pair
@@ -93,6 +93,7 @@ class MoveService(GroupCalls):
         group = shown.group
         admit_group(group_id, group.status, GroupCall.REVERSE)
         _check_pairs(group, "reverse")
+        refuse_while_extending(group, "reverse it")
         if shown.health.replication_status is not ReplicationStatus.ACTIVE:
             raise wrong_state(
                 "replication of the group",
