@@ -40,8 +40,7 @@ Change = Callable[[WorkerStatus], WorkerStatus]
 
 
 class FakeNode:
-    """Obeys at once: every volume becomes ready and gets the room that is asked for, every worker takes its spec up, and
-    a running primary is in sync.
+    """Obeys at once: a volume is ready and has the room it should, a worker has its spec in force, a primary in sync.
 
     `primary_mode` is what a running primary reports; `changes` alters the statuses of workers by id; `volume_failures`
     and `worker_failures` break things. Where a real primary asks the arbiter, `step` does: before it says that it is
