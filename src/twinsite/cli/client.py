@@ -34,6 +34,7 @@ SYNC_ACTION = "os-sync-replication-consistency-group"
 STOP_ACTION = "os-stop-replication-consistency-group"
 FAILOVER_ACTION = "os-failover-replication-consistency-group"
 REVERSE_ACTION = "os-reverse-replication-consistency-group"
+EXTEND_ACTION = "os-extend-replication-volumes"
 REPROTECT_ACTION = "os-reprotect-replication-consistency-group"
 
 
@@ -158,6 +159,11 @@ class ApiClient:
     def reprotect_group(self, group_id: str) -> None:
         """Replicate a group that was failed over from its new primary."""
         self.group_action(group_id, REPROTECT_ACTION)
+
+    def extend_group(self, group_id: str, sizes_gib: Mapping[str, int]) -> None:
+        """Give the disks of pairs, by the pairs' ids, new sizes in GiB; done when this returns. Safe to repeat."""
+        replications = [{"id": pair_id, "new_size": size_gib} for pair_id, size_gib in sizes_gib.items()]
+        self.group_action(group_id, EXTEND_ACTION, {"replications": replications})
 
     def group_action(self, group_id: str, action: str, value: object = None) -> None:
         """Call an action of a group; most take null for their value."""

@@ -54,6 +54,7 @@ class Volumes:
         wanted = (volume.size_bytes, volume.room_bytes)
         if self._settled.get(volume.id) == wanted:
             return True
+        self._settled.pop(volume.id, None)
         try:
             self._check_still_there(volume.id)
             self._make(volume)
