@@ -124,6 +124,9 @@ class Group(Base):
     stream_key: Mapped[str] = mapped_column(String(64))
     peer_endpoint: Mapped[str | None] = mapped_column(String(255))
     next_member_index: Mapped[int]
+    recorded_state: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # How its last event left it.
     version: Mapped[int] = mapped_column(BigInteger)
     spec_version: Mapped[int] = mapped_column(BigInteger)
     wish_version: Mapped[int] = mapped_column(BigInteger)
@@ -147,6 +150,26 @@ class ArbiterRow(Base):
     secondary: Mapped[str] = mapped_column(String(32))  # "in_sync" or "stale"
     stale_since: Mapped[float | None] = mapped_column(Double)  # Seconds since the epoch.
     version: Mapped[int] = mapped_column(BigInteger)
+
+
+class GroupEvent(Base):
+    """What was done to a group, or happened to it. `before` is how the event before this one left it."""
+
+    __tablename__ = "group_events"
+    __table_args__ = (UniqueConstraint("group_id", "number", name="uq_group_events_number"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("replication_groups.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime.datetime]
+    actor: Mapped[str] = mapped_column(String(255))
+    user_id: Mapped[str | None] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    result: Mapped[str] = mapped_column(String(32))
+    message: Mapped[str | None]
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    after: Mapped[dict[str, Any]]
+    proof: Mapped[dict[str, Any]]
 
 
 class Extend(Base):

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.extending import refusals, settle_extend
 from twinsite.control.lifecycle.health import living_status
 from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
@@ -59,6 +60,7 @@ class Reconciler:
         self._worker_token = worker_token
         self._taken: dict[str, tuple[Any, ...]] = {}
         self._recorded: dict[str, float] = {}
+        self._connected: frozenset[str] | None = None  # When the groups were last looked at.
 
     async def sync(self, report: NodeReport, gone: Callable[[], Awaitable[bool]]) -> NodeDesired:
         """Take a report in; answer what the site should be, once that is newer than what the node has seen.
@@ -180,6 +182,8 @@ class Reconciler:
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
             settle_group(group, reports)
             stale |= await settle_move(session, group, reports, connected, self._context.settings.reverse_wait_seconds)
+            await session.flush()
+            await chronicle.observe(self._context, session, group, reports, connected)
         return stale
 
     async def _settle_extends(self, session: AsyncSession, observed: Sequence[ObservedVolume] = ()) -> set[str]:
@@ -190,7 +194,7 @@ class Reconciler:
         reports = await observed_workers(session, [group.id for group in groups])
         stale: set[str] = set()
         for group in groups:
-            stale |= await settle_extend(session, group, reports, refusals(group, observed))
+            stale |= await settle_extend(self._context, session, group, reports, refusals(group, observed))
         return stale
 
     async def watch_moves(self) -> None:
@@ -199,8 +203,24 @@ class Reconciler:
             await asyncio.sleep(self._context.settings.poll_seconds)
             try:
                 await self.settle_moves()
+                await self.observe_groups()
             except SQLAlchemyError:
                 _log.exception("moves cannot be looked at; the next look comes soon")
+
+    async def observe_groups(self) -> None:
+        """Record what changed without a report: sites that fell silent or came back, and graces that are over."""
+        async with self._context.database.read() as session:
+            connected = self._context.sites_to_believe_in(await self._context.connected_sites(session))
+            groups = await objects.every_group(session) if connected != self._connected else ()
+            groups = groups or await objects.groups_awaiting_sync(session)
+            reports = await observed_workers(session, [group.id for group in groups])
+        changed = [g.id for g in groups if chronicle.differs(self._context, g, reports, connected)]
+        for group_id in changed:
+            async with self._context.database.write() as session:
+                for group in await objects.groups_by_ids(session, [group_id], locked=True):
+                    reports = await observed_workers(session, [group_id])
+                    await chronicle.observe(self._context, session, group, reports, connected)
+        self._connected = connected
 
     async def settle_moves(self) -> None:
         """Take the next step of every move that has one."""
@@ -226,6 +246,8 @@ class Reconciler:
                     stale |= await settle_move(
                         session, group, reports, connected, self._context.settings.reverse_wait_seconds
                     )
+                    await session.flush()
+                    await chronicle.observe(self._context, session, group, reports, connected)
                 await session.flush()
                 await sites.raise_generation(session, stale)
         if due:

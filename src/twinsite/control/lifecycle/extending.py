@@ -22,6 +22,8 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
+from twinsite.control.context import Context
+from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.group_calls import GroupCalls, find_group, growing_pairs, lost
 from twinsite.control.lifecycle.health import living_status
 from twinsite.control.lifecycle.moves import deadline_after
@@ -115,6 +117,7 @@ def extend_facts(
 
 
 async def settle_extend(
+    context: Context,
     session: AsyncSession,
     group: Group,
     reports: Mapping[tuple[str, str], ObservedWorker],
@@ -146,9 +149,13 @@ async def settle_extend(
                 failure.message,
             )
             _end(pairs, is_done=False)
+            message = f"{failure.code}: {failure.message}"
+            await chronicle.record(context, session, group.id, "extend", chronicle.FAILED, message=message)
         case ExtendStep.FINISH:
             journal.outcome = Outcome.DONE.value
             _end(pairs, is_done=True)
+            message = _in_words(journal.targets)
+            await chronicle.record(context, session, group.id, "extend", chronicle.DONE, message=message)
     return frozenset({group.priority_station, group.secondary_station})
 
 
@@ -201,6 +208,7 @@ class ExtendService(GroupCalls):
                     raise lost(group_id, "extension")
                 await self._admit(session, group, shown.health.replication_status, targets)
                 journal = await self._begin(session, group, journal, targets)
+                await chronicle.record(self._context, session, group_id, "extend", message=_in_words(targets))
             extend_id = journal.id
         await self._context.wakeups.notify()
         await self._wait(group_id, extend_id)
@@ -298,6 +306,10 @@ class ExtendService(GroupCalls):
             message = f"{journal.failure_code}: {journal.failure_message}. The extension was undone: no disk has grown."
             raise RequestRefused(503, "EVS.5503", message)
         return True if journal.outcome == Outcome.DONE else None
+
+
+def _in_words(targets: Mapping[str, int]) -> str:
+    return "to " + ", ".join(f"{size_gib} GiB: {pair_id}" for pair_id, size_gib in targets.items())
 
 
 def refusals(group: Group, observed: Sequence[ObservedVolume]) -> dict[str, Failure]:

@@ -76,6 +76,22 @@ async def groups_by_ids(session: AsyncSession, group_ids: Collection[str], *, lo
     return (await session.scalars(statement)).all()
 
 
+async def fresh_group(session: AsyncSession, group_id: str) -> Group | None:
+    """Return a group as this session has left it, whatever it had read of it before."""
+    statement = select(Group).where(Group.id == group_id).execution_options(populate_existing=True)
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def every_group(session: AsyncSession) -> Sequence[Group]:
+    """Return all groups of all projects, in the order of their ids."""
+    return (await session.scalars(select(Group).order_by(Group.id))).all()
+
+
+async def groups_awaiting_sync(session: AsyncSession) -> Sequence[Group]:
+    """Return the groups of whatever project that were told to synchronize and have not begun."""
+    return (await session.scalars(select(Group).where(Group.synced_at.is_not(None)).order_by(Group.id))).all()
+
+
 async def groups_in(session: AsyncSession, statuses: Collection[str]) -> Sequence[Group]:
     """Return the groups that are in one of these statuses, of whatever project, in the order of their ids."""
     return (await session.scalars(select(Group).where(Group.status.in_(statuses)).order_by(Group.id))).all()
