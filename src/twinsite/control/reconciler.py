@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.actor import CONTROLLER, current_actor
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle import chronicle
@@ -209,6 +210,7 @@ class Reconciler:
 
     async def observe_groups(self) -> None:
         """Record what changed without a report: sites that fell silent or came back, and graces that are over."""
+        current_actor.set(CONTROLLER)
         async with self._context.database.read() as session:
             connected = self._context.sites_to_believe_in(await self._context.connected_sites(session))
             groups = await objects.every_group(session) if connected != self._connected else ()
@@ -224,6 +226,7 @@ class Reconciler:
 
     async def settle_moves(self) -> None:
         """Take the next step of every move that has one."""
+        current_actor.set(CONTROLLER)
         async with self._context.database.read() as session:
             connected = await self._context.connected_sites(session)
             groups = await objects.groups_in(session, MOVING)

@@ -336,3 +336,19 @@ def test_an_extension_is_asked_for_again_until_the_pool_has_room(
     monkeypatch.setattr(ApiClient, "extend_group", extend_group)
     ok(shell.run("group", "extend", group["id"], f"{name}=2", "--wait"))
     assert (tries, shell.json("volume", "show", name)["size"]) == (3, 2)
+
+
+def test_the_events_of_a_group(shell: Shell, name: str) -> None:
+    group = shell.group(name)
+    ok(shell.run("group", "sync", name, "--wait"))
+    events = shell.json("group", "events", name)
+    assert (events[-1]["action"], events[-1]["actor"], events[0]["after"]["replication_status"]) == (
+        "create",
+        "admin",
+        "active",
+    )
+    assert "sync" in {event["action"] for event in events}
+    shown = ok(shell.run("group", "events", group["id"])).output
+    assert "replication: paused -> running" in shown
+    assert "a failover loses nothing" in shown
+    assert len(shell.json("group", "events", name, "--limit", "1")) == 1
