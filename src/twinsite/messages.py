@@ -169,12 +169,17 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class DesiredVolume:
-    """A volume that must exist at the node's site, or must be gone (`deleted`)."""
+    """A volume that must exist at the node's site, or must be gone (`deleted`).
+
+    `room_bytes` is more than `size_bytes` while the volume is being extended: its store must have that size already,
+    and read as zeros there, while its worker is told nothing of it. An extension that is undone leaves the room.
+    """
 
     id: str
     size_bytes: int
     volume_type: str
     deleted: bool = False
+    room_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,8 @@ class ObservedVolume:
     state: str  # "ready", "deleted" or "error"
     nbd_uris: list[str] = field(default_factory=list)  # The same for the volume's whole life.
     failure: Failure | None = None
+    store_bytes: int = 0  # The size of its store; 0 when nobody knows.
+    refused_bytes: int = 0  # The room that it could not be given, for the reason in `failure`.
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ from tests.support.stores import (
     needs_root,
     pattern,
     read,
+    run,
     run_threads,
 )
 from twinsite.errors import StorageFault
@@ -221,3 +223,25 @@ def test_threads_write_beside_each_other(store: Store) -> None:
     run_threads([lambda index=index: fill(index) for index in range(8)])  # type: ignore[misc]
     for block in range(128):
         assert read(store, block * 4096, 4096) == bytes([block % 8 + 1]) * 4096
+
+
+@pytest.mark.parametrize("kind", ["file", pytest.param("block", marks=needs_root)])
+def test_a_store_grows_while_it_is_open(kind: str, directory: Path) -> None:
+    path = directory / f"grown-{kind}.raw"
+    create_file_store(str(path), SIZE_BYTES)
+    with contextlib.ExitStack() as stack:
+        place = StorePlace(kind, stack.enter_context(loop_device(path)) if kind == "block" else str(path))
+        store = open_store(place, SIZE_BYTES)
+        stack.callback(store.close)
+        store.write(pattern(4096), SIZE_BYTES - 4096)
+        with pytest.raises(StorageFault, match="the volume is to have"):
+            store.grow(2 * SIZE_BYTES)
+        assert store.size_bytes == SIZE_BYTES
+        create_file_store(str(path), 2 * SIZE_BYTES)
+        if kind == "block":
+            run("losetup", "--set-capacity", place.path)
+        store.grow(2 * SIZE_BYTES)
+        assert read(store, SIZE_BYTES - 4096, 4096 + SIZE_BYTES) == pattern(4096) + bytes(SIZE_BYTES)
+        store.write(pattern(4096), 2 * SIZE_BYTES - 4096)
+        assert read(store, 2 * SIZE_BYTES - 4096, 4096) == pattern(4096)
+        check_extents(store, 0, 2 * SIZE_BYTES)

@@ -40,7 +40,7 @@ Change = Callable[[WorkerStatus], WorkerStatus]
 
 
 class FakeNode:
-    """Obeys at once: every volume becomes ready, every worker takes its spec up, and a running primary is in sync.
+    """Obeys at once: a volume is ready and has the room it should, a worker has its spec in force, a primary in sync.
 
     `primary_mode` is what a running primary reports; `changes` alters the statuses of workers by id; `volume_failures`
     and `worker_failures` break things. Where a real primary asks the arbiter, `step` does: before it says that it is
@@ -61,6 +61,7 @@ class FakeNode:
         self.secondaries_consistent = True
         self.changes: dict[str, Change] = {}
         self.volume_failures: dict[str, Failure] = {}
+        self.room_failures: dict[str, Failure] = {}  # Why a volume cannot be extended.
         self.worker_failures: dict[str, Failure] = {}
         self.obeys_volumes = True
         self.obeys_workers = True
@@ -142,7 +143,15 @@ class FakeNode:
                 failure = self.volume_failures.get(volume.id)
                 state = "deleted" if volume.deleted else "ready" if failure is None else "error"
                 uris = [f"nbd+unix:///{volume.id}?socket=/run/{volume.id}.sock", f"nbd://{self.site}:10809/{volume.id}"]
-                self.volumes[volume.id] = ObservedVolume(volume.id, state, uris if state == "ready" else [], failure)
+                room_bytes = max(volume.size_bytes, volume.room_bytes)
+                self.volumes[volume.id] = ObservedVolume(
+                    volume.id, state, uris if state == "ready" else [], failure, store_bytes=room_bytes
+                )
+                refusal = self.room_failures.get(volume.id)
+                if refusal is not None and volume.room_bytes > volume.size_bytes:
+                    self.volumes[volume.id] = ObservedVolume(
+                        volume.id, "ready", uris, refusal, volume.size_bytes, volume.room_bytes
+                    )
         if self.obeys_workers:
             self.workers = {spec.id: self._worker(spec) for spec in desired.workers}
 

@@ -211,11 +211,9 @@ class FailoverAnswer(Answer):
     loss: LossAnswer | None = Field(description="Null when the DR side has everything.")
 
 
-class GroupExtras(Answer):
-    """What only this implementation tells of a group."""
+class Proof(Answer):
+    """What is known of whether a failover loses anything."""
 
-    mode: str | None = Field(description="What the primary worker is doing; null while it is not there.")
-    replication: str = Field(description="The last wish: running, paused, or handover during a switchover.")
     term: int = Field(description="Grows with each failover and switchover.")
     primary_station: str = Field(description="Who may acknowledge writes, as the arbiter has recorded it.")
     secondary_station: str
@@ -226,6 +224,51 @@ class GroupExtras(Answer):
     last_acknowledged_sequence: int | None = Field(description="As the primary last reported.")
     last_applied_sequence: int | None = Field(description="As the secondary last reported.")
     failover: FailoverAnswer
+
+
+class EventState(Answer):
+    """How a group was."""
+
+    status: str
+    replication: str
+    replication_status: str
+    fault_level: str
+    holding: bool = Field(description="Hosts wait for the DR side or for the arbiter.")
+    primary_station: str
+    term: int
+    secondary: str
+    pairs: int
+    size_gib: int = Field(description="Of all production disks together.")
+
+
+class EventAnswer(Answer):
+    """What was done to a group, or happened to it."""
+
+    id: str
+    created_at: str
+    actor: str = Field(description="A user's name, or the part of the installation that noticed it.")
+    user_id: str | None
+    action: str = Field(
+        description='Create, update, sync, stop, failover, reverse, reprotect, extend; else "observed".'
+    )
+    result: str = Field(description="accepted: the rest follows by itself; done; failed.")
+    message: str | None
+    before: EventState | None = Field(description="How the event before this one left the group.")
+    after: EventState
+    proof: Proof = Field(description="As known at that time; of a failover, before it.")
+
+
+class EventList(Answer):
+    """A page of a group's events, the newest first."""
+
+    events: list[EventAnswer]
+
+
+class GroupExtras(Proof):
+    """What only this implementation tells of a group."""
+
+    mode: str | None = Field(description="What the primary worker is doing; null while it is not there.")
+    replication: str = Field(description="The last wish: running, paused, or handover during a switchover.")
     failure: FailureAnswer | None = Field(description="What is wrong, of what passes by itself too.")
     progress: ProgressAnswer
     dirty_bytes: int

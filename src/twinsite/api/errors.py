@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from twinsite.control.database import storage_trouble
 from twinsite.control.refusals import RequestRefused
 from twinsite.control.repository.listing import UnknownMarker
+
+_log = structlog.get_logger(__name__)
 
 CODE_HEADER = "X-Twinsite-Error-Code"
 
@@ -74,6 +79,15 @@ def add_error_handlers(app: FastAPI) -> None:
         if error.status == 503:
             headers["Retry-After"] = "5"
         return fault_response(error.status, error.code, error.message, headers)
+
+    @app.exception_handler(DBAPIError)
+    async def broken(_request: Request, error: DBAPIError) -> JSONResponse:
+        trouble = storage_trouble(error)
+        if trouble is None:
+            raise error
+        _log.error("the database cannot be used", error=str(error.orig))
+        message = f"The controller's database cannot be used: {trouble}. Nothing was changed; try again later."
+        return fault_response(503, "EVS.5503", message, {"Retry-After": "5"})
 
     @app.exception_handler(UnknownMarker)
     async def lost(_request: Request, error: UnknownMarker) -> JSONResponse:

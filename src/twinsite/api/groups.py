@@ -8,16 +8,17 @@ from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.listing import page_query
+from twinsite.api.listing import PlaceQuery, page_query, place_query
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
-from twinsite.api.schemas import GroupCreate, GroupUpdate
-from twinsite.api.views import group_full_view, group_view
+from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
+from twinsite.api.validation import parse_value
+from twinsite.api.views import event_view, group_full_view, group_view
 from twinsite.api.volumes import single_action
 from twinsite.control.lifecycle.groups import GroupChange, NewGroup
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.states import GroupStatus, ReplicationStatus
 from twinsite.control.models import Group
-from twinsite.control.refusals import bad_request, not_implemented
+from twinsite.control.refusals import bad_request
 from twinsite.control.repository.listing import PageQuery
 
 router = APIRouter(
@@ -35,7 +36,7 @@ FAIL_OVER = "os-failover-replication-consistency-group"
 REVERSE = "os-reverse-replication-consistency-group"
 REPROTECT = "os-reprotect-replication-consistency-group"
 EXTEND = "os-extend-replication-volumes"
-ACTIONS = (SYNC, STOP, FAIL_OVER, REVERSE, REPROTECT)
+ACTIONS = (SYNC, STOP, FAIL_OVER, REVERSE, REPROTECT, EXTEND)
 
 
 @router.post("", status_code=202, responses={202: {"model": answers.GroupCreatedOne}, **answers.ERRORS_OF_CHANGE})
@@ -70,6 +71,19 @@ async def show_group(request: Request, project_id: str, group_id: GroupId) -> Re
     """Show a group, with the progress of its resync and what its workers say, in `twinsite`."""
     shown = await controller_of(request).groups.show(project_id, group_id)
     return JSONResponse({"replication_consistency_group": group_full_view(shown.group, shown.health)})
+
+
+@router.get(
+    "/{replication_consistency_group_id}/events",
+    responses={200: {"model": answers.EventList}, **answers.ERRORS_OF_ONE},
+)
+async def list_events(
+    request: Request, project_id: str, group_id: GroupId, place: Annotated[PlaceQuery, Depends(place_query)]
+) -> Response:
+    """List what was done to a group and what happened to it, the newest first, with the proof of that time."""
+    groups = controller_of(request).groups
+    events = await groups.events(project_id, group_id, place.marker, place.limit, place.offset)
+    return JSONResponse({"events": [event_view(event) for event in events]})
 
 
 @router.put(
@@ -117,6 +131,11 @@ ACTION_EXAMPLES = {
         "description": "Swap the two sides of an active group without loss.",
         "value": {REVERSE: None},
     },
+    "extend": {
+        "summary": "Extend disks",
+        "description": "Both disks of each listed pair, in GiB; all of them or none. Answered when they have grown.",
+        "value": {EXTEND: {"replications": [{"id": "9d3a1c5e-2f0b-4c55-9d0e-3a3c0f0a1b2c", "new_size": 20}]}},
+    },
     "reprotect": {
         "summary": "Protect again",
         "description": "After a failover: replicate from the new primary.",
@@ -145,20 +164,27 @@ async def act_on_group(
     """
     action, value = single_action(body)
     groups, moves = controller_of(request).groups, controller_of(request).moves
-    if action == EXTEND:
-        await groups.show(project_id, group_id)
-        raise not_implemented(f"Extending the disks of pairs ({action}) is not offered yet.")
     if action not in ACTIONS:
-        known = ", ".join([*ACTIONS, EXTEND])
+        known = ", ".join(ACTIONS)
         raise bad_request(f"There is no action {action[:80]!r} on groups; there are {known}.")
     if action == FAIL_OVER:
         await moves.failover(project_id, group_id, force=_force(value))
+        return Response(status_code=200)
+    if action == EXTEND:
+        await controller_of(request).extends.extend(project_id, group_id, _new_sizes(value))
         return Response(status_code=200)
     if value not in (None, {}):
         raise bad_request(f"The value of {action} must be null.")
     calls = {SYNC: groups.sync, STOP: groups.stop, REVERSE: moves.reverse, REPROTECT: moves.reprotect}
     await calls[action](project_id, group_id)
     return Response(status_code=200)
+
+
+def _new_sizes(value: Any) -> list[tuple[str, int]]:
+    """Return the pairs and their new sizes in GiB: a list under `replications`, or one of them bare."""
+    is_bare = isinstance(value, dict) and "replications" not in value
+    wanted = parse_value(ExtendFields, {"replications": [value]} if is_bare else value, EXTEND)
+    return [(item.id, item.new_size) for item in wanted.replications]
 
 
 def _force(value: Any) -> bool:

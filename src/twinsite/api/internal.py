@@ -15,6 +15,7 @@ from twinsite.api.routes import (
     parse_json,
     read_body,
 )
+from twinsite.control.actor import Actor, current_actor
 from twinsite.control.arbiter_store import Question
 from twinsite.control.refusals import bad_request
 from twinsite.core.arbiter import Refusal
@@ -48,6 +49,7 @@ async def ask_arbiter(request: Request, group_id: str) -> Response:
         question = from_wire(Question, body, "question")
     except PeerViolation as error:
         raise bad_request(str(error)) from None
+    current_actor.set(Actor(f"worker in {question.site}"[:255]))
     answer = await controller_of(request).arbiter.answer(group_id, question)
     refused = isinstance(answer, Refusal)
     row = answer.row if isinstance(answer, Refusal) else answer

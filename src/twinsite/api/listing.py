@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import datetime
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Query, Request
@@ -45,6 +46,24 @@ def page_query(kind: type[Volume] | type[Pair] | type[Group]) -> Callable[..., P
         )
 
     return read
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceQuery:
+    """Which part of a list that has one order only."""
+
+    marker: str | None
+    limit: int
+    offset: int
+
+
+def place_query(
+    marker: Annotated[str | None, Query(description="Id of the last object of the page before.")] = None,
+    limit: Annotated[str | None, Query(description="1 to 1000; 1000 when left out.")] = None,
+    offset: Annotated[str | None, Query(description="How many objects to skip.")] = None,
+) -> PlaceQuery:
+    """Read the query parameters of such a list."""
+    return PlaceQuery(marker or None, _limit(limit), _offset(offset))
 
 
 def _limit(text: str | None) -> int:

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.types import Message, Receive
 
+from twinsite.control.actor import Actor, current_actor
 from twinsite.control.controller import Controller
 from twinsite.control.identity import Caller
 from twinsite.control.refusals import RequestRefused, bad_request
@@ -77,6 +78,8 @@ class TokenRoute(OpenRoute):
         """Refuse (401) a request without a good token."""
         text = request.headers.get("x-auth-token")
         request.state.caller = await controller_of(request).identity.authenticate(text)
+        user = caller_of(request).token.user
+        current_actor.set(Actor(user.name, user.id))
 
 
 class ProjectRoute(TokenRoute):
@@ -101,6 +104,7 @@ class NodeRoute(OpenRoute):
         """Refuse (401) who does not have the nodes' token."""
         if not controller_of(request).is_node_token(request.headers.get("x-twinsite-node-token")):
             raise RequestRefused(401, "EVS.5401", "X-Twinsite-Node-Token is missing or wrong; see secrets/node-token.")
+        current_actor.set(Actor(f"node of {request.path_params['site']}"[:255]))
 
 
 class WorkerRoute(OpenRoute):

@@ -101,6 +101,19 @@ class GroupUpdate(Body):
     replication_consistency_group: GroupChangeFields
 
 
+class NewSize(Body):
+    """A pair and the size that its two disks are to have, in GiB."""
+
+    id: Id
+    new_size: int = Field(examples=[20])
+
+
+class ExtendFields(Body):
+    """Value of os-extend-replication-volumes."""
+
+    replications: list[NewSize] = Field(max_length=MEMBERS_MAX)
+
+
 class Connector(Body):
     """Who connects to a volume. Cinder's other fields are tolerated."""
 

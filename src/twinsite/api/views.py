@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,21 +11,11 @@ from twinsite.control.lifecycle.health import (
     pair_replication_status,
     progress_percent,
 )
+from twinsite.control.lifecycle.proof import epoch_timestamp, proof_of, timestamp
 from twinsite.control.lifecycle.states import PairStatus, ReplicationStatus
 from twinsite.control.lifecycle.volumes import Connection
-from twinsite.control.models import Group, Pair, Volume
+from twinsite.control.models import Group, GroupEvent, Pair, Volume
 from twinsite.messages import Failure, MemberStatus, ResyncReport, to_wire
-
-
-def timestamp(moment: datetime.datetime | None) -> str | None:
-    """Return a time as `YYYY-MM-DDTHH:MM:SS.ffffff`."""
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%f")
-
-
-def _epoch_timestamp(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return timestamp(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
 
 
 def _failure(code: str | None, message: str | None) -> dict[str, str] | None:
@@ -187,7 +176,7 @@ def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
         "twinsite": {
             "mode": worker.mode.value if worker is not None else None,
             "replication": group.replication,
-            **_proof(group, health),
+            **proof_of(group, health),
             "failure": to_wire(health.failure) if health.failure is not None else None,
             "progress": _progress(health, resync),
             "dirty_bytes": worker.dirty_bytes if worker is not None else 0,
@@ -195,27 +184,6 @@ def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
             "counters": to_wire(worker.counters) if worker is not None else None,
             "members": [_member_view(pair, health) for pair in group.pairs],
         },
-    }
-
-
-def _proof(group: Group, health: GroupHealth) -> dict[str, Any]:
-    """Return what is known of whether a failover loses anything: the arbiter's record, and both workers' last words."""
-    worker, primary, secondary = health.status, health.last_primary, health.last_secondary
-    outlook = health.failover
-    loss = None
-    if outlook.loss is not None:
-        loss = {"since": _epoch_timestamp(outlook.loss.since), "bytes_at_most": outlook.loss.bytes_at_most}
-    return {
-        "term": group.arbiter.term,
-        "primary_station": group.arbiter.primary_site,
-        "secondary_station": group.secondary_station,
-        "secondary": group.arbiter.secondary,
-        "stale_since": _epoch_timestamp(group.arbiter.stale_since),
-        "in_sync_since": _epoch_timestamp(worker.in_sync_since) if worker is not None else None,
-        "holding_since": _epoch_timestamp(worker.holding_since) if worker is not None else None,
-        "last_acknowledged_sequence": primary.acknowledged_sequence if primary is not None else None,
-        "last_applied_sequence": secondary.acknowledged_sequence if secondary is not None else None,
-        "failover": {"possible": outlook.possible, "reason": outlook.reason, "loss": loss},
     }
 
 
@@ -239,8 +207,8 @@ def _resync_view(resync: ResyncReport | None) -> dict[str, Any] | None:
     if resync is None:
         return None
     view: dict[str, Any] = to_wire(resync)
-    view["started_at"] = _epoch_timestamp(resync.started_at)
-    view["finished_at"] = _epoch_timestamp(resync.finished_at)
+    view["started_at"] = epoch_timestamp(resync.started_at)
+    view["finished_at"] = epoch_timestamp(resync.finished_at)
     return view
 
 
@@ -258,4 +226,20 @@ def _member_view(pair: Pair, health: GroupHealth) -> dict[str, Any]:
         "bytes_done": status.resync_bytes_done,
         "dirty_bytes": status.dirty_bytes,
         "failure": to_wire(failure) if failure is not None else None,
+    }
+
+
+def event_view(event: GroupEvent) -> dict[str, Any]:
+    """Return an event of a group."""
+    return {
+        "id": event.id,
+        "created_at": timestamp(event.created_at),
+        "actor": event.actor,
+        "user_id": event.user_id,
+        "action": event.action,
+        "result": event.result,
+        "message": event.message,
+        "before": event.before,
+        "after": event.after,
+        "proof": event.proof,
     }

@@ -15,7 +15,7 @@ import httpx
 
 from twinsite.cli.cloud import Cloud
 from twinsite.cli.errors import ApiRefused, ApiUnreachable
-from twinsite.cli.models import ConnectionInfo, Group, Pair, Volume
+from twinsite.cli.models import ConnectionInfo, Group, GroupEvent, Pair, Volume
 from twinsite.errors import PeerViolation
 
 CONNECT_SECONDS_MAX = 5.0
@@ -34,6 +34,7 @@ SYNC_ACTION = "os-sync-replication-consistency-group"
 STOP_ACTION = "os-stop-replication-consistency-group"
 FAILOVER_ACTION = "os-failover-replication-consistency-group"
 REVERSE_ACTION = "os-reverse-replication-consistency-group"
+EXTEND_ACTION = "os-extend-replication-volumes"
 REPROTECT_ACTION = "os-reprotect-replication-consistency-group"
 
 
@@ -158,6 +159,19 @@ class ApiClient:
     def reprotect_group(self, group_id: str) -> None:
         """Replicate a group that was failed over from its new primary."""
         self.group_action(group_id, REPROTECT_ACTION)
+
+    def extend_group(self, group_id: str, sizes_gib: Mapping[str, int]) -> None:
+        """Give the disks of pairs, by the pairs' ids, new sizes in GiB; done when this returns. Safe to repeat."""
+        replications = [{"id": pair_id, "new_size": size_gib} for pair_id, size_gib in sizes_gib.items()]
+        self.group_action(group_id, EXTEND_ACTION, {"replications": replications})
+
+    def group_events(self, group_id: str, limit: int) -> list[GroupEvent]:
+        """Return a group's newest events, at most `limit` (1000)."""
+        path = f"{GROUPS}/{group_id}/events"
+        answer = self.request("GET", path, parameters={"limit": limit})
+        if not isinstance(answer, dict) or not isinstance(answer.get("events"), list):
+            raise PeerViolation(f"GET {self.url(path)} did not answer a list 'events'")
+        return cast(list[GroupEvent], answer["events"])
 
     def group_action(self, group_id: str, action: str, value: object = None) -> None:
         """Call an action of a group; most take null for their value."""

@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 
 import twinsite
-import twinsite.cli.moves  # Adds its commands to those of groups.
+import twinsite.cli.events  # These add their commands to those of groups.
+import twinsite.cli.extend
+import twinsite.cli.moves
 from twinsite.cli.errors import exit_status
 from twinsite.cli.groups import group_app
 from twinsite.cli.pairs import pair_app

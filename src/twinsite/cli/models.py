@@ -107,6 +107,21 @@ class Group(TypedDict):
     twinsite: NotRequired[GroupReport]
 
 
+class GroupEvent(TypedDict):
+    """What was done to a group, or happened to it. `proof` is as in `GroupReport`, of that time."""
+
+    id: str
+    created_at: str
+    actor: str
+    user_id: str | None
+    action: str
+    result: str
+    message: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+    proof: dict[str, Any]
+
+
 class ConnectionInfo(TypedDict):
     """What a host needs to open a volume: NBD URIs that stay the same for the volume's whole life."""
 

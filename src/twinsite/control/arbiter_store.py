@@ -12,6 +12,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle import chronicle
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects
@@ -83,6 +84,7 @@ class ArbiterStore:
             reports = await observed_workers(session, [group.id])
             connected = await self._context.connected_sites(session)
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
+            await chronicle.observe(self._context, session, group, reports, connected)
 
 
 async def swap(session: AsyncSession, group_id: str, rule: Rule) -> Row | Refusal:

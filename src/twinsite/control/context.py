@@ -32,10 +32,15 @@ class Presence:
 
     silence_seconds: float
     heard: dict[str, float] = field(default_factory=dict)
+    started_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     def record(self, site: str) -> None:
         """Record that a site's node was just heard."""
         self.heard[site] = asyncio.get_running_loop().time()
+
+    def is_settled(self) -> bool:
+        """Say whether this process is old enough that a site it has not heard of is silent, and not only late."""
+        return asyncio.get_running_loop().time() - self.started_at >= self.silence_seconds
 
     def is_fresh(self, site: str, last_seen_at: datetime.datetime | None, now: datetime.datetime) -> bool:
         """Say whether a site's node was heard lately, by this process or by another controller."""
@@ -62,6 +67,10 @@ class Context:
             for site in await sites.all_sites(session)
             if self.presence.is_fresh(site.name, site.last_seen_at, now)
         )
+
+    def sites_to_believe_in(self, connected: frozenset[str]) -> frozenset[str]:
+        """Return the sites that are connected as far as is known: a controller that starts has heard of none yet."""
+        return connected if self.presence.is_settled() else frozenset(self.settings.availability_zones)
 
     async def require_connected(self, session: AsyncSession, names: Iterable[str], consequence: str) -> None:
         """Refuse (503) when one of these sites' nodes is silent."""

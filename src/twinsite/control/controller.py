@@ -11,6 +11,7 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
 from twinsite.control.identity import IdentityService
+from twinsite.control.lifecycle.extending import ExtendService
 from twinsite.control.lifecycle.groups import GroupService
 from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
@@ -34,6 +35,7 @@ class Controller:
         self.pairs = PairService(context)
         self.groups = GroupService(context)
         self.moves = MoveService(context)
+        self.extends = ExtendService(context)
         self.identity = IdentityService(context)
         self.arbiter = ArbiterStore(context)
         self.reconciler = Reconciler(context, installation_id, lambda group_id: worker_token(node_token, group_id))

@@ -7,6 +7,7 @@ read is still true when it writes and an upgrade from a stale snapshot cannot fa
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import alembic.command
 import alembic.config
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 BUSY_TIMEOUT_SECONDS = 20
@@ -46,6 +48,7 @@ class Database:
         """Bring the tables up to date, in one transaction."""
         if self._sqlite and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _keep_private(Path(self._url.database))
         async with self.connection() as connection:
             await connection.run_sync(upgrade)
 
@@ -79,6 +82,32 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
+
+
+def storage_trouble(error: DBAPIError) -> str | None:
+    """Return what keeps the database from being read or written and may pass, in words; None for everything else."""
+    text = str(error.orig).lower()
+    return next((words for sign, words in _TROUBLES.items() if sign in text), None)
+
+
+_TROUBLES = {
+    "database or disk is full": "its disk is full; free space there",
+    "no space left on device": "its disk is full; free space there",
+    "disk full": "its disk is full; free space there",
+    "disk i/o error": "its disk fails; see the system's log",
+    "readonly database": "it is read-only; see why its file system does not take writes",
+    "unable to open database file": "its file cannot be opened; see its directory",
+    "database is locked": "another process holds it for too long; end that, or try again later",
+}
+"""What SQLite and PostgreSQL say, in lower case, and what it means to an operator."""
+
+
+def _keep_private(path: Path) -> None:
+    """Let nobody else read the database, which holds the groups' stream keys. SQLite's own files beside it follow."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with contextlib.suppress(FileNotFoundError):
+            file.chmod(0o600)
 
 
 def _prepare_sqlite_connection(connection: Any, _record: object) -> None:

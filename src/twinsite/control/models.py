@@ -18,6 +18,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads a plain class attribute.
         dict[str, Any]: JSON,
         dict[str, str]: JSON,
+        dict[str, int]: JSON,
         list[str]: JSON,
     }
 
@@ -46,7 +47,7 @@ class Site(Base):
 
 
 class Volume(Base):
-    """A disk. `node_state` and `nbd_uris` are its node's last word."""
+    """A disk. `node_state`, `nbd_uris` and `store_bytes` (the size of its store) are its node's last word."""
 
     __tablename__ = "volumes"
     __table_args__ = (Index("ix_volumes_project", "project_id", "created_at"), Index("ix_volumes_site", "site"))
@@ -57,6 +58,8 @@ class Volume(Base):
     name: Mapped[str | None] = mapped_column(String(255))
     description: Mapped[str | None] = mapped_column(String(255))
     size_gib: Mapped[int]
+    target_gib: Mapped[int | None]  # The size that an extension that is under way gives it.
+    is_grown: Mapped[bool] = mapped_column(default=False)  # Its worker is told that size already.
     site: Mapped[str] = mapped_column(ForeignKey("sites.name"))
     volume_type: Mapped[str] = mapped_column(String(255))
     multiattach: Mapped[bool]
@@ -64,6 +67,7 @@ class Volume(Base):
     status: Mapped[str] = mapped_column(String(32))
     node_state: Mapped[str | None] = mapped_column(String(32))
     nbd_uris: Mapped[list[str]]
+    store_bytes: Mapped[int | None] = mapped_column(BigInteger)
     failure_code: Mapped[str | None] = mapped_column(String(32))
     failure_message: Mapped[str | None]
     spec_version: Mapped[int] = mapped_column(BigInteger)  # Of the worker that serves the volume outside any group.
@@ -73,6 +77,11 @@ class Volume(Base):
     attachments: Mapped[list[Attachment]] = relationship(
         back_populates="volume", cascade="all, delete-orphan", lazy="selectin", order_by="Attachment.attached_at"
     )
+
+    @property
+    def worker_gib(self) -> int:
+        """Return the size that its worker is told: that of an extension as soon as it is this disk's turn."""
+        return self.target_gib if self.is_grown and self.target_gib is not None else self.size_gib
 
 
 class Attachment(Base):
@@ -115,6 +124,9 @@ class Group(Base):
     stream_key: Mapped[str] = mapped_column(String(64))
     peer_endpoint: Mapped[str | None] = mapped_column(String(255))
     next_member_index: Mapped[int]
+    recorded_state: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # How its last event left it.
     version: Mapped[int] = mapped_column(BigInteger)
     spec_version: Mapped[int] = mapped_column(BigInteger)
     wish_version: Mapped[int] = mapped_column(BigInteger)
@@ -138,6 +150,45 @@ class ArbiterRow(Base):
     secondary: Mapped[str] = mapped_column(String(32))  # "in_sync" or "stale"
     stale_since: Mapped[float | None] = mapped_column(Double)  # Seconds since the epoch.
     version: Mapped[int] = mapped_column(BigInteger)
+
+
+class GroupEvent(Base):
+    """What was done to a group, or happened to it. `before` is how the event before this one left it."""
+
+    __tablename__ = "group_events"
+    __table_args__ = (UniqueConstraint("group_id", "number", name="uq_group_events_number"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("replication_groups.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime.datetime]
+    actor: Mapped[str] = mapped_column(String(255))
+    user_id: Mapped[str | None] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    result: Mapped[str] = mapped_column(String(32))
+    message: Mapped[str | None]
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    after: Mapped[dict[str, Any]]
+    proof: Mapped[dict[str, Any]]
+
+
+class Extend(Base):
+    """The last extension of a group's disks, under way or over.
+
+    `targets` maps the id of each pair that grows to its new size in GiB. `spec_version` is that of the last step: a
+    worker that has it in force has taken that step.
+    """
+
+    __tablename__ = "group_extends"
+
+    group_id: Mapped[str] = mapped_column(ForeignKey("replication_groups.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[str] = mapped_column(String(36))
+    targets: Mapped[dict[str, int]]
+    outcome: Mapped[str] = mapped_column(String(32))
+    spec_version: Mapped[int] = mapped_column(BigInteger)
+    room_deadline: Mapped[datetime.datetime]
+    failure_code: Mapped[str | None] = mapped_column(String(32))
+    failure_message: Mapped[str | None]
 
 
 class Pair(Base):

@@ -10,8 +10,11 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.actor import CONTROLLER, current_actor
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle import chronicle
+from twinsite.control.lifecycle.extending import refusals, settle_extend
 from twinsite.control.lifecycle.health import living_status
 from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
 from twinsite.control.lifecycle.states import (
@@ -58,6 +61,7 @@ class Reconciler:
         self._worker_token = worker_token
         self._taken: dict[str, tuple[Any, ...]] = {}
         self._recorded: dict[str, float] = {}
+        self._connected: frozenset[str] | None = None  # When the groups were last looked at.
 
     async def sync(self, report: NodeReport, gone: Callable[[], Awaitable[bool]]) -> NodeDesired:
         """Take a report in; answer what the site should be, once that is newer than what the node has seen.
@@ -108,6 +112,8 @@ class Reconciler:
             await sites.record_presence(session, report.site, values, utc_now())
             stale = await self._take_volumes(session, report.site, report.volumes)
             stale |= await self._take_workers(session, report.site, report.workers)
+            await session.flush()
+            stale |= await self._settle_extends(session, report.volumes)
             await session.flush()
             await sites.raise_generation(session, stale)
             if ahead:
@@ -177,6 +183,19 @@ class Reconciler:
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
             settle_group(group, reports)
             stale |= await settle_move(session, group, reports, connected, self._context.settings.reverse_wait_seconds)
+            await session.flush()
+            await chronicle.observe(self._context, session, group, reports, connected)
+        return stale
+
+    async def _settle_extends(self, session: AsyncSession, observed: Sequence[ObservedVolume] = ()) -> set[str]:
+        """Take the next step of every extension that has one; return the sites whose desired state changed."""
+        groups = await objects.growing_groups(session, locked=True)
+        if not groups:
+            return set()
+        reports = await observed_workers(session, [group.id for group in groups])
+        stale: set[str] = set()
+        for group in groups:
+            stale |= await settle_extend(self._context, session, group, reports, refusals(group, observed))
         return stale
 
     async def watch_moves(self) -> None:
@@ -185,15 +204,41 @@ class Reconciler:
             await asyncio.sleep(self._context.settings.poll_seconds)
             try:
                 await self.settle_moves()
+                await self.observe_groups()
             except SQLAlchemyError:
                 _log.exception("moves cannot be looked at; the next look comes soon")
 
+    async def observe_groups(self) -> None:
+        """Record what changed without a report: sites that fell silent or came back, and graces that are over."""
+        current_actor.set(CONTROLLER)
+        async with self._context.database.read() as session:
+            connected = self._context.sites_to_believe_in(await self._context.connected_sites(session))
+            groups = await objects.every_group(session) if connected != self._connected else ()
+            groups = groups or await objects.groups_awaiting_sync(session)
+            reports = await observed_workers(session, [group.id for group in groups])
+        changed = [g.id for g in groups if chronicle.differs(self._context, g, reports, connected)]
+        for group_id in changed:
+            async with self._context.database.write() as session:
+                for group in await objects.groups_by_ids(session, [group_id], locked=True):
+                    reports = await observed_workers(session, [group_id])
+                    await chronicle.observe(self._context, session, group, reports, connected)
+        self._connected = connected
+
     async def settle_moves(self) -> None:
         """Take the next step of every move that has one."""
+        current_actor.set(CONTROLLER)
         async with self._context.database.read() as session:
             connected = await self._context.connected_sites(session)
             groups = await objects.groups_in(session, MOVING)
             reports = await observed_workers(session, [group.id for group in groups])
+            is_extending = bool(await objects.growing_groups(session))
+        if is_extending:
+            async with self._context.database.write() as session:
+                extended = await self._settle_extends(session)
+                await session.flush()
+                await sites.raise_generation(session, extended)
+            if extended:
+                await self._context.wakeups.notify()
         now = utc_now()
         due = [group.id for group in groups if next_step(move_facts(group, reports, connected, now)) is not Step.WAIT]
         for group_id in due:
@@ -204,6 +249,8 @@ class Reconciler:
                     stale |= await settle_move(
                         session, group, reports, connected, self._context.settings.reverse_wait_seconds
                     )
+                    await session.flush()
+                    await chronicle.observe(self._context, session, group, reports, connected)
                 await session.flush()
                 await sites.raise_generation(session, stale)
         if due:
@@ -224,9 +271,10 @@ class Reconciler:
             volumes=[
                 DesiredVolume(
                     id=volume.id,
-                    size_bytes=volume.size_gib * GIB,
+                    size_bytes=volume.worker_gib * GIB,
                     volume_type=volume.volume_type,
                     deleted=volume.status == VolumeStatus.DELETING,
+                    room_bytes=(volume.target_gib or 0) * GIB,
                 )
                 for volume in volumes
             ],
@@ -241,7 +289,7 @@ def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
     for pair in group.pairs:
         assert pair.member_index is not None, "a pair in a group has an index"
         volume = pair.production_volume if primary else pair.dr_volume
-        members.append(MemberSpec(pair.member_index, volume.id, volume.size_gib * GIB))
+        members.append(MemberSpec(pair.member_index, volume.id, volume.worker_gib * GIB))
     return WorkerSpec(
         id=group.id,
         version=group.spec_version,
@@ -264,7 +312,7 @@ def solo_worker(volume: Volume) -> WorkerSpec:
         role=Role.SOLO,
         term=0,
         replication=Replication.PAUSED,
-        members=[MemberSpec(0, volume.id, volume.size_gib * GIB)],
+        members=[MemberSpec(0, volume.id, volume.worker_gib * GIB)],
     )
 
 
@@ -276,12 +324,13 @@ def _take_volume(volume: Volume, item: ObservedVolume) -> bool:
     )
     code, message = (failure.code, failure.message) if failure is not None and item.state == "error" else (None, None)
     new_status = status.value if status is not None else VolumeStatus.DELETING.value
-    before = (volume.status, volume.node_state, volume.nbd_uris, volume.failure_code, volume.failure_message)
-    after = (new_status, item.state, list(item.nbd_uris), code, message)
-    if before == after:
-        return False
-    volume.status, volume.node_state, volume.nbd_uris, volume.failure_code, volume.failure_message = after
-    return True
+    store_bytes = min(item.store_bytes, POOL_BYTES_MAX)
+    is_new = (volume.status, volume.node_state, volume.nbd_uris) != (new_status, item.state, list(item.nbd_uris))
+    is_new |= (volume.failure_code, volume.failure_message, volume.store_bytes) != (code, message, store_bytes)
+    if is_new:
+        volume.status, volume.node_state, volume.nbd_uris = new_status, item.state, list(item.nbd_uris)
+        volume.failure_code, volume.failure_message, volume.store_bytes = code, message, store_bytes
+    return is_new
 
 
 def _is_older(worker: ObservedWorker, stored: dict[str, Any]) -> bool:

@@ -55,6 +55,10 @@ class ControllerSettings(BaseSettings):
     """How long a switchover may keep hosts waiting before it is rolled back; then as long for the new primary."""
     failover_wait_seconds: Seconds = 60.0
     """How long a failover waits for the new primary before it says that it failed."""
+    extend_room_seconds: Seconds = 15.0
+    """How long both sites' pools may take to make room for an extension before it is undone."""
+    extend_wait_seconds: Seconds = 30.0
+    """How long an extension's call waits for its end; it goes on by itself after that."""
     sync_grace_seconds: Seconds = 8.0
     """After `sync`, a primary that is still connecting counts as copying for this long."""
 
@@ -68,6 +72,8 @@ class ControllerSettings(BaseSettings):
             raise ValueError("default_volume_type: must be one of volume_types")
         if self.presence_seconds * 2 > self.node_silence_seconds:
             raise ValueError("presence_seconds: must be at most half of node_silence_seconds")
+        if self.extend_room_seconds >= self.extend_wait_seconds:
+            raise ValueError("extend_room_seconds: must be less than extend_wait_seconds")
         return self
 
     @classmethod

@@ -13,10 +13,14 @@ from twinsite.errors import ConfigurationError, StorageFault
 
 @dataclass(frozen=True, slots=True)
 class VolumeRecord:
-    """A volume that was made: its size in bytes and its TCP port, if it has one."""
+    """A volume that was made: its size in bytes and its TCP port, if it has one.
+
+    `room_bytes` is the size up to which its store may have been made larger: an extension that was undone leaves that.
+    """
 
     size_bytes: int
     nbd_port: int | None = None
+    room_bytes: int = 0
 
 
 @dataclass(slots=True)

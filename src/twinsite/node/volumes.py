@@ -28,12 +28,14 @@ class Volumes:
         self._pool = pool
         self._record = record
         self._observed: dict[str, ObservedVolume] = {}
-        self._size_bytes: dict[str, int] = {}
+        self._settled: dict[str, tuple[int, int]] = {}  # What volumes were made as: size and room in bytes.
 
     def find(self) -> None:
         """Take in the volumes that are there from an earlier run, so that the first report knows them."""
         for volume_id in self._pool.volume_ids():
-            self._observed[volume_id] = ObservedVolume(volume_id, "ready", self._uris(volume_id))
+            store_bytes = self._pool.size_bytes(volume_id) or 0
+            uris = self._uris(volume_id)
+            self._observed[volume_id] = ObservedVolume(volume_id, "ready", uris, store_bytes=store_bytes)
 
     def observed(self) -> list[ObservedVolume]:
         """Return every volume as it is, in the order of the ids."""
@@ -45,29 +47,70 @@ class Volumes:
         return observed.failure if observed is not None else None
 
     def ensure(self, volume: DesiredVolume) -> bool:
-        """Make the volume be there; return whether it is. A failure is observed and may be tried again."""
-        if self._size_bytes.get(volume.id) == volume.size_bytes:
+        """Make the volume be there; return whether it is. A failure is observed and may be tried again.
+
+        Room for an extension that cannot be made is observed too, and keeps nobody from using the volume as it is.
+        """
+        wanted = (volume.size_bytes, volume.room_bytes)
+        if self._settled.get(volume.id) == wanted:
             return True
+        self._settled.pop(volume.id, None)
         try:
             self._check_still_there(volume.id)
-            self._pool.create(volume.id, volume.size_bytes)
-            recorded = self._record.volumes.get(volume.id)
-            port = recorded.nbd_port if recorded is not None else None
-            self._record.set_volume(volume.id, VolumeRecord(volume.size_bytes, port or self._free_port(volume.id)))
+            self._make(volume)
         except StorageFault as fault:
             self._fail(volume.id, fault)
             return False
-        self._size_bytes[volume.id] = volume.size_bytes
-        self._observed[volume.id] = ObservedVolume(volume.id, "ready", self._uris(volume.id))
-        log.info("volume is ready", volume=volume.id, size_bytes=volume.size_bytes)
+        refused: Failure | None = None
+        try:
+            self._make_room(volume)
+        except StorageFault as fault:
+            log.error("volume cannot be extended", volume=volume.id, room_bytes=volume.room_bytes, reason=str(fault))
+            refused = self._failure_of(fault)
+        else:
+            self._settled[volume.id] = wanted
+            log.info("volume is ready", volume=volume.id, size_bytes=volume.size_bytes, room_bytes=volume.room_bytes)
+        self._observed[volume.id] = ObservedVolume(
+            volume.id,
+            "ready",
+            self._uris(volume.id),
+            refused,
+            store_bytes=self._pool.size_bytes(volume.id) or 0,
+            refused_bytes=volume.room_bytes if refused is not None else 0,
+        )
         return True
+
+    def _make(self, volume: DesiredVolume) -> None:
+        """Make the volume with its size, or find that it has it. One that is larger must be so by our own doing."""
+        recorded = self._record.volumes.get(volume.id)
+        room_bytes = recorded.room_bytes if recorded is not None else 0
+        size_bytes = self._pool.size_bytes(volume.id)
+        is_roomy = (
+            recorded is not None
+            and size_bytes is not None
+            and recorded.size_bytes <= volume.size_bytes <= size_bytes <= room_bytes
+        )
+        if not is_roomy:
+            self._pool.create(volume.id, volume.size_bytes)
+        port = recorded.nbd_port if recorded is not None else None
+        port = port or self._free_port(volume.id)
+        self._record.set_volume(volume.id, VolumeRecord(volume.size_bytes, port, room_bytes))
+
+    def _make_room(self, volume: DesiredVolume) -> None:
+        size_bytes = self._pool.size_bytes(volume.id)
+        if size_bytes is None or volume.room_bytes <= size_bytes:
+            return
+        recorded = self._record.volumes[volume.id]
+        # Remembered first: a larger store that nobody knows the reason of is refused.
+        self._record.set_volume(volume.id, replace(recorded, room_bytes=max(recorded.room_bytes, volume.room_bytes)))
+        self._pool.create(volume.id, volume.room_bytes)
 
     def delete(self, volume_id: str) -> bool:
         """Remove the volume and all that belongs to it alone; return whether it is gone."""
         observed = self._observed.get(volume_id)
         if observed is not None and observed.state == "deleted":
             return True
-        self._size_bytes.pop(volume_id, None)
+        self._settled.pop(volume_id, None)
         try:
             self._pool.delete(volume_id)
             self._record.set_volume(volume_id, None)
@@ -135,9 +178,12 @@ class Volumes:
         return port
 
     def _fail(self, volume_id: str, fault: StorageFault) -> None:
-        failure = Failure(POOL_FAILURE_CODE, f"{fault} (site {self._settings.site})")
+        failure = self._failure_of(fault)
         before = self._observed.get(volume_id)
         if before is None or before.failure != failure:
             log.error("volume fails", volume=volume_id, reason=str(fault))
         uris = before.nbd_uris if before is not None else []
         self._observed[volume_id] = ObservedVolume(volume_id, "error", uris, failure)
+
+    def _failure_of(self, fault: StorageFault) -> Failure:
+        return Failure(POOL_FAILURE_CODE, f"{fault} (site {self._settings.site})")

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from twinsite.errors import StorageFault
+
 
 class Extent(NamedTuple):
     """A run of a store that is data, or a hole that reads as zeros."""
@@ -35,6 +37,13 @@ class Store(ABC):
     def is_in_place(self) -> bool:
         """Say whether `path` still leads to what is open here: a file that is gone is lost when its process ends."""
         return True
+
+    def grow(self, size_bytes: int) -> None:
+        """Offer more of what lies underneath, which has that size already and reads as zeros there.
+
+        Nothing that is under way is disturbed. Raises `StorageFault` when there is less, or where a kind cannot grow.
+        """
+        raise StorageFault("grow", self.path, f"this kind of store cannot grow to {size_bytes} bytes while it is open")
 
     @abstractmethod
     def read_into(self, buffer: memoryview | bytearray, offset: int) -> None:

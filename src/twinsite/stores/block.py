@@ -73,6 +73,9 @@ class BlockStore(DescriptorStore):
         if length > 0:
             yield Extent(offset, length, is_hole=False)
 
+    def _present_bytes(self) -> int:
+        return linux.block_device_bytes(self._fd)
+
     def allocated_bytes(self) -> int:
         """Return the store's size: a device gives no other answer."""
         return self.size_bytes

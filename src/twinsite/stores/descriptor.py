@@ -33,6 +33,23 @@ class DescriptorStore(Store):
         self._flush_lock = threading.Lock()
         self._flush_failure: OSError | None = None
 
+    def grow(self, size_bytes: int) -> None:
+        """Offer the bytes up to `size_bytes`. Raises `StorageFault` when they are not there."""
+        assert size_bytes >= self.size_bytes
+        try:
+            present_bytes = self._present_bytes()
+        except OSError as error:
+            raise StorageFault("grow", self.path, error) from error
+        if present_bytes < size_bytes:
+            raise StorageFault(
+                "grow", self.path, f"there are {present_bytes} bytes, the volume is to have {size_bytes}"
+            )
+        self.size_bytes = size_bytes
+
+    def _present_bytes(self) -> int:
+        """Return the size of what is open. Raises `OSError`."""
+        return os.fstat(self._fd).st_size
+
     def read_into(self, buffer: memoryview | bytearray, offset: int) -> None:
         """Fill the whole buffer from `offset`. Raises `StorageFault`."""
         rest = memoryview(buffer)

@@ -168,6 +168,11 @@ class PrimaryGroup:
         await self.intents.close()
         await self._loop.run_in_executor(self._executor, self._save)
 
+    def grow_member(self, index: int, size_bytes: int) -> None:
+        """A member's store has grown here and at the secondary."""
+        self.machine.grow(index, size_bytes)
+        self.intents.maps[index].grow(size_bytes)
+
     async def change_members(self, spec: WorkerSpec, added: Mapping[int, Store], removed: Sequence[int]) -> None:
         """Let volumes in and out. The stream is ended first; it starts again, if wished, with the next `apply`.
 

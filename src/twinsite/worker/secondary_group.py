@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 
 import structlog
 
@@ -67,6 +68,8 @@ class SecondaryGroup:
             # The resync that it stood for has ended, and only the removal was missed; or the disks are others.
             self._undo.discard()
             self._undo = None
+        elif self._undo is not None:
+            self._undo.grow({member.index: member.size_bytes for member in spec.members})
         self.failure: Failure | None = None
 
     # What the worker says
@@ -116,6 +119,16 @@ class SecondaryGroup:
                 del self._stores[index]
             self._stores.update(added)
             self._spec = spec
+
+    async def grow_members(self, sizes_bytes: Mapping[int, int]) -> None:
+        """Let members, by index, be larger from now on; their stores are. A session goes on and may use it at once."""
+        async with self._admitting, self._undo_lock:
+            if self._undo is not None:
+                self._undo.grow(sizes_bytes)
+            members = [replace(m, size_bytes=sizes_bytes.get(m.index, m.size_bytes)) for m in self._spec.members]
+            self._spec = replace(self._spec, members=members)
+            if self._active is not None and self._active.machine is not None:
+                self._active.machine.grow(sizes_bytes)
 
     # Status
 

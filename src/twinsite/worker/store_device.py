@@ -19,7 +19,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -88,6 +88,11 @@ class StoreDevice:
         self._jobs = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def grow(self, size_bytes: int) -> None:
+        """Show hosts that connect from now on a larger volume; the store has grown. Others keep what they were told."""
+        assert self.info.size_bytes <= size_bytes <= self.store.size_bytes
+        self.info = replace(self.info, size_bytes=size_bytes)
 
     # The contract of `worker.device.Device`.
 

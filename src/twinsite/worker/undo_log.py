@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bitarray import bitarray
 
-from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX
+from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, VOLUME_BYTES_MAX
 from twinsite.core.stream.frames import Frame, Kind
 from twinsite.core.tracking.undo import (
     UndoHeader,
@@ -25,6 +25,8 @@ from twinsite.errors import PeerViolation, StorageFault
 from twinsite.stores.base import Store
 
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
+BLOCKS_MAX = VOLUME_BYTES_MAX // BLOCK_BYTES
+"""Most blocks of one volume."""
 
 
 class UndoLog:
@@ -71,19 +73,25 @@ class UndoLog:
                 header, end = decode_header(view)
                 saved = _empty(header)
                 for record, after in decode_records(view, end):
+                    _cover(saved[record.volume], record.block + 1)
                     saved[record.volume][record.block] = 1
                     end = after
                     if record.data is not None:
                         record.data.release()
             # Records after a damaged one name blocks that were not touched either; they must not follow new ones.
             log.truncate(end)
-        except (PeerViolation, ValueError, KeyError):
+        except (PeerViolation, ValueError, LookupError):
             log.close()
             return None
         except OSError as error:
             log.close()
             raise StorageFault("read the undo log", str(path), error) from error
         return cls(files, path, log, header, end, saved)
+
+    def grow(self, sizes_bytes: Mapping[int, int]) -> None:
+        """Cover members that have grown, by index. At the log's point their new range was zeros, which are kept too."""
+        for index, size_bytes in sizes_bytes.items():
+            _cover(self._saved[index], -(-size_bytes // BLOCK_BYTES))
 
     def save(self, stores: Mapping[int, Store], operations: Sequence[Frame]) -> None:
         """Keep the old content of every block that `operations` will change for the first time, durable on return.
@@ -190,3 +198,9 @@ def _empty(header: UndoHeader) -> dict[int, bitarray]:
         saved[int(index)] = bitarray(-(-size_bytes // BLOCK_BYTES))
         saved[int(index)].setall(False)
     return saved
+
+
+def _cover(saved: bitarray, block_count: int) -> None:
+    """Make a map of saved blocks at least this long."""
+    if len(saved) < block_count <= BLOCKS_MAX:
+        saved.extend(bitarray(block_count - len(saved)))

@@ -31,6 +31,7 @@ from twinsite.stores.opening import open_store
 from twinsite.worker.arbiter_client import ArbiterClient
 from twinsite.worker.arbitration import Arbiter
 from twinsite.worker.control import STATUS_SECONDS_MIN, ControlServer
+from twinsite.worker.growing import grow, grown_members
 from twinsite.worker.nbd_server import NbdServer
 from twinsite.worker.primary_group import PrimaryGroup
 from twinsite.worker.secondary_group import SecondaryGroup
@@ -164,6 +165,7 @@ class Worker:
         try:
             check_spec(spec)
             self._refuse_past_term(spec)
+            grown_bytes = grown_members(self._members, {member.index: member for member in spec.members})
         except ConfigurationError:
             # What cannot be right changes nothing: hosts keep what they have, and get what was on its way.
             await self._serve_what_may_be()
@@ -179,6 +181,8 @@ class Worker:
         for index in removed:
             await self._withdraw(self._members[index].volume_id)
         kept = self._members.keys() - removed
+        grown_bytes = {index: size_bytes for index, size_bytes in grown_bytes.items() if index in kept}
+        await grow(self._group, self._stores, self._member_devices(), grown_bytes)
         added = self._open_all([member for index, member in wanted.items() if index not in kept])
         if self._role is None:
             await self._start_role(spec, added)
@@ -299,6 +303,11 @@ class Worker:
             return self._group.devices[member.volume_id]
         store = self._stores[member.index]
         return StoreDevice(export_info(member, store), store, self._executor)
+
+    def _member_devices(self) -> dict[int, StoreDevice]:
+        """Return the devices that there are, by member index: a primary has them all, whether it serves or not."""
+        devices = self._group.devices if isinstance(self._group, PrimaryGroup) else self._devices
+        return {index: devices[m.volume_id] for index, m in self._members.items() if m.volume_id in devices}
 
     async def _withdraw(self, volume_id: str) -> None:
         """Serve a volume no longer; its hosts are cut off and nothing works on its store afterwards."""

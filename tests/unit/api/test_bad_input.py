@@ -218,7 +218,25 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
     ("POST", ACTION, {"os-reverse-replication-consistency-group": None}, 400, "EVS.5400", "inactive"),
     ("POST", ACTION, {"os-reverse-replication-consistency-group": {"force": True}}, 400, "EVS.5400", "must be null"),
     ("POST", ACTION, {"os-reprotect-replication-consistency-group": None}, 400, "EVS.5400", "failovered"),
-    ("POST", ACTION, {"os-extend-replication-volumes": {"replications": []}}, 501, "EVS.5501", "not offered yet"),
+    *[
+        ("POST", ACTION, {"os-extend-replication-volumes": value}, status, code, words)
+        for value, status, code, words in (
+            (None, 400, "EVS.5400", "os-extend-replication-volumes"),
+            ([], 400, "EVS.5400", "os-extend-replication-volumes"),
+            ({}, 400, "EVS.5400", "id"),
+            ({"replications": []}, 400, "EVS.5400", "at least one pair"),
+            ({"replications": None}, 400, "EVS.5400", "replications"),
+            ({"replications": [{"id": "$pair"}]}, 400, "EVS.5400", "new_size"),
+            ({"id": "$member", "new_size": "2"}, 400, "EVS.5400", "new_size"),
+            ({"id": "$member", "new_size": True}, 400, "EVS.5400", "new_size"),
+            ({"id": "$member", "new_size": 1.5}, 400, "EVS.5400", "new_size"),
+            ({"id": "$member", "new_size": 0}, 400, "EVS.1010", "$member"),
+            ({"id": "$member", "new_size": 2**70}, 400, "EVS.1010", "65536"),
+            ({"id": NOBODY, "new_size": 2}, 404, "EVS.5404", NOBODY),
+            ({"id": "$pair", "new_size": 2}, 400, "EVS.5400", "is not in the group"),
+            ({"replications": [{"id": "$member", "new_size": n} for n in (2, 3)]}, 400, "EVS.5400", "named twice"),
+        )
+    ],
     # Lists
     *[
         ("GET", f"{path}?{query}", None, 400, code, field)

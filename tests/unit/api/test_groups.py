@@ -301,6 +301,7 @@ OTHER_REASONS = {
     GroupCall.DELETE: (400, "remove_replication_ids"),
     GroupCall.FAIL_OVER: (400, "is stale"),
     GroupCall.REVERSE: (400, "needs 'active'"),
+    GroupCall.EXTEND: (400, "bytes free"),
 }
 LEADS_TO = {
     (GroupCall.SYNC, GroupStatus.FAILED_OVER): "available",
@@ -319,6 +320,9 @@ async def test_every_call_in_every_status(site: Site) -> None:
             stored.status, stored.replication, stored.wish_version = status.value, "paused", 1
         if action in ACTION_NAMES:
             answer = await site.act(group["id"], ACTION_NAMES[action])
+        elif action is GroupCall.EXTEND:
+            value = {"id": group["replication_ids"][0], "new_size": 60_000}
+            answer = await site.act(group["id"], "os-extend-replication-volumes", value)
         elif action is GroupCall.UPDATE:
             answer = await site.call("PUT", path, {"replication_consistency_group": {}})
         else:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import yaml
 
 from tests.unit.cli.conftest import Api, Result, Run, write_clouds
 from twinsite.cli import moves
+from twinsite.cli.client import ApiClient
 from twinsite.cli.models import Group, Pair, Volume
 from twinsite.cli.waiting import wait_until_available
-from twinsite.messages import Mode
+from twinsite.messages import Failure, Mode
 
 PREPARE_SECONDS_MAX = 20.0
 
@@ -295,3 +297,58 @@ def test_help_loads_neither_the_client_nor_the_services() -> None:
     script = f"import sys, twinsite.cli.main; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout == "[]\n"
+
+
+def test_the_disks_of_a_pair_are_extended(shell: Shell, name: str) -> None:
+    group = shell.group(name)
+    ok(shell.run("group", "extend", name, f"{name}=3", "--wait"))
+    volumes = [shell.json("volume", "show", disk) for disk in (name, f"{name}-dr")]
+    assert [volume["size"] for volume in volumes] == [3, 3]
+    ok(shell.run("group", "extend", group["id"], f"{group['replication_ids'][0]}=3"))
+    smaller = shell.run("group", "extend", name, f"{name}=2", "--wait")
+    assert (smaller.status, "EVS.1015" in smaller.errors) == (1, True)
+
+
+@pytest.mark.parametrize("text", ["db", "db=", "=3", "db=x", "db=-1", "db=1.5"])
+def test_a_new_size_that_cannot_be_read(shell: Shell, text: str) -> None:
+    result = shell.run("group", "extend", "nobody", text)
+    assert (result.status, "write PAIR=GIB" in result.errors) == (2, True)
+
+
+def test_an_extension_is_asked_for_again_until_the_pool_has_room(
+    shell: Shell, api: Api, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = shell.group(name)
+    volume_id = shell.json("volume", "show", f"{name}-dr")["id"]
+    api.az2.room_failures[volume_id] = Failure("37100177", "the pool has no room")
+    refused = shell.run("group", "extend", name, f"{name}=2")
+    assert (refused.status, "the pool has no room" in refused.errors) == (1, True)
+    tries = 0
+    real = ApiClient.extend_group
+
+    def extend_group(client: ApiClient, group_id: str, sizes_gib: Mapping[str, int]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            api.az2.room_failures.clear()
+        real(client, group_id, sizes_gib)
+
+    monkeypatch.setattr(ApiClient, "extend_group", extend_group)
+    ok(shell.run("group", "extend", group["id"], f"{name}=2", "--wait"))
+    assert (tries, shell.json("volume", "show", name)["size"]) == (3, 2)
+
+
+def test_the_events_of_a_group(shell: Shell, name: str) -> None:
+    group = shell.group(name)
+    ok(shell.run("group", "sync", name, "--wait"))
+    events = shell.json("group", "events", name)
+    assert (events[-1]["action"], events[-1]["actor"], events[0]["after"]["replication_status"]) == (
+        "create",
+        "admin",
+        "active",
+    )
+    assert "sync" in {event["action"] for event in events}
+    shown = ok(shell.run("group", "events", group["id"])).output
+    assert "replication: paused -> running" in shown
+    assert "a failover loses nothing" in shown
+    assert len(shell.json("group", "events", name, "--limit", "1")) == 1

@@ -46,6 +46,7 @@ GROUP_EXPECTED = {
     GroupCall.FAIL_OVER: {"available", "error_failovering", "error_reversing"},
     GroupCall.REVERSE: {"available", "error_reversing"},
     GroupCall.REPROTECT: {"failovered"},
+    GroupCall.EXTEND: {"available"},
 }
 
 
@@ -71,7 +72,7 @@ def test_group_calls_by_status(call: GroupCall, status: GroupStatus) -> None:
         return
     with pytest.raises(RequestRefused) as refusal:
         admit_group("g-1", status, call)
-    assert refusal.value.status == 400
+    assert (refusal.value.status, refusal.value.code) == (400, "EVS.1048" if call is GroupCall.EXTEND else "EVS.5400")
     assert "g-1" in refusal.value.message
     assert repr(status.value) in refusal.value.message
     for allowed in GROUP_ADMITS[call]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -459,3 +460,26 @@ async def test_a_primary_of_the_old_members_is_not_let_in_while_they_change(foll
     assert "different volumes" in said["message"]
     await late.close()
     await primary.close()
+
+
+async def test_a_disk_grows_in_the_middle_of_a_session(follower: Follower) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.write(1, 0, b"before")
+    await primary.until(Kind.ACK, 1)
+    os.truncate(follower.paths[0], 2 * SIZE)
+    follower.stores[0].grow(2 * SIZE)
+    await follower.group.grow_members({0: 2 * SIZE})
+    await primary.write(2, 2 * SIZE - 5, b"after")
+    await primary.until(Kind.ACK, 2)
+    assert follower.content(0)[:6] + follower.content(0)[-5:] == b"beforeafter"
+    await primary.close()
+    # A primary that has not heard of it yet is let in; one that has more than this side is not.
+    smaller = await follower.connect()
+    await smaller.enter(follower.hello())
+    await smaller.close()
+    larger = await follower.connect()
+    await larger.greet(follower.hello(members=[[0, 2 * SIZE], [1, SIZE + 512]]))
+    said = await larger.farewell()
+    assert said is not None
+    assert "different volumes" in said["message"]

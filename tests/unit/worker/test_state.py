@@ -163,10 +163,14 @@ def test_every_damaged_byte_makes_a_map_worthless(tmp_path: Path) -> None:
     assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE) is None
 
 
-def test_a_map_of_another_size_is_worthless(tmp_path: Path) -> None:
+def test_a_map_of_a_larger_volume_is_worthless_and_one_of_a_volume_that_has_grown_is_not(tmp_path: Path) -> None:
     directory = StateDirectory(tmp_path)
     directory.save_map(MapKind.DIRTY, 3, "volume", some_map())
-    assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE + 8 * BLOCK_BYTES) is None
+    assert directory.load_map(MapKind.DIRTY, 3, "volume", SIZE - 8 * BLOCK_BYTES) is None
+    grown = directory.load_map(MapKind.DIRTY, 3, "volume", SIZE + 8 * BLOCK_BYTES)
+    assert grown is not None
+    assert grown.dirty_bytes() >= some_map().dirty_bytes()
+    assert grown.next_run(some_map().block_count, 99) is None
 
 
 def test_a_map_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:

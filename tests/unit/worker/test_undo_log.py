@@ -127,6 +127,30 @@ def test_a_tail_that_a_crash_has_torn_is_not_believed_and_overwritten(stores: di
     assert content(stores) == point
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_what_a_disk_has_grown_by_is_zeros_again_after_a_roll_back(
+    stores: dict[int, Store], tmp_path: Path, is_resumed: bool
+) -> None:
+    path = tmp_path / "undo.log"
+    log = UndoLog.begin(FILES, path, HEADER)
+    os.truncate(stores[3].path, 9 * BLOCK_BYTES)
+    stores[3].grow(9 * BLOCK_BYTES)
+    log.grow({3: 9 * BLOCK_BYTES})
+    point = content(stores)
+    new = Frame(Kind.WRITE, 0, 3, BLOCK_BYTES, 0, 8 * BLOCK_BYTES, memoryview(b"n" * BLOCK_BYTES))
+    log.save(stores, [new])
+    apply(stores, new)
+    if is_resumed:
+        log.close()
+        resumed = UndoLog.resume(FILES, path)
+        assert resumed is not None
+        log = resumed
+    log.save(stores, [new])
+    log.roll_back(stores)
+    assert content(stores) == point
+    log.discard()
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", b"\0" * 4096])
 def test_what_is_no_log_is_not_used(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "undo.log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from tests.support.leader import SIZE, Leader
 from twinsite.errors import InternalError, StorageFault
 from twinsite.messages import MemberSpec, Mode, Role, WorkerSpec
+from twinsite.nbd_client import NbdClient
 from twinsite.worker.spec_check import check_endpoint
 
 DATA = b"kept" * 1024
@@ -218,3 +220,40 @@ async def test_specs_in_quick_succession_end_with_the_last(leader: Leader) -> No
     assert [member.serving for member in status.members] == [True, True]
     await leader.write(0, DATA, number=0)
     await leader.write(0, DATA, number=1)
+
+
+@pytest.mark.parametrize("role", [Role.PRIMARY, Role.SOLO])
+async def test_a_volume_grows_for_hosts_that_connect_anew_and_for_nobody_else(leader: Leader, role: Role) -> None:
+    leader.members = leader.members[:1]
+    await leader.put(leader.spec(role))
+    with await asyncio.to_thread(NbdClient, leader.uri()) as before:
+        os.truncate(leader.directory / "0.raw", 2 * SIZE)
+        await leader.put(with_member(leader.spec(role), size_bytes=2 * SIZE))
+        await asyncio.to_thread(before.write, 0, DATA)
+        assert before.size_bytes == SIZE
+    with await asyncio.to_thread(NbdClient, leader.uri()) as after:
+        assert after.size_bytes == 2 * SIZE
+        await asyncio.to_thread(after.write, 2 * SIZE - 4, b"last")
+    assert await leader.read(2 * SIZE - 8, 8) == bytes(4) + b"last"
+    assert await leader.read(0, len(DATA)) == DATA
+
+
+async def test_a_volume_whose_file_has_not_grown_stays_as_it_is_until_it_has(leader: Leader) -> None:
+    await leader.put(leader.spec())
+    larger = leader.give(with_member(leader.spec(), size_bytes=2 * SIZE))
+    status = await leader.mode(Mode.ERROR)
+    assert status.failure is not None
+    assert "the volume is to have" in status.failure.message
+    assert not leader.has_applied(larger)
+    await leader.write(0, DATA)
+    os.truncate(leader.directory / "0.raw", 2 * SIZE)
+    await leader.wait(lambda s: s.spec_version == larger.version, "grown")
+
+
+async def test_a_volume_does_not_shrink(leader: Leader) -> None:
+    await leader.put(leader.spec())
+    leader.give(with_member(leader.spec(), size_bytes=SIZE // 2))
+    status = await leader.mode(Mode.ERROR)
+    assert status.failure is not None
+    assert "would shrink" in status.failure.message
+    await leader.write(SIZE - len(DATA), DATA)

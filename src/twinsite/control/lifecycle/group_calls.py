@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context
 from twinsite.control.lifecycle.health import GroupHealth
-from twinsite.control.models import Group
+from twinsite.control.models import Group, Pair
 from twinsite.control.refusals import RequestRefused, conflict, not_found
 from twinsite.control.repository import objects, sites
 
@@ -61,9 +61,9 @@ class GroupCalls:
         return won
 
 
-async def find_group(session: AsyncSession, project_id: str, group_id: str) -> Group:
+async def find_group(session: AsyncSession, project_id: str, group_id: str, *, locked: bool = False) -> Group:
     """Return a project's group; `RequestRefused` (404) when there is none."""
-    group = await objects.find(session, Group, project_id, group_id)
+    group = await objects.find(session, Group, project_id, group_id, locked=locked)
     if group is None:
         raise not_found("replication consistency group", group_id)
     return group
@@ -74,3 +74,17 @@ def lost(group_id: str, what: str) -> RequestRefused:
     return conflict(
         f"Another change of the group {group_id} came first, so this {what} did nothing. Read the group and try again."
     )
+
+
+def growing_pairs(group: Group) -> list[Pair]:
+    """Return the pairs whose disks are being extended."""
+    return [pair for pair in group.pairs if pair.production_volume.target_gib is not None]
+
+
+def refuse_while_extending(group: Group, what: str) -> None:
+    """Refuse (409) what would change a group's disks, or move them as planned, while they grow."""
+    if growing_pairs(group):
+        raise conflict(
+            f"The disks of the group {group.id} are being extended. Wait for that (repeat the "
+            f"os-extend-replication-volumes) before you {what}."
+        )

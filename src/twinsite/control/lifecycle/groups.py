@@ -9,25 +9,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.actor import current_actor
 from twinsite.control.arbiter_store import swap
 from twinsite.control.clock import utc_now
 from twinsite.control.context import observed_workers
-from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost
+from twinsite.control.lifecycle import chronicle
+from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost, refuse_while_extending
 from twinsite.control.lifecycle.health import GroupHealth, living_status
 from twinsite.control.lifecycle.moves import running_again
 from twinsite.control.lifecycle.pairs import check_model
 from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
-from twinsite.control.models import Group, Pair
+from twinsite.control.models import Group, GroupEvent, Pair
 from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
-from twinsite.control.repository import arbiter_rows, objects, sites
+from twinsite.control.repository import arbiter_rows, events, objects, sites
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
 from twinsite.control.texts import check_description, check_name
 from twinsite.core.arbiter import Refusal, Row, Secondary, first_row, suspend_secondary
 from twinsite.core.limits import GROUP_MEMBERS_MAX
 from twinsite.messages import Mode, Replication, Role
+
+_log = structlog.get_logger(__name__)
 
 STREAM_KEY_BYTES = 32
 MEMBER_INDEXES = 2**16
@@ -104,6 +109,8 @@ class GroupService(GroupCalls):
             for index, pair in enumerate(pairs):
                 pair.member_index, pair.updated_at = index, utc_now()
             await sites.raise_generation(session, both)
+            await session.flush()
+            await chronicle.record(self._context, session, group.id, "create")
         await self._context.wakeups.notify()
         return group
 
@@ -112,6 +119,14 @@ class GroupService(GroupCalls):
         async with self._context.database.read() as session:
             page = await fetch_page(session, Group, project_id, query)
             return page, await self._context.health_of(session, page.rows)
+
+    async def events(
+        self, project_id: str, group_id: str, marker: str | None, limit: int, offset: int
+    ) -> list[GroupEvent]:
+        """Return a group's events, the newest first."""
+        async with self._context.database.read() as session:
+            await find_group(session, project_id, group_id)
+            return await events.page(session, group_id, marker, limit, offset)
 
     async def change(self, project_id: str, group_id: str, wanted: GroupChange) -> ShownGroup:
         """Rename a group, or add and remove pairs while it is paused; then it is `updating` until that is in force."""
@@ -140,11 +155,13 @@ class GroupService(GroupCalls):
             changed = await find_group(session, project_id, group_id)
             if moves:
                 await self._settle(session, changed)
+            await chronicle.record(self._context, session, group_id, "update")
             shown = await self._shown(session, changed)
         await self._context.wakeups.notify()
         return shown
 
     async def _move_pairs(self, session: AsyncSession, group: Group, wanted: GroupChange) -> dict[str, Any]:
+        refuse_while_extending(group, "change its pairs")
         both = [group.priority_station, group.secondary_station]
         await self._context.require_connected(session, both, "Pairs cannot be moved; try again later.")
         members = {pair.id for pair in group.pairs}
@@ -205,6 +222,8 @@ class GroupService(GroupCalls):
         async with self._context.database.write() as session:
             if not await objects.delete_group(session, group_id, group.version):
                 raise lost(group_id, "deletion")
+        actor = current_actor.get()
+        _log.info("group is deleted", group=group_id, project=project_id, actor=actor.name, user=actor.user_id)
         await self._context.wakeups.notify()
 
     async def sync(self, project_id: str, group_id: str) -> None:
@@ -232,6 +251,8 @@ class GroupService(GroupCalls):
             if runs:
                 values["replication_status"] = shown.health.replication_status.value
             won = await self._record_wish(session, group, values)
+            if won:
+                await chronicle.record(self._context, session, group_id, "sync")
         await self._context.wakeups.notify()
         if not won:
             await self._accept_same_wish(project_id, group_id, Replication.RUNNING)
@@ -247,6 +268,8 @@ class GroupService(GroupCalls):
                     session, [group.priority_station], "Nothing was changed; try again later."
                 )
                 won = await self._record_wish(session, group, {"replication": Replication.PAUSED.value})
+                if won:
+                    await chronicle.record(self._context, session, group_id, "stop")
             await self._context.wakeups.notify()
             if not won:
                 await self._accept_same_wish(project_id, group_id, Replication.PAUSED)

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.arbiter_store import swap
 from twinsite.control.clock import utc_now
 from twinsite.control.context import observed_workers
-from twinsite.control.lifecycle.group_calls import GroupCalls, lost
+from twinsite.control.lifecycle import chronicle
+from twinsite.control.lifecycle.group_calls import GroupCalls, lost, refuse_while_extending
 from twinsite.control.lifecycle.outlook import inconsistent, is_known_inconsistent, loss_of
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, Pair
@@ -41,6 +42,7 @@ class MoveService(GroupCalls):
         admit_group(group_id, group.status, GroupCall.FAIL_OVER)
         _check_pairs(group, "fail over")
         async with self._context.database.write() as session:
+            proof = await chronicle.proof_now(self._context, session, group_id)
             if group.status == GroupStatus.ERROR_FAILING_OVER:
                 await self._context.require_connected(session, [group.priority_station], NOTHING_CHANGED)
                 won = await self._record_wish(session, group, self._failing_over())
@@ -52,6 +54,7 @@ class MoveService(GroupCalls):
             if group.status != GroupStatus.ERROR_FAILING_OVER:
                 await self._promote(session, group, force)
                 await swap_pairs(session, group)
+            await chronicle.record(self._context, session, group_id, "failover", proof=proof, message=_forced(force))
         await self._context.wakeups.notify()
 
     def _failing_over(self) -> dict[str, Any]:
@@ -93,6 +96,7 @@ class MoveService(GroupCalls):
         group = shown.group
         admit_group(group_id, group.status, GroupCall.REVERSE)
         _check_pairs(group, "reverse")
+        refuse_while_extending(group, "reverse it")
         if shown.health.replication_status is not ReplicationStatus.ACTIVE:
             raise wrong_state(
                 "replication of the group",
@@ -112,6 +116,7 @@ class MoveService(GroupCalls):
             }
             if not await self._record_wish(session, group, values):
                 raise lost(group_id, "reversal")
+            await chronicle.record(self._context, session, group_id, "reverse")
         await self._context.wakeups.notify()
 
     async def reprotect(self, project_id: str, group_id: str) -> None:
@@ -124,7 +129,12 @@ class MoveService(GroupCalls):
             )
             if not await self._record_wish(session, group, running_again()):
                 raise lost(group_id, "reprotection")
+            await chronicle.record(self._context, session, group_id, "reprotect")
         await self._context.wakeups.notify()
+
+
+def _forced(force: bool) -> str | None:
+    return "forced: the loss that the proof states was accepted" if force else None
 
 
 def running_again() -> dict[str, Any]:

@@ -86,6 +86,7 @@ class GroupCall(StrEnum):
     FAIL_OVER = "fail over"
     REVERSE = "reverse"
     REPROTECT = "reprotect"
+    EXTEND = "extend"
 
 
 VOLUME_ADMITS: Mapping[VolumeCall, frozenset[VolumeStatus]] = {
@@ -119,6 +120,7 @@ GROUP_ADMITS: Mapping[GroupCall, frozenset[GroupStatus]] = {
     ),
     GroupCall.REVERSE: frozenset({GroupStatus.AVAILABLE, GroupStatus.ERROR_REVERSING}),
     GroupCall.REPROTECT: frozenset({GroupStatus.FAILED_OVER}),
+    GroupCall.EXTEND: frozenset({GroupStatus.AVAILABLE}),
 }
 
 _WAY_OUT_OF_VOLUME: Mapping[VolumeStatus, str] = {
@@ -161,7 +163,12 @@ def admit_group(group_id: str, status: str, call: GroupCall) -> None:
     if status not in allowed:
         way_out = _WAY_OUT_OF_GROUP.get(GroupStatus(status), "Bring it back to available first.")
         raise wrong_state(
-            "replication consistency group", group_id, status, allowed, f"To {call} it: {way_out}", "EVS.5400"
+            "replication consistency group",
+            group_id,
+            status,
+            allowed,
+            f"To {call} it: {way_out}",
+            "EVS.1048" if call is GroupCall.EXTEND else "EVS.5400",
         )
 
 

@@ -16,6 +16,7 @@ from twinsite.control.models import Attachment, Pair, Volume
 from twinsite.control.refusals import bad_request, not_found, not_in_time, quota_exceeded
 from twinsite.control.repository import objects, sites
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
+from twinsite.control.settings import ControllerSettings
 from twinsite.control.texts import check_description, check_name
 from twinsite.core.limits import GIB, VOLUME_BYTES_MAX
 
@@ -65,7 +66,7 @@ class VolumeService:
         zone, volume_type = self._check_new(wanted)
         async with self._context.database.write() as session:
             await self._context.require_connected(session, [zone], "No volume can be created there; try again later.")
-            await self._check_quota(session, project_id, wanted.size_gib)
+            await check_quota(session, self._context.settings, project_id, 1, wanted.size_gib)
             volume = Volume(
                 id=str(uuid.uuid4()),
                 project_id=project_id,
@@ -110,19 +111,6 @@ class VolumeService:
                 return name
         known = ", ".join(settings.volume_types)
         raise bad_request(f"The volume type {name_or_id!r} does not exist; there are {known}.", "EVS.1020")
-
-    async def _check_quota(self, session: AsyncSession, project_id: str, size_gib: int) -> None:
-        settings = self._context.settings
-        count, gigabytes = await objects.volume_usage(session, project_id)
-        if count + 1 > settings.quota_volumes:
-            raise quota_exceeded(
-                f"The project has {count} volumes, as many as its quota allows. Delete one, or raise quota_volumes."
-            )
-        if gigabytes + size_gib > settings.quota_gigabytes:
-            raise quota_exceeded(
-                f"{size_gib} GiB more than the {gigabytes} GiB in use would pass the quota of "
-                f"{settings.quota_gigabytes} GiB. Delete volumes, or raise quota_gigabytes."
-            )
 
     async def show(self, project_id: str, volume_id: str) -> tuple[Volume, Pair | None]:
         """Return a volume and the pair that it is part of."""
@@ -256,6 +244,22 @@ class VolumeService:
         if volume is None:
             raise not_found("volume", volume_id)
         return volume
+
+
+async def check_quota(
+    session: AsyncSession, settings: ControllerSettings, project_id: str, more_volumes: int, more_gib: int
+) -> None:
+    """Refuse (413) what would pass a project's quota."""
+    count, gigabytes = await objects.volume_usage(session, project_id)
+    if count + more_volumes > settings.quota_volumes:
+        raise quota_exceeded(
+            f"The project has {count} volumes, as many as its quota allows. Delete one, or raise quota_volumes."
+        )
+    if gigabytes + more_gib > settings.quota_gigabytes:
+        raise quota_exceeded(
+            f"{more_gib} GiB more than the {gigabytes} GiB in use would pass the quota of "
+            f"{settings.quota_gigabytes} GiB. Delete volumes, or raise quota_gigabytes."
+        )
 
 
 def _check_production(volume_id: str, pair: Pair | None) -> None:

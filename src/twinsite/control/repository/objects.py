@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CursorResult, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from twinsite.control.models import Group, Pair, Volume
+from twinsite.control.models import Extend, Group, Pair, Volume
 
 Owned = TypeVar("Owned", Volume, Pair, Group)
 
@@ -35,7 +35,8 @@ async def find_many(
 
 async def volume_usage(session: AsyncSession, project_id: str) -> tuple[int, int]:
     """Return how many volumes a project has and their GiB together."""
-    statement = select(func.count(), func.coalesce(func.sum(Volume.size_gib), 0)).where(Volume.project_id == project_id)
+    gib = func.coalesce(Volume.target_gib, Volume.size_gib)  # What an extension takes is taken from its beginning.
+    statement = select(func.count(), func.coalesce(func.sum(gib), 0)).where(Volume.project_id == project_id)
     count, gigabytes = (await session.execute(statement)).one()
     return int(count), int(gigabytes)
 
@@ -75,9 +76,40 @@ async def groups_by_ids(session: AsyncSession, group_ids: Collection[str], *, lo
     return (await session.scalars(statement)).all()
 
 
+async def fresh_group(session: AsyncSession, group_id: str) -> Group | None:
+    """Return a group as this session has left it, whatever it had read of it before."""
+    statement = select(Group).where(Group.id == group_id).execution_options(populate_existing=True)
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def every_group(session: AsyncSession) -> Sequence[Group]:
+    """Return all groups of all projects, in the order of their ids."""
+    return (await session.scalars(select(Group).order_by(Group.id))).all()
+
+
+async def groups_awaiting_sync(session: AsyncSession) -> Sequence[Group]:
+    """Return the groups of whatever project that were told to synchronize and have not begun."""
+    return (await session.scalars(select(Group).where(Group.synced_at.is_not(None)).order_by(Group.id))).all()
+
+
 async def groups_in(session: AsyncSession, statuses: Collection[str]) -> Sequence[Group]:
     """Return the groups that are in one of these statuses, of whatever project, in the order of their ids."""
     return (await session.scalars(select(Group).where(Group.status.in_(statuses)).order_by(Group.id))).all()
+
+
+async def extend_of_group(session: AsyncSession, group_id: str) -> Extend | None:
+    """Return the last extension of a group's disks, or None before the first."""
+    return await session.get(Extend, group_id)
+
+
+async def growing_groups(session: AsyncSession, *, locked: bool = False) -> Sequence[Group]:
+    """Return the groups of whatever project whose disks are being extended, in the order of their ids."""
+    growing = select(Volume.id).where(Volume.target_gib.is_not(None))
+    is_growing = or_(Pair.production_volume_id.in_(growing), Pair.dr_volume_id.in_(growing))
+    statement = select(Group).where(Group.pairs.any(is_growing)).order_by(Group.id)
+    if locked:
+        statement = statement.with_for_update(of=Group)
+    return (await session.scalars(statement)).all()
 
 
 async def grouped_volume_ids(session: AsyncSession, site: str) -> set[str]:

@@ -121,6 +121,16 @@ class Primary:
             self._overtake(index, offset, length)
         self.members[index].dirty.mark(offset, length)
 
+    def grow(self, index: int, size_bytes: int) -> None:
+        """A member's store has grown here and at the secondary; the new range reads as zeros on both sides."""
+        member = self.members[index]
+        old_bytes = member.dirty.size_bytes
+        if old_bytes % BLOCK_BYTES:
+            # A read that is out brings the last block as short as it was: read it again.
+            self._overtake(index, old_bytes - 1, 1)
+        member.dirty.grow(size_bytes)
+        member.suspect.grow(size_bytes)
+
     # What the stream does
 
     @property

@@ -25,7 +25,8 @@ def check_hello(hello: Hello, group_id: str, term: int, sizes_bytes: Mapping[int
     if hello.term < term:
         raise PeerViolation(f"hello has term {hello.term}, this side has seen term {term}: that primary was replaced")
     theirs = {index: size_bytes for index, size_bytes in hello.members}  # noqa: C416 (the pairs are lists)
-    if theirs != dict(sizes_bytes):
+    # While disks are being extended the secondary is the larger one: it grows first.
+    if theirs.keys() != sizes_bytes.keys() or any(theirs[index] > sizes_bytes[index] for index in theirs):
         raise PeerViolation(f"the two sides list different volumes: primary {theirs}, secondary {dict(sizes_bytes)}")
     if not 1 <= hello.first_sequence <= FIRST_SEQUENCE_MAX:
         raise PeerViolation(f"hello starts at sequence {hello.first_sequence}")
@@ -37,6 +38,10 @@ class Secondary:
     def __init__(self, sizes_bytes: Mapping[int, int], first_sequence: int) -> None:
         self._sizes_bytes = dict(sizes_bytes)
         self.applied_sequence = first_sequence - 1
+
+    def grow(self, sizes_bytes: Mapping[int, int]) -> None:
+        """Take frames of the new range of members that have grown."""
+        self._sizes_bytes.update(sizes_bytes)
 
     def accept(self, frames: Sequence[Frame]) -> list[Frame]:
         """Return the frames that change something, in order; raise `PeerViolation` at the first that is not right.

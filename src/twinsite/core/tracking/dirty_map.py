@@ -65,6 +65,13 @@ class DirtyMap:
         """Say whether any of `count` blocks from `first` on is in the map."""
         return self._bits.find(1, first, first + count) >= 0
 
+    def grow(self, size_bytes: int) -> None:
+        """Cover a volume that has grown to `size_bytes`. What is new is clean: it reads as zeros on both sides."""
+        assert self.size_bytes <= size_bytes <= VOLUME_BYTES_MAX
+        self.size_bytes = size_bytes
+        self.block_count = -(-size_bytes // BLOCK_BYTES)
+        self._bits.extend(bitarray(self.block_count - len(self._bits)))
+
     def any(self) -> bool:
         """Say whether the map holds any block."""
         return self._bits.any()
@@ -102,10 +109,13 @@ class DirtyMap:
 
     @classmethod
     def from_bytes(cls, size_bytes: int, data: bytes) -> DirtyMap:
-        """Rebuild a stored map; raise `PeerViolation` when it is not one of a volume of this size."""
+        """Rebuild a stored map; raise `PeerViolation` when it is one of a larger volume.
+
+        A shorter map was stored before the volume grew: what it does not speak of is clean.
+        """
         dirty = cls(size_bytes)
-        if len(data) != -(-dirty.block_count // 8):
+        if len(data) > -(-dirty.block_count // 8):
             raise PeerViolation(f"a dirty map of {len(data)} bytes does not fit a volume of {size_bytes} bytes")
-        bits = bitarray(buffer=data)
-        dirty._bits = bitarray(bits[: dirty.block_count])
+        bits = bitarray(buffer=data)[: dirty.block_count]
+        dirty._bits[: len(bits)] = bits
         return dirty

@@ -70,6 +70,13 @@ class IntentMap:
         end = min(first + count, self.extent_count)
         self.states[first:end] = bytes(end - first)
 
+    def grow(self, size_bytes: int) -> None:
+        """Cover a volume that has grown to `size_bytes`; what is new is cold."""
+        extent_count = -(-size_bytes // EXTENT_BYTES)
+        assert extent_count >= self.extent_count
+        self.states.extend(bytes(extent_count - self.extent_count))
+        self.extent_count = extent_count
+
     def age(self) -> None:
         """From now on, an extent is HOT only if it is touched again."""
         self.states[:] = self.states.replace(bytes([HOT]), bytes([IDLE]))

@@ -603,3 +603,35 @@ def test_a_break_while_a_stop_asks_holds() -> None:
     assert (bench.phase(), bench.done()) == (Phase.HOLDING, [])
     bench.primary.granted()
     assert (bench.phase(), bench.done(), bench.dirty.dirty_bytes()) == (Phase.ALONE, ["w"], BLOCK_BYTES)
+
+
+# A member that grows
+
+
+def test_a_member_grows_in_sync_and_nothing_is_copied() -> None:
+    bench = Bench()
+    bench.mirror()
+    bench.primary.grow(0, 2 * SIZE)
+    assert (bench.primary.is_dirty, bench.primary.next_read(), bench.phase()) == (False, None, Phase.MIRRORED)
+    bench.primary.write_applied(0, 2 * SIZE - 512, DATA, "host")
+    (sent,) = bench.sent()
+    assert (sent.offset, sent.length) == (2 * SIZE - 512, 512)
+    bench.acknowledge()
+    assert bench.primary.completed == ["host"]
+
+
+def test_a_read_that_is_out_while_a_member_grows_is_taken_but_for_a_block_that_was_cut_short() -> None:
+    size_bytes = 2 * BLOCK_BYTES + 4096
+    bench = Bench(dirty_blocks=(1, 2), size_bytes=size_bytes)
+    bench.connect()
+    order = bench.primary.next_read()
+    assert order is not None
+    bench.sent()
+    bench.primary.grow(0, 4 * BLOCK_BYTES)
+    bench.primary.read_done(order, [Piece(1, 2, bytes([7]) * (BLOCK_BYTES + 4096))])
+    assert [(sent.offset, sent.length) for sent in bench.sent()] == [(BLOCK_BYTES, BLOCK_BYTES)]
+    again = bench.primary.next_read()
+    assert again is not None
+    assert (again.first_block, again.block_count) == (2, 1)
+    bench.primary.read_done(again, [Piece(2, 1, bytes([7]) * BLOCK_BYTES)])
+    assert (bench.sent()[0].length, bench.phase()) == (BLOCK_BYTES, Phase.FINISHING)

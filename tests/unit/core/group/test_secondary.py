@@ -71,6 +71,16 @@ def test_a_frame_that_is_not_right_is_refused_and_nothing_of_its_batch_counts(ba
     assert machine.applied_sequence == 3
 
 
+def test_a_member_that_has_grown_takes_frames_of_its_new_range_in_the_same_session() -> None:
+    machine = Secondary(SIZES, first_sequence=1)
+    with pytest.raises(PeerViolation, match="of a volume of 1000"):
+        machine.accept([frame(1, volume=3, offset=1000)])
+    machine.grow({3: 2000})
+    assert machine.accept([frame(1, volume=3, offset=1000)])
+    with pytest.raises(PeerViolation, match="of a volume of 8192"):
+        machine.accept([frame(2, offset=8192)])
+
+
 def hello(**changes: Any) -> Hello:
     """A hello that fits, but for the changes."""
     fields: dict[str, Any] = {
@@ -85,7 +95,15 @@ def hello(**changes: Any) -> Hello:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"term": 3}, {"first_sequence": 2**40}, {"members": [[3, 1000], [0, 8192]]}], ids=str
+    "changes",
+    [
+        {},
+        {"term": 3},
+        {"first_sequence": 2**40},
+        {"members": [[3, 1000], [0, 8192]]},
+        {"members": [[0, 4096], [3, 1000]]},  # A secondary that has grown waits for its primary.
+    ],
+    ids=str,
 )
 def test_a_hello_that_fits(changes: dict[str, Any]) -> None:
     check_hello(hello(**changes), "group", 2, SIZES)

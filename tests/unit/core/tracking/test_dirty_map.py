@@ -111,10 +111,28 @@ def test_stray_bits_behind_the_last_block_are_not_blocks() -> None:
     assert not DirtyMap.from_bytes(BLOCK_BYTES, b"\x7f").any()
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\0\0\0"])
-def test_bytes_of_another_size_are_refused(data: bytes) -> None:
+def test_bytes_of_a_larger_volume_are_refused() -> None:
     with pytest.raises(PeerViolation, match="does not fit"):
-        DirtyMap.from_bytes(9 * BLOCK_BYTES, data)
+        DirtyMap.from_bytes(9 * BLOCK_BYTES, b"\0\0\0")
+
+
+def test_bytes_from_before_the_volume_grew_say_nothing_of_what_is_new() -> None:
+    dirty = DirtyMap.from_bytes(20 * BLOCK_BYTES, b"\x81")
+    assert (dirty.next_run(0, 99), dirty.next_run(1, 99), dirty.next_run(8, 99)) == ((0, 1), (7, 1), None)
+    dirty.mark(19 * BLOCK_BYTES, 1)
+    assert dirty.dirty_bytes() == 3 * BLOCK_BYTES
+
+
+@settings(deadline=None, print_blob=True)
+@given(st.integers(1, 20 * BLOCK_BYTES), st.integers(0, 20 * BLOCK_BYTES), st.booleans())
+def test_a_volume_that_grows_is_clean_where_it_is_new(size_bytes: int, more_bytes: int, all_dirty: bool) -> None:
+    dirty = DirtyMap(size_bytes, all_dirty=all_dirty)
+    blocks = dirty.block_count
+    dirty.grow(size_bytes + more_bytes)
+    assert dirty.dirty_bytes() == (min(blocks * BLOCK_BYTES, size_bytes + more_bytes) if all_dirty else 0)
+    assert dirty.next_run(blocks, 99) is None
+    dirty.mark_all()
+    assert dirty.dirty_bytes() == size_bytes + more_bytes
 
 
 def test_a_loaded_map_is_its_own() -> None:

@@ -1,0 +1,68 @@
+"""`twinsite group events`: what was done to a group, and what happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from twinsite.cli.groups import GroupArgument, find_group, group_app
+from twinsite.cli.models import GroupEvent
+from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
+from twinsite.cli.output import Output, print_items
+
+EVENTS_DEFAULT = 20
+EVENTS_MAX = 1000
+"""Most events that the API gives at once, and keeps of a group."""
+
+_COLUMNS = {
+    "created_at": "Time (UTC)",
+    "actor": "Who",
+    "action": "What",
+    "result": "Result",
+    "change": "Change",
+    "known": "Known then",
+    "message": "Message",
+}
+
+
+@group_app.command("events")
+def events(
+    group: GroupArgument,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=EVENTS_MAX, help="How many, the newest first.")
+    ] = EVENTS_DEFAULT,
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """List what was done to a group and what happened to it, with what a failover would have cost at that time."""
+    with open_api(data, cloud) as api:
+        found = api.group_events(find_group(api, group)["id"], limit)
+        if output is Output.JSON:
+            print_items(output, found, {})
+            return
+        rows = [{**event, "change": "\n".join(_changes(event)), "known": _known(event)} for event in found]
+        print_items(output, rows, _COLUMNS)
+
+
+def _changes(event: GroupEvent) -> Iterator[str]:
+    """Return what the event changed, in words."""
+    before = event["before"] or {}
+    for key, value in event["after"].items():
+        if before.get(key) != value and before:
+            yield f"{key}: {before.get(key)} -> {value}"
+
+
+def _known(event: GroupEvent) -> str:
+    proof = event["proof"]
+    loss = proof["failover"]["loss"]
+    if loss is None:
+        cost = "a failover loses nothing"
+    else:
+        count = loss["bytes_at_most"]
+        cost = f"a failover loses what was written since {loss['since']}"
+        cost += "" if count is None else f", at most {count} bytes"
+    acknowledged, applied = proof["last_acknowledged_sequence"], proof["last_applied_sequence"]
+    return f"term {proof['term']}, acknowledged {acknowledged}, applied {applied}; {cost}"

@@ -1,0 +1,68 @@
+"""`twinsite group extend`: give the disks of pairs more space, at both sites."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from twinsite.cli import waiting
+from twinsite.cli.errors import ApiRefused, ApiUnreachable
+from twinsite.cli.groups import GroupArgument, find_group, group_app
+from twinsite.cli.options import (
+    WAIT_SECONDS_DEFAULT,
+    CloudOption,
+    DataOption,
+    TimeoutOption,
+    WaitOption,
+    open_api,
+)
+from twinsite.cli.pairs import find_pair
+from twinsite.errors import ConfigurationError
+
+HTTP_UNAVAILABLE = 503
+
+
+@group_app.command("extend")
+def extend(
+    group: GroupArgument,
+    sizes: Annotated[list[str], typer.Argument(metavar="PAIR=GIB", help="A pair and its new size; several at once.")],
+    wait: WaitOption = False,
+    timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Extend both disks of each listed pair, all of them or none. Hosts that connect afterwards see the new size.
+
+    It can be repeated until it succeeds; --wait does that.
+    """
+    with open_api(data, cloud) as api:
+        wanted = [_parse(size) for size in sizes]
+        group_id = find_group(api, group)["id"]
+        sizes_gib = {find_pair(api, pair)["id"]: size_gib for pair, size_gib in wanted}
+        if len(sizes_gib) < len(wanted):
+            raise ConfigurationError("a pair is named twice; name each once")
+        _repeat(lambda: api.extend_group(group_id, sizes_gib), timeout if wait else 0.0)
+
+
+def _parse(text: str) -> tuple[str, int]:
+    """Return the pair and the size in GiB. Raises `ConfigurationError`."""
+    pair, _, size = text.rpartition("=")
+    if not pair or not (size.isascii() and size.isdigit()):
+        raise ConfigurationError(f"{text!r}: write PAIR=GIB, for example db=20")
+    return pair, int(size)
+
+
+def _repeat(call: Callable[[], None], seconds: float) -> None:
+    """Call until it succeeds, for what passes by itself at most for `seconds`."""
+    give_up_at = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except (ApiRefused, ApiUnreachable) as error:
+            passes = not isinstance(error, ApiRefused) or error.status == HTTP_UNAVAILABLE
+            if not passes or time.monotonic() >= give_up_at:
+                raise
+        time.sleep(waiting.POLL_SECONDS)

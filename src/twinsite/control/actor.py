@@ -1,0 +1,23 @@
+"""Who makes the change that is under way: set where a request comes in, read where a change is recorded.
+
+A context variable, because everything between the two does the same whoever asks.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A user by name and id, or a part of the installation by name alone."""
+
+    name: str
+    user_id: str | None = None
+
+
+CONTROLLER = Actor("controller")
+"""What nobody asked for: deadlines, and sites that fell silent."""
+
+current_actor: ContextVar[Actor] = ContextVar("current_actor", default=CONTROLLER)

@@ -1,0 +1,143 @@
+"""The event log of groups: who changed what, when, from what to what, and what a failover would have cost then.
+
+Every event is written in the transaction of its change. The state that the last event ended in is kept with the group,
+so what happens by itself is noticed by comparing, and the events of a group form a chain without a gap.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.actor import current_actor
+from twinsite.control.clock import utc_now
+from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle.health import GroupHealth
+from twinsite.control.lifecycle.proof import proof_of
+from twinsite.control.lifecycle.states import GroupStatus
+from twinsite.control.models import Group, GroupEvent
+from twinsite.control.repository import events, objects
+from twinsite.messages import Failure, ObservedWorker
+
+EVENTS_MAX = 1000
+"""Most events of one group; the oldest go first."""
+
+OBSERVED = "observed"
+"""The action of an event that nobody asked for."""
+ACCEPTED, DONE, FAILED = "accepted", "done", "failed"
+"""Results: recorded and to be finished by itself; finished; given up."""
+
+Reports = Mapping[tuple[str, str], ObservedWorker]
+
+_ACTION_OF_STATUS: Mapping[str, str] = {
+    GroupStatus.CREATING: "create",
+    GroupStatus.UPDATING: "update",
+    GroupStatus.FAILING_OVER: "failover",
+    GroupStatus.ERROR_FAILING_OVER: "failover",
+    GroupStatus.REVERSING: "reverse",
+    GroupStatus.ERROR_REVERSING: "reverse",
+}
+"""What a group does that goes from one of these statuses to another one by itself."""
+
+
+def state_of(group: Group, health: GroupHealth) -> dict[str, Any]:
+    """Return what the events of a group tell of it before and after. Plain JSON."""
+    return {
+        "status": group.status,
+        "replication": group.replication,
+        "replication_status": health.replication_status.value,
+        "fault_level": health.fault_level,
+        "holding": health.status is not None and health.status.holding_since is not None,
+        "primary_station": group.arbiter.primary_site,
+        "term": group.arbiter.term,
+        "secondary": group.arbiter.secondary,
+        "pairs": len(group.pairs),
+        "size_gib": sum(pair.production_volume.size_gib for pair in group.pairs),
+    }
+
+
+async def record(
+    context: Context,
+    session: AsyncSession,
+    group_id: str,
+    action: str,
+    result: str = ACCEPTED,
+    *,
+    message: str | None = None,
+    proof: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an event of what was just done to a group in this session. `proof` is that of now when left out."""
+    group = await objects.fresh_group(session, group_id)
+    if group is None:
+        return
+    reports = await observed_workers(session, [group_id])
+    connected = context.sites_to_believe_in(await context.connected_sites(session))
+    health = context.health(group, reports, connected)
+    await _add(session, group, health, action, result, message, proof)
+
+
+async def observe(
+    context: Context, session: AsyncSession, group: Group, reports: Reports, connected: frozenset[str]
+) -> None:
+    """Write an event if the group is not as its last event left it. It was read with its lock in this session."""
+    health = context.health(group, reports, context.sites_to_believe_in(connected))
+    before, after = group.recorded_state, state_of(group, health)
+    if before == after:
+        return
+    action, result = OBSERVED, DONE
+    if before is not None and (before["status"], before["term"]) != (after["status"], after["term"]):
+        action = _ACTION_OF_STATUS.get(before["status"], OBSERVED)
+    failure = health.failure
+    if group.status.startswith("error") and group.failure_code is not None:
+        result, failure = FAILED, Failure(group.failure_code, group.failure_message or "")
+    message = f"{failure.code}: {failure.message}" if failure is not None else None
+    await _add(session, group, health, action, result, message, None)
+
+
+async def proof_now(context: Context, session: AsyncSession, group_id: str) -> dict[str, Any] | None:
+    """Return what is known of a group before it is changed in this session."""
+    group = await objects.fresh_group(session, group_id)
+    if group is None:
+        return None
+    return proof_of(group, (await context.health_of(session, [group]))[group_id])
+
+
+def differs(context: Context, group: Group, reports: Reports, connected: frozenset[str]) -> bool:
+    """Say whether `observe` would write an event."""
+    health = context.health(group, reports, context.sites_to_believe_in(connected))
+    return group.recorded_state != state_of(group, health)
+
+
+async def _add(
+    session: AsyncSession,
+    group: Group,
+    health: GroupHealth,
+    action: str,
+    result: str,
+    message: str | None,
+    proof: Mapping[str, Any] | None,
+) -> None:
+    actor = current_actor.get()
+    after = state_of(group, health)
+    number = await events.next_number(session, group.id)
+    session.add(
+        GroupEvent(
+            id=str(uuid.uuid4()),
+            group_id=group.id,
+            number=number,
+            created_at=utc_now(),
+            actor=actor.name,
+            user_id=actor.user_id,
+            action=action,
+            result=result,
+            message=message,
+            before=group.recorded_state,
+            after=after,
+            proof=dict(proof) if proof is not None else proof_of(group, health),
+        )
+    )
+    group.recorded_state = after
+    await events.forget_before(session, group.id, number - EVENTS_MAX + 1)
