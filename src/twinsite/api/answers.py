@@ -201,6 +201,11 @@ class LossAnswer(Answer):
 
     since: str | None
     bytes_at_most: int | None
+    unflushed: bool = Field(
+        description="Acknowledged writes that no host has flushed may be missing there: its machine restarted, or a "
+        "flush failed, before they were durable."
+    )
+    description: str
 
 
 class FailoverAnswer(Answer):

@@ -58,11 +58,6 @@ def _changes(event: GroupEvent) -> Iterator[str]:
 def _known(event: GroupEvent) -> str:
     proof = event["proof"]
     loss = proof["failover"]["loss"]
-    if loss is None:
-        cost = "a failover loses nothing"
-    else:
-        count = loss["bytes_at_most"]
-        cost = f"a failover loses what was written since {loss['since']}"
-        cost += "" if count is None else f", at most {count} bytes"
+    cost = "a failover loses nothing" if loss is None else f"a failover loses {loss['description']}"
     acknowledged, applied = proof["last_acknowledged_sequence"], proof["last_applied_sequence"]
     return f"term {proof['term']}, acknowledged {acknowledged}, applied {applied}; {cost}"

@@ -60,6 +60,8 @@ class Loss(TypedDict):
 
     since: str | None
     bytes_at_most: int | None
+    unflushed: bool
+    description: str
 
 
 class Failover(TypedDict):

@@ -18,7 +18,6 @@ from twinsite.cli.options import (
     WaitOption,
     open_api,
 )
-from twinsite.cli.output import format_bytes
 from twinsite.cli.progress import show_sync
 from twinsite.cli.waiting import follow_sync, wait_until_status
 from twinsite.errors import ConfigurationError
@@ -110,9 +109,7 @@ def _loss(group: Group) -> str:
     loss = group["twinsite"]["failover"]["loss"]
     if loss is None:
         return ""
-    count = loss["bytes_at_most"]
-    amount = "nobody knows how many bytes" if count is None else f"at most {format_bytes(count)} as last reported"
-    return f" Lost will be what was written since {loss['since']} UTC: {amount}."
+    return f" Lost will be {loss['description']}."
 
 
 def _confirm(question: str, yes: bool) -> None:

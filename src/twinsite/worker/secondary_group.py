@@ -138,8 +138,8 @@ class SecondaryGroup:
 
     @property
     def is_consistent(self) -> bool:
-        """Say whether this image is at one point of the group's history."""
-        return self._state.is_consistent and not self.is_doubtful
+        """Say whether this image is at one point of the group's history, if nothing was lost that was applied to it."""
+        return self._state.is_consistent
 
     @property
     def is_doubtful(self) -> bool:

@@ -167,7 +167,7 @@ def test_a_forced_failover_states_the_loss_before_it_asks(
     shell.group(name)
     asked = shell.run("group", "failover", name, "--force")
     assert asked.status == 2
-    assert "Lost will be what was written since" in asked.errors
+    assert "Lost will be all writes since" in asked.errors
     monkeypatch.setattr(moves, "sys", types.SimpleNamespace(stdin=types.SimpleNamespace(isatty=lambda: True)))
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert shell.run("group", "failover", name, "--force").status == 1

@@ -18,7 +18,13 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import observed_workers
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.group_calls import GroupCalls, lost, refuse_while_extending
-from twinsite.control.lifecycle.outlook import inconsistent, is_known_inconsistent, loss_of
+from twinsite.control.lifecycle.outlook import (
+    inconsistent,
+    is_known_doubtful,
+    is_known_inconsistent,
+    loss_of,
+    would_lose,
+)
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, Pair
 from twinsite.control.refusals import bad_request, wrong_state
@@ -78,6 +84,8 @@ class MoveService(GroupCalls):
                     f"The group {group.id} cannot be failed over, not even by force: {inconsistent(target)}. "
                     "Bring its primary site back and synchronize it (os-sync-replication-consistency-group)."
                 )
+            if not force and is_known_doubtful(facts.secondary):
+                return Refusal(Reason.STALE, row)
             return promote(row, site=target, version=row.version, force=force, now=time.time())
 
         answer = await swap(session, group.id, rule)
@@ -85,8 +93,9 @@ class MoveService(GroupCalls):
             if answer.reason is not Reason.STALE:
                 raise lost(group.id, "failover")
             loss = loss_of(replace(facts, row=answer.row))
+            assert loss is not None
             raise bad_request(
-                f"The DR side of the group {group.id} in {target} is stale: a failover would lose {loss}. Synchronize "
+                f"The group {group.id} cannot be failed over: {would_lose(target, loss)}. Synchronize "
                 'it first (os-sync-replication-consistency-group), or accept the loss with {"force": true}.'
             )
 

@@ -1,8 +1,9 @@
 """What a failover would do now: may it be, and what would a forced one lose? Pure.
 
-The arbiter's row decides. While it has the secondary as in sync, that side has every acknowledged write. Otherwise
-what was written since `stale_since` may be missing there, and the dirty bytes that the primary last reported say how
-much that is.
+The arbiter's row decides. While it has the secondary as in sync, that side has every acknowledged write, unless it says
+itself that it may have lost some: its machine restarted, or a flush failed, before they were durable. Otherwise what
+was written since `stale_since` may be missing there, and the dirty bytes that the primary last reported say how much
+that is.
 """
 
 from __future__ import annotations
@@ -14,16 +15,32 @@ from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStat
 from twinsite.core.arbiter import Row, Secondary
 from twinsite.messages import Mode, ObservedWorker, Role, WorkerStatus
 
+UNFLUSHED = (
+    "writes that were acknowledged but not flushed by any host when the machine there restarted, or a flush failed "
+    "there; the disks may not be at one common point in time"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a forced failover gives up. `since` is in seconds since the epoch; None is for what nobody knows."""
+    """What a forced failover gives up. `since` is in seconds since the epoch; None is for what nobody knows.
+
+    `unflushed`: writes that were acknowledged, and that no host has flushed, may be missing besides. Unless `is_stale`,
+    nothing else is.
+    """
 
     since: float | None
     bytes_at_most: int | None
+    unflushed: bool = False
+    is_stale: bool = True
 
     def __str__(self) -> str:
         """Return the loss in words."""
+        if not self.unflushed:
+            return self._since_stale()
+        return f"{self._since_stale()}, and {UNFLUSHED}" if self.is_stale else UNFLUSHED
+
+    def _since_stale(self) -> str:
         since = "its creation" if self.since is None else f"{_utc(self.since)} UTC"
         if self.bytes_at_most is None:
             return f"all writes since {since}, nobody knows how many bytes"
@@ -54,21 +71,28 @@ class FailoverFacts:
 
 def loss_of(facts: FailoverFacts) -> Loss | None:
     """Return what a failover would lose, or None when the DR side has everything."""
+    unflushed = is_known_doubtful(facts.secondary)
     if facts.row.secondary is Secondary.IN_SYNC:
-        return None
+        return Loss(None, None, unflushed=True, is_stale=False) if unflushed else None
     point = rollback_point(facts.secondary)
     if point is not None:
         # What a broken resync had brought is undone, so the primary's last count of dirty bytes is too small.
-        return Loss(point, None)
+        return Loss(point, None, unflushed)
     status = facts.primary.status if facts.primary is not None else None
     known = status is not None and status.role is Role.PRIMARY and status.term == facts.row.term
-    return Loss(facts.row.stale_since, status.dirty_bytes if status is not None and known else None)
+    return Loss(facts.row.stale_since, status.dirty_bytes if status is not None and known else None, unflushed)
 
 
 def is_known_inconsistent(secondary: ObservedWorker | None) -> bool:
     """Say whether the secondary itself reports that its disks are at no common point and cannot go back to one."""
     status = _following(secondary)
     return status is not None and not status.consistent and status.rollback_point is None
+
+
+def is_known_doubtful(secondary: ObservedWorker | None) -> bool:
+    """Say whether the secondary itself reports that it may have lost what it had acknowledged."""
+    status = _following(secondary)
+    return status is not None and status.doubtful
 
 
 def rollback_point(secondary: ObservedWorker | None) -> float | None:
@@ -99,7 +123,13 @@ def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
         return FailoverOutlook(True)
     if is_known_inconsistent(facts.secondary):
         return FailoverOutlook(False, f"{inconsistent(facts.target)}; not even a forced failover is possible", loss)
-    return FailoverOutlook(False, f"the DR side in {facts.target} is stale: a failover would lose {loss}", loss)
+    return FailoverOutlook(False, would_lose(facts.target, loss), loss)
+
+
+def would_lose(target: str, loss: Loss) -> str:
+    """Return the sentence for a failover that is refused unless the loss is accepted."""
+    state = "is stale" if loss.is_stale else "may lack writes"
+    return f"the DR side in {target} {state}: a failover would lose {loss}"
 
 
 def inconsistent(target: str) -> str:

@@ -27,7 +27,12 @@ def proof_of(group: Group, health: GroupHealth) -> dict[str, Any]:
     outlook = health.failover
     loss = None
     if outlook.loss is not None:
-        loss = {"since": epoch_timestamp(outlook.loss.since), "bytes_at_most": outlook.loss.bytes_at_most}
+        loss = {
+            "since": epoch_timestamp(outlook.loss.since),
+            "bytes_at_most": outlook.loss.bytes_at_most,
+            "unflushed": outlook.loss.unflushed,
+            "description": str(outlook.loss),
+        }
     return {
         "term": group.arbiter.term,
         "primary_station": group.arbiter.primary_site,
