@@ -24,7 +24,8 @@ from twinsite.control.lifecycle.states import (
 )
 from twinsite.control.models import Group, Volume, WorkerReport
 from twinsite.control.refusals import RequestRefused
-from twinsite.control.repository import objects, sites
+from twinsite.control.repository import objects, sites, tombstones
+from twinsite.control.repository.tombstones import Kind
 from twinsite.core.limits import GIB
 from twinsite.messages import (
     DesiredVolume,
@@ -97,7 +98,12 @@ class Reconciler:
     async def observe(self, report: NodeReport) -> None:
         """Take a report in. One that says nothing new costs no write."""
         self._context.presence.record(report.site)
-        content = (report.seen_generation, to_wire(report.volumes), to_wire(report.workers))
+        content = (
+            report.seen_generation,
+            to_wire(report.volumes),
+            to_wire(report.workers),
+            sorted(report.deleted_workers),
+        )
         unseen = self._taken.get(report.site) != content
         ahead = await self._generation_lags(report)
         if not unseen and not ahead:
@@ -114,6 +120,8 @@ class Reconciler:
             stale |= await self._take_workers(session, report.site, report.workers)
             await session.flush()
             stale |= await self._settle_extends(session, report.volumes)
+            if await tombstones.forget(session, report.site, Kind.WORKER, report.deleted_workers):
+                stale.add(report.site)
             await session.flush()
             await sites.raise_generation(session, stale)
             if ahead:
@@ -263,6 +271,7 @@ class Reconciler:
             volumes = await objects.volumes_of_site(session, site)
             groups = await objects.groups_of_site(session, site)
             grouped = await objects.grouped_volume_ids(session, site)
+            deleted_workers = await tombstones.of_site(session, site, Kind.WORKER)
         workers = [group_worker(group, site, self._worker_token(group.id)) for group in groups]
         workers += [solo_worker(volume) for volume in volumes if volume.attachments and volume.id not in grouped]
         return NodeDesired(
@@ -279,6 +288,7 @@ class Reconciler:
                 for volume in volumes
             ],
             workers=workers,
+            deleted_workers=deleted_workers,
         )
 
 

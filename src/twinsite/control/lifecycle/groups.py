@@ -25,7 +25,7 @@ from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, GroupEvent, Pair
 from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
-from twinsite.control.repository import arbiter_rows, events, objects, sites
+from twinsite.control.repository import arbiter_rows, events, objects, sites, tombstones
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
 from twinsite.control.texts import check_description, check_name
 from twinsite.core.arbiter import Refusal, Row, Secondary, first_row, suspend_secondary
@@ -222,6 +222,10 @@ class GroupService(GroupCalls):
         async with self._context.database.write() as session:
             if not await objects.delete_group(session, group_id, group.version):
                 raise lost(group_id, "deletion")
+            both = [group.priority_station, group.secondary_station]
+            for site in both:
+                await tombstones.add(session, site, tombstones.Kind.WORKER, group_id)
+            await sites.raise_generation(session, both)
         actor = current_actor.get()
         _log.info("group is deleted", group=group_id, project=project_id, actor=actor.name, user=actor.user_id)
         await self._context.wakeups.notify()
