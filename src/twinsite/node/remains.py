@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from twinsite.node.settings import NodeSettings
+from twinsite.pidfile import living_pid
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,8 @@ class Remains:
         if not _is_id(worker_id):
             log.error("a worker that cannot be is to be removed", worker=worker_id)
             return False
+        if living_pid(self._settings.worker_run_dir / f"{worker_id}.pid") is not None:
+            return False  # It hangs in the kernel and could not be ended; its files are still its own.
         try:
             with suppress(FileNotFoundError):
                 shutil.rmtree(self._settings.worker_state_dir(worker_id))

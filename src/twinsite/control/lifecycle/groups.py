@@ -163,7 +163,10 @@ class GroupService(GroupCalls):
     async def _move_pairs(self, session: AsyncSession, group: Group, wanted: GroupChange) -> dict[str, Any]:
         refuse_while_extending(group, "change its pairs")
         both = [group.priority_station, group.secondary_station]
-        await self._context.require_connected(session, both, "Pairs cannot be moved; try again later.")
+        only_removes = not wanted.add_pair_ids
+        await self._context.require_connected(
+            session, both, "Pairs cannot be moved; try again later.", or_lost=only_removes
+        )
         members = {pair.id for pair in group.pairs}
         removed = list(dict.fromkeys(wanted.remove_pair_ids))
         for pair_id in removed:
@@ -207,7 +210,7 @@ class GroupService(GroupCalls):
 
     async def _settle(self, session: AsyncSession, group: Group) -> None:
         reports = await observed_workers(session, [group.id])
-        settle_group(group, reports)
+        settle_group(group, reports, await sites.lost_names(session))
 
     async def delete(self, project_id: str, group_id: str) -> None:
         """Delete an empty group."""
@@ -269,7 +272,7 @@ class GroupService(GroupCalls):
         if group.replication != Replication.PAUSED:
             async with self._context.database.write() as session:
                 await self._context.require_connected(
-                    session, [group.priority_station], "Nothing was changed; try again later."
+                    session, [group.priority_station], "Nothing was changed; try again later.", or_lost=True
                 )
                 won = await self._record_wish(session, group, {"replication": Replication.PAUSED.value})
                 if won:
@@ -295,9 +298,10 @@ class GroupService(GroupCalls):
             group = await find_group(session, project_id, group_id)
             reports = await observed_workers(session, [group_id])
             current = await sites.node_is_current(session, group.priority_station)
+            is_lost = group.priority_station in await sites.lost_names(session)
         if group.replication != Replication.PAUSED:
             raise lost(group_id, "stop")
-        if not group.pairs:
+        if not group.pairs or is_lost:
             return True
         worker = reports.get((group.priority_station, group_id))
         if current and (worker is None or not worker.alive):
