@@ -190,6 +190,7 @@ class NodeDesired:
     generation: int
     volumes: list[DesiredVolume]
     workers: list[WorkerSpec]
+    deleted_workers: list[str] = field(default_factory=list)  # Of deleted groups: what they left behind goes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,7 @@ class NodeReport:
     pool: PoolReport
     volumes: list[ObservedVolume]
     workers: list[ObservedWorker]
+    deleted_workers: list[str] = field(default_factory=list)  # Of which nothing is left; until nobody asks any more.
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:

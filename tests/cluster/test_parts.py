@@ -11,7 +11,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.installation import COMMAND, WAIT_SECONDS_MAX, Installation, open_client
+from tests.support.api_group import Group
+from tests.support.installation import COMMAND, WAIT_SECONDS_MAX, Installation, open_client, wait_for
 from twinsite.embedded.up import choose_port
 from twinsite.nbd_client import NbdClient
 from twinsite.readiness import ENVIRONMENT_VARIABLE, ReadinessSocket
@@ -91,3 +92,49 @@ def test_a_node_leaves_its_workers_and_serves_volumes_over_tcp(parts: Parts) -> 
     assert installation.worker_pid("az1", volume_id) == worker_pid
     assert parts.end(node) == 0
     assert worker_pid not in installation.living_pids()
+
+
+def test_a_site_that_is_gone_is_given_up_and_clears_itself_away_when_it_comes_back(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINSITE_NODE_SILENCE_SECONDS", "2")
+    monkeypatch.setenv("TWINSITE_PRESENCE_SECONDS", "0.5")
+    installation = parts.installation
+    parts.start_controller()
+    parts.start_node("az1", "--stop-workers")
+    lost = parts.start_node("az2")
+    group = Group(installation, 1)
+    group.synchronize()
+    (volume_id,) = group.dr
+    dead_worker = installation.worker_pid("az2", group.id)
+    parts.end(lost, signal.SIGKILL)
+    os.kill(dead_worker, signal.SIGKILL)
+
+    def call(method: str, path: str, body: object = None) -> bool:
+        try:
+            installation.call(method, path, body, version="v2")
+        except AssertionError:
+            return False
+        return True
+
+    wait_for(lambda: call("POST", "/os-vendor-sites/az2/action", {"os-forget-site": None}), "a silent node")
+    group.act("stop")
+    group.change(remove_replication_ids=group.pair_ids)
+    remains = [installation.directory / site / "state" / group.id for site in ("az1", "az2")]
+    files = [group.pool_file(disk) for disk in (*group.production, *group.dr)]
+    assert [path.exists() for path in remains + files] == [True] * 4
+    assert call("DELETE", f"/os-vendor-replication-consistency-groups/{group.id}")
+    assert call("DELETE", f"/os-vendor-replications/{group.pair_ids[0]}")
+    for disk in (*group.production, *group.dr):
+        assert call("DELETE", f"/volumes/{disk}")
+    wait_for(lambda: not call("GET", f"/volumes/{group.production[0]}"), "the deletion of the production disk")
+    assert not call("GET", f"/volumes/{volume_id}")
+    wait_for(lambda: not remains[0].exists() and not files[0].exists(), "an empty az1")
+    assert [path.exists() for path in (remains[1], files[1])] == [True, True], "nobody was there to remove it"
+
+    parts.start_node("az2", "--stop-workers")
+    wait_for(lambda: not remains[1].exists() and not files[1].exists(), "an empty az2")
+    assert not (installation.directory / "az2" / "run" / "w" / f"{group.id}.pid").exists()
+    assert not (installation.directory / "az2" / "logs" / f"{group.id}.log").exists()
+    assert call("POST", "/os-vendor-sites/az2/action", {"os-restore-site": None})
+    wait_for(lambda: call("POST", "/volumes", {"volume": {"size": 1, "availability_zone": "az2"}}), "a usable az2")

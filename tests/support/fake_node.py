@@ -83,6 +83,7 @@ class FakeNode:
             pool=PoolReport(total_bytes=10**12, free_bytes=10**11),
             volumes=list(self.volumes.values()),
             workers=list(self.workers.values()),
+            deleted_workers=list(self.desired.deleted_workers) if self.desired is not None else [],
         )
 
     async def post(self, wait_seconds: float = 0.0) -> NodeDesired:

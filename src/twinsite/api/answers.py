@@ -323,6 +323,26 @@ class GroupList(Answer):
     replication_consistency_groups: list[GroupCreated]
 
 
+class SiteAnswer(Answer):
+    """An availability zone and its node."""
+
+    name: str
+    connected: bool
+    node_name: str | None
+    last_seen_at: str | None
+    lost_at: str | None = Field(description="When it was given up.")
+    pool_total_bytes: int
+    pool_free_bytes: int
+    volumes: int
+    to_remove: int = Field(description="What its node still has to remove, of what was deleted meanwhile.")
+
+
+class SiteList(Answer):
+    """All sites."""
+
+    sites: list[SiteAnswer]
+
+
 class ConnectionData(Answer):
     """How a host reaches a volume; the URIs never change."""
 
@@ -358,4 +378,8 @@ ERRORS_OF_CHANGE: dict[int | str, dict[str, Any]] = {
     **ERRORS_OF_ONE,
     409: {"model": FaultAnswer, "description": "A concurrent change won."},
     503: {"model": FaultAnswer, "description": "A site that is needed cannot be reached (37100043)."},
+}
+ERRORS_OF_ADMIN: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    403: {"model": FaultAnswer, "description": "Only for administrators."},
 }

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 import twinsite
-from twinsite.api import groups, identity, internal, replications, versions, volumes
+from twinsite.api import groups, identity, internal, replications, sites, versions, volumes
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
 from twinsite.control.controller import Controller
@@ -62,6 +62,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         identity.router,
         replications.router,
         groups.router,
+        sites.router,
         internal.router,
         internal.worker_router,
     ):

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive
 
 from twinsite.control.actor import Actor, current_actor
 from twinsite.control.controller import Controller
-from twinsite.control.identity import Caller
+from twinsite.control.identity import ADMIN_ROLE, Caller
 from twinsite.control.refusals import RequestRefused, bad_request
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -93,6 +93,16 @@ class ProjectRoute(TokenRoute):
             raise bad_request(
                 f"The project {project_id!r} in the URL is not the one that the token is scoped to.", "Common.0018"
             )
+
+
+class AdminRoute(ProjectRoute):
+    """A call that only administrators make."""
+
+    async def admit(self, request: Request) -> None:
+        """Refuse (403) who has not the role of an administrator on the project."""
+        await super().admit(request)
+        if ADMIN_ROLE not in caller_of(request).roles:
+            raise RequestRefused(403, "EVS.5403", f"This call needs the role {ADMIN_ROLE!r} on the project.")
 
 
 class NodeRoute(OpenRoute):

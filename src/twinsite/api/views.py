@@ -11,6 +11,7 @@ from twinsite.control.lifecycle.health import (
     pair_replication_status,
     progress_percent,
 )
+from twinsite.control.lifecycle.lost_sites import ShownSite
 from twinsite.control.lifecycle.proof import epoch_timestamp, proof_of, timestamp
 from twinsite.control.lifecycle.states import PairStatus, ReplicationStatus
 from twinsite.control.lifecycle.volumes import Connection
@@ -242,4 +243,19 @@ def event_view(event: GroupEvent) -> dict[str, Any]:
         "before": event.before,
         "after": event.after,
         "proof": event.proof,
+    }
+
+
+def site_view(site: ShownSite) -> dict[str, Any]:
+    """Return a site as administrators see it."""
+    return {
+        "name": site.name,
+        "connected": site.is_connected,
+        "node_name": site.node_name,
+        "last_seen_at": timestamp(site.last_seen_at),
+        "lost_at": timestamp(site.lost_at),
+        "pool_total_bytes": site.pool_total_bytes,
+        "pool_free_bytes": site.pool_free_bytes,
+        "volumes": site.volumes,
+        "to_remove": site.to_remove,
     }

@@ -15,7 +15,7 @@ import httpx
 
 from twinsite.cli.cloud import Cloud
 from twinsite.cli.errors import ApiRefused, ApiUnreachable
-from twinsite.cli.models import ConnectionInfo, Group, GroupEvent, Pair, Volume
+from twinsite.cli.models import ConnectionInfo, Group, GroupEvent, Pair, Site, Volume
 from twinsite.errors import PeerViolation
 
 CONNECT_SECONDS_MAX = 5.0
@@ -30,6 +30,7 @@ ENDPOINT_TYPE = "volumev2"
 
 PAIRS = "os-vendor-replications"
 GROUPS = "os-vendor-replication-consistency-groups"
+SITES = "os-vendor-sites"
 SYNC_ACTION = "os-sync-replication-consistency-group"
 STOP_ACTION = "os-stop-replication-consistency-group"
 FAILOVER_ACTION = "os-failover-replication-consistency-group"
@@ -176,6 +177,23 @@ class ApiClient:
     def group_action(self, group_id: str, action: str, value: object = None) -> None:
         """Call an action of a group; most take null for their value."""
         self.request("POST", f"{GROUPS}/{group_id}/action", {action: value})
+
+    # Sites
+
+    def sites(self) -> list[Site]:
+        """Return all sites. Only for administrators, as the other calls on sites."""
+        answer = self.request("GET", SITES)
+        if not isinstance(answer, dict) or not isinstance(answer.get("sites"), list):
+            raise PeerViolation(f"GET {self.url(SITES)} did not answer a list 'sites'")
+        return cast(list[Site], answer["sites"])
+
+    def forget_site(self, name: str) -> None:
+        """Give up a site that is gone for good."""
+        self.request("POST", f"{SITES}/{name}/action", {"os-forget-site": None})
+
+    def restore_site(self, name: str) -> None:
+        """Let a site be used again that was given up and has no volumes any more."""
+        self.request("POST", f"{SITES}/{name}/action", {"os-restore-site": None})
 
     # Transport
 

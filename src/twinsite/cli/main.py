@@ -20,6 +20,7 @@ from twinsite.cli.errors import exit_status
 from twinsite.cli.groups import group_app
 from twinsite.cli.pairs import pair_app
 from twinsite.cli.services import services_app
+from twinsite.cli.sites import site_app
 from twinsite.cli.token import token_app
 from twinsite.cli.volumes import volume_app
 from twinsite.errors import TwinsiteError
@@ -34,6 +35,7 @@ app.add_typer(token_app)
 app.add_typer(volume_app, name="volume", help="Volumes: the disks.")
 app.add_typer(pair_app, name="pair", help="Pairs: a production disk and its DR disk.")
 app.add_typer(group_app, name="group", help="Groups: pairs replicated together, at one common point in time.")
+app.add_typer(site_app, name="site", help="Sites: the availability zones, for administrators.")
 
 
 def _print_version(wanted: bool) -> None:

@@ -124,6 +124,20 @@ class GroupEvent(TypedDict):
     proof: dict[str, Any]
 
 
+class Site(TypedDict):
+    """An availability zone, as administrators see it."""
+
+    name: str
+    connected: bool
+    node_name: str | None
+    last_seen_at: str | None
+    lost_at: str | None
+    pool_total_bytes: int
+    pool_free_bytes: int
+    volumes: int
+    to_remove: int
+
+
 class ConnectionInfo(TypedDict):
     """What a host needs to open a volume: NBD URIs that stay the same for the volume's whole life."""
 

@@ -43,7 +43,7 @@ def failover(
         found = _fresh(api, group)
         target = _other_site(found)
         question = f"Make {target} the primary site of group {_name(found)}? Hosts in {found['priority_station']} are "
-        _confirm(f"{question}cut off.{_loss(found) if force else ''}", yes)
+        confirm(f"{question}cut off.{_loss(found) if force else ''}", yes)
         api.failover_group(found["id"], force=force)
         if wait:
             found = wait_until_status("group", found["id"], api.group, {"failovered"}, timeout)
@@ -64,7 +64,7 @@ def reverse(
     with open_api(data, cloud) as api:
         found = _fresh(api, group)
         target = _other_site(found)
-        _confirm(f"Move group {_name(found)} from {found['priority_station']} to {target}?", yes)
+        confirm(f"Move group {_name(found)} from {found['priority_station']} to {target}?", yes)
         api.reverse_group(found["id"])
         if wait:
             found = wait_until_status("group", found["id"], api.group, {"available"}, timeout)
@@ -84,7 +84,7 @@ def reprotect(
     with open_api(data, cloud) as api:
         found = _fresh(api, group)
         source, target = found["priority_station"], _other_site(found)
-        _confirm(
+        confirm(
             f"Replicate group {_name(found)} from {source} to {target}? What differs in {target} is overwritten.", yes
         )
         api.reprotect_group(found["id"])
@@ -112,7 +112,7 @@ def _loss(group: Group) -> str:
     return f" Lost will be {loss['description']}."
 
 
-def _confirm(question: str, yes: bool) -> None:
+def confirm(question: str, yes: bool) -> None:
     """Ask, unless `yes`. Raises `ConfigurationError` when there is nobody to ask."""
     if yes:
         return

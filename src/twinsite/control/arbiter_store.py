@@ -15,8 +15,8 @@ from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
-from twinsite.control.repository import arbiter_rows, objects
-from twinsite.core.arbiter import Refusal, Row, secondary_in_sync, suspend_secondary
+from twinsite.control.repository import arbiter_rows, objects, sites
+from twinsite.core.arbiter import Reason, Refusal, Row, secondary_in_sync, suspend_secondary
 from twinsite.errors import InternalError
 
 SWAPS_MAX = 8
@@ -71,7 +71,8 @@ class ArbiterStore:
         async with self._context.database.write() as session:
             # Whoever changes both locks the group first, so that two writers cannot deadlock.
             groups = await objects.groups_by_ids(session, [group_id], locked=True)
-            answer = await swap(session, group_id, lambda row: _decide(row, question))
+            is_lost = question.site in await sites.lost_names(session)
+            answer = await swap(session, group_id, lambda row: _decide(row, question, is_lost))
             if isinstance(answer, Row):
                 await self._settle(session, groups)
         if isinstance(answer, Row):
@@ -102,8 +103,10 @@ async def swap(session: AsyncSession, group_id: str, rule: Rule) -> Row | Refusa
     raise InternalError(f"the arbiter's row of the group {group_id} changed {SWAPS_MAX} times under one transaction")
 
 
-def _decide(row: Row, question: Question) -> Row | Refusal:
+def _decide(row: Row, question: Question, is_lost: bool) -> Row | Refusal:
     site, term, version = question.site, question.term, question.version
+    if is_lost:
+        return Refusal(Reason.NOT_PRIMARY, row)  # Whoever still runs there must not go on alone.
     if question.call is ArbiterCall.SUSPEND_SECONDARY:
         return suspend_secondary(row, site=site, term=term, version=version, now=time.time())
     return secondary_in_sync(row, site=site, term=term, version=version)

@@ -59,8 +59,8 @@ class Context:
     wakeups: Wakeups
     presence: Presence
 
-    async def connected_sites(self, session: AsyncSession) -> frozenset[str]:
-        """Return the sites whose nodes are there."""
+    async def heard_sites(self, session: AsyncSession) -> frozenset[str]:
+        """Return the sites whose nodes are there, lost ones too."""
         now = utc_now()
         return frozenset(
             site.name
@@ -68,13 +68,21 @@ class Context:
             if self.presence.is_fresh(site.name, site.last_seen_at, now)
         )
 
+    async def connected_sites(self, session: AsyncSession) -> frozenset[str]:
+        """Return the sites whose nodes are there and can be counted on."""
+        return await self.heard_sites(session) - await sites.lost_names(session)
+
     def sites_to_believe_in(self, connected: frozenset[str]) -> frozenset[str]:
         """Return the sites that are connected as far as is known: a controller that starts has heard of none yet."""
         return connected if self.presence.is_settled() else frozenset(self.settings.availability_zones)
 
-    async def require_connected(self, session: AsyncSession, names: Iterable[str], consequence: str) -> None:
-        """Refuse (503) when one of these sites' nodes is silent."""
+    async def require_connected(
+        self, session: AsyncSession, names: Iterable[str], consequence: str, *, or_lost: bool = False
+    ) -> None:
+        """Refuse (503) when one of these sites' nodes is silent, or lost unless that is as good (`or_lost`)."""
         connected = await self.connected_sites(session)
+        if or_lost:
+            connected |= await sites.lost_names(session)
         for name in sorted(set(names)):
             if name not in connected:
                 raise site_unreachable(name, consequence)

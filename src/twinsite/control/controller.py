@@ -13,6 +13,7 @@ from twinsite.control.database import Database
 from twinsite.control.identity import IdentityService
 from twinsite.control.lifecycle.extending import ExtendService
 from twinsite.control.lifecycle.groups import GroupService
+from twinsite.control.lifecycle.lost_sites import SiteService
 from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
 from twinsite.control.lifecycle.volumes import VolumeService
@@ -36,6 +37,7 @@ class Controller:
         self.groups = GroupService(context)
         self.moves = MoveService(context)
         self.extends = ExtendService(context)
+        self.sites = SiteService(context)
         self.identity = IdentityService(context)
         self.arbiter = ArbiterStore(context)
         self.reconciler = Reconciler(context, installation_id, lambda group_id: worker_token(node_token, group_id))

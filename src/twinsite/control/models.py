@@ -44,6 +44,17 @@ class Site(Base):
     last_seen_at: Mapped[datetime.datetime | None]
     pool_total_bytes: Mapped[int] = mapped_column(BigInteger)
     pool_free_bytes: Mapped[int] = mapped_column(BigInteger)
+    lost_at: Mapped[datetime.datetime | None]  # When an operator gave it up: nothing waits for its node any more.
+
+
+class Tombstone(Base):
+    """Something that a site's node has to remove: the state of a deleted group's worker, or a volume of a lost site."""
+
+    __tablename__ = "tombstones"
+
+    site: Mapped[str] = mapped_column(ForeignKey("sites.name"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    object_id: Mapped[str] = mapped_column(String(36), primary_key=True)
 
 
 class Volume(Base):

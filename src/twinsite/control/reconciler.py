@@ -24,7 +24,8 @@ from twinsite.control.lifecycle.states import (
 )
 from twinsite.control.models import Group, Volume, WorkerReport
 from twinsite.control.refusals import RequestRefused
-from twinsite.control.repository import objects, sites
+from twinsite.control.repository import objects, sites, tombstones
+from twinsite.control.repository.tombstones import Kind
 from twinsite.core.limits import GIB
 from twinsite.messages import (
     DesiredVolume,
@@ -97,7 +98,12 @@ class Reconciler:
     async def observe(self, report: NodeReport) -> None:
         """Take a report in. One that says nothing new costs no write."""
         self._context.presence.record(report.site)
-        content = (report.seen_generation, to_wire(report.volumes), to_wire(report.workers))
+        content = (
+            report.seen_generation,
+            to_wire(report.volumes),
+            to_wire(report.workers),
+            sorted(report.deleted_workers),
+        )
         unseen = self._taken.get(report.site) != content
         ahead = await self._generation_lags(report)
         if not unseen and not ahead:
@@ -110,8 +116,10 @@ class Reconciler:
                 "pool_free_bytes": min(report.pool.free_bytes, POOL_BYTES_MAX),
             }
             await sites.record_presence(session, report.site, values, utc_now())
-            stale = await self._take_volumes(session, report.site, report.volumes)
-            stale |= await self._take_workers(session, report.site, report.workers)
+            stale = await self._take_removals(session, report)
+            if report.site not in await sites.lost_names(session):
+                stale |= await self._take_volumes(session, report.site, report.volumes)
+                stale |= await self._take_workers(session, report.site, report.workers)
             await session.flush()
             stale |= await self._settle_extends(session, report.volumes)
             await session.flush()
@@ -126,6 +134,13 @@ class Reconciler:
         async with self._context.database.read() as session:
             current = await sites.generation(session, report.site)
         return current < report.seen_generation < GENERATION_MAX
+
+    async def _take_removals(self, session: AsyncSession, report: NodeReport) -> set[str]:
+        """Forget what a node has removed of which nothing else is known; return the site if that changed anything."""
+        gone = [volume.id for volume in report.volumes if volume.state == "deleted"]
+        changed = await tombstones.forget(session, report.site, Kind.VOLUME, gone)
+        changed |= await tombstones.forget(session, report.site, Kind.WORKER, report.deleted_workers)
+        return {report.site} if changed else set()
 
     async def _take_volumes(self, session: AsyncSession, site: str, observed: Sequence[ObservedVolume]) -> set[str]:
         """Move volumes, and the pairs that wait for them, on; return the sites whose desired state changed."""
@@ -168,6 +183,7 @@ class Reconciler:
         stale: set[str] = set()
         reports = await observed_workers(session, touched)
         connected = await self._context.connected_sites(session)
+        lost = await sites.lost_names(session)
         for group in await objects.groups_by_ids(session, touched, locked=True):
             secondary = living_status(reports.get((group.secondary_station, group.id)), Role.SECONDARY)
             endpoint = secondary.stream_endpoint if secondary is not None else None
@@ -181,7 +197,7 @@ class Reconciler:
             if primary is not None and primary.spec_version >= group.wish_version and primary.mode in _BEGUN:
                 group.synced_at = None  # From here on, connecting is an interruption.
             group.replication_status = self._context.health(group, reports, connected).replication_status.value
-            settle_group(group, reports)
+            settle_group(group, reports, lost)
             stale |= await settle_move(session, group, reports, connected, self._context.settings.reverse_wait_seconds)
             await session.flush()
             await chronicle.observe(self._context, session, group, reports, connected)
@@ -193,9 +209,10 @@ class Reconciler:
         if not groups:
             return set()
         reports = await observed_workers(session, [group.id for group in groups])
+        lost = await sites.lost_names(session)
         stale: set[str] = set()
         for group in groups:
-            stale |= await settle_extend(self._context, session, group, reports, refusals(group, observed))
+            stale |= await settle_extend(self._context, session, group, reports, refusals(group, observed), lost)
         return stale
 
     async def watch_moves(self) -> None:
@@ -263,23 +280,30 @@ class Reconciler:
             volumes = await objects.volumes_of_site(session, site)
             groups = await objects.groups_of_site(session, site)
             grouped = await objects.grouped_volume_ids(session, site)
+            deleted_workers = await tombstones.of_site(session, site, Kind.WORKER)
+            deleted_volumes = await tombstones.of_site(session, site, Kind.VOLUME)
+            if site in await sites.lost_names(session):
+                volumes, groups = [], []
         workers = [group_worker(group, site, self._worker_token(group.id)) for group in groups]
         workers += [solo_worker(volume) for volume in volumes if volume.attachments and volume.id not in grouped]
         return NodeDesired(
             installation_id=self._installation_id,
             generation=generation,
-            volumes=[
-                DesiredVolume(
-                    id=volume.id,
-                    size_bytes=volume.worker_gib * GIB,
-                    volume_type=volume.volume_type,
-                    deleted=volume.status == VolumeStatus.DELETING,
-                    room_bytes=(volume.target_gib or 0) * GIB,
-                )
-                for volume in volumes
-            ],
+            volumes=[_desired_volume(volume) for volume in volumes]
+            + [DesiredVolume(volume_id, 0, "", deleted=True) for volume_id in deleted_volumes],
             workers=workers,
+            deleted_workers=deleted_workers,
         )
+
+
+def _desired_volume(volume: Volume) -> DesiredVolume:
+    return DesiredVolume(
+        id=volume.id,
+        size_bytes=volume.worker_gib * GIB,
+        volume_type=volume.volume_type,
+        deleted=volume.status == VolumeStatus.DELETING,
+        room_bytes=(volume.target_gib or 0) * GIB,
+    )
 
 
 def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:

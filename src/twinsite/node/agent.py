@@ -26,6 +26,7 @@ from twinsite.messages import (
 from twinsite.node.controller_client import ControllerClient
 from twinsite.node.pool import Pool
 from twinsite.node.record import NodeRecord
+from twinsite.node.remains import Remains
 from twinsite.node.settings import NodeSettings, host_and_port
 from twinsite.node.supervisor import Supervisor
 from twinsite.node.volumes import POOL_FAILURE_CODE, Volumes
@@ -64,6 +65,7 @@ class Agent:
         self._record = record
         self._client = client
         self._volumes = Volumes(settings, pool, record)
+        self._remains = Remains(settings)
         self._desired: NodeDesired | None = None
         self._unready: dict[str, Failure] = {}  # By worker: why it cannot be given its spec.
         self._changed = asyncio.Event()
@@ -179,6 +181,10 @@ class Agent:
                 gone = await self._delete(volume.id)
                 complete = complete and gone
         self._volumes.forget_deleted({volume.id for volume in desired.volumes})
+        for worker_id in set(desired.deleted_workers) - wanted_ids:
+            gone = not self.supervisor.has(worker_id) and await asyncio.to_thread(self._remains.remove, worker_id)
+            complete = complete and gone
+        self._remains.forget_removed(set(desired.deleted_workers))
         return complete
 
     async def _delete(self, volume_id: str) -> bool:
@@ -226,6 +232,7 @@ class Agent:
             pool=self._pool_report,
             volumes=self._volumes.observed(),
             workers=self._observed_workers(),
+            deleted_workers=self._remains.removed(),
         )
 
     def _observed_workers(self) -> list[ObservedWorker]:

@@ -74,6 +74,10 @@ class Supervisor:
         """Return every worker as it is, in the order of the ids."""
         return [worker.observed() for _, worker in sorted(self._workers.items())]
 
+    def has(self, worker_id: str) -> bool:
+        """Tell whether there is such a worker, or still is one."""
+        return worker_id in self._workers
+
     def is_held(self, volume_id: str) -> bool:
         """Tell whether a worker has the volume open, or may have."""
         return self._waits_for_adopted() or any(volume_id in w.held_volume_ids for w in self._workers.values())

@@ -119,6 +119,7 @@ class Volumes:
             return False
         self._settings.nbd_socket_path(volume_id).unlink(missing_ok=True)
         shutil.rmtree(self._settings.worker_state_dir(volume_id), ignore_errors=True)
+        (self._settings.log_dir / f"{volume_id}.log").unlink(missing_ok=True)
         self._observed[volume_id] = ObservedVolume(volume_id, "deleted")
         log.info("volume is deleted", volume=volume_id)
         return True

@@ -352,3 +352,14 @@ def test_the_events_of_a_group(shell: Shell, name: str) -> None:
     assert "replication: paused -> running" in shown
     assert "a failover loses nothing" in shown
     assert len(shell.json("group", "events", name, "--limit", "1")) == 1
+
+
+def test_sites_are_listed_and_one_that_is_there_is_not_given_up(shell: Shell) -> None:
+    assert {site["name"]: site["connected"] for site in shell.json("site", "list")} == {"az1": True, "az2": True}
+    shown = ok(shell.run("site", "list")).output
+    assert "connected" in shown
+    assert "fake-az1" in shown
+    assert "give --yes" in shell.run("site", "forget", "az2").errors
+    refused = shell.run("site", "forget", "az2", "--yes")
+    assert (refused.status, "is connected" in refused.errors) == (1, True)
+    ok(shell.run("site", "restore", "az2"))

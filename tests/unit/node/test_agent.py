@@ -343,3 +343,28 @@ async def test_a_controller_that_comes_back_is_found(
     await successor.listen(int(controller.url.rsplit(":", 1)[1]))
     await successor.until_report(lambda r: states(r) == {volume.id: "ready"})
     await successor.close()
+
+
+async def test_what_the_worker_of_a_deleted_group_left_is_removed_when_the_controller_says_so(
+    controller: StandInController, node: RunningNode
+) -> None:
+    volume, group_id = new_volume(), str(uuid.uuid4())
+    members = [MemberSpec(0, volume.id, SIZE_BYTES)]
+    worker = WorkerSpec(group_id, 1, Role.SECONDARY, 1, Replication.PAUSED, members, site="az1")
+    await controller.desire(desire(2, volume, workers=(worker,)))
+    await controller.until_report(lambda r: serving(r) == {group_id})
+    state, log = node.settings.worker_state_dir(group_id), node.settings.log_dir / f"{group_id}.log"
+    assert (state.exists(), log.exists()) == (True, True)
+    # Not listed is not deleted; and what is listed both ways is kept.
+    await controller.desire(desire(3, volume))
+    await controller.until_report(lambda r: r.seen_generation == 3 and not r.workers)
+    assert (state.exists(), log.exists()) == (True, True)
+    await controller.desire(replace(desire(4, volume, workers=(worker,)), deleted_workers=[group_id]))
+    await controller.until_report(lambda r: r.seen_generation == 4 and serving(r) == {group_id})
+    assert (state.exists(), log.exists()) == (True, True)
+    await controller.desire(replace(desire(5, volume), deleted_workers=[group_id, "../pool"]))
+    await controller.until_report(lambda r: r.deleted_workers == [group_id])
+    assert (state.exists(), log.exists()) == (False, False)
+    assert (node.settings.pool_dir / f"{volume.id}.raw").exists()
+    await controller.desire(desire(6, volume))
+    await controller.until_report(lambda r: r.seen_generation == 6 and not r.deleted_workers)

@@ -95,18 +95,22 @@ def extend_facts(
     journal: Extend,
     reports: Mapping[tuple[str, str], ObservedWorker],
     refused: Mapping[str, Failure],
+    lost: frozenset[str],
     is_late: bool,
 ) -> ExtendFacts:
-    """Return what is known of a group's extension. `refused` says by volume id why a pool could not make room."""
+    """Return what is known of a group's extension. `refused` says by volume id why a pool could not make room.
+
+    What is to be done at a `lost` site counts as done: nothing of it comes back.
+    """
     pairs = growing_pairs(group)
     disks = [disk for pair in pairs for disk in (pair.production_volume, pair.dr_volume)]
 
     def in_force(site: str, role: Role) -> bool:
         status = living_status(reports.get((site, group.id)), role)
-        return status is not None and status.spec_version >= journal.spec_version
+        return site in lost or (status is not None and status.spec_version >= journal.spec_version)
 
     return ExtendFacts(
-        has_room=all((disk.store_bytes or 0) >= (disk.target_gib or 0) * GIB for disk in disks),
+        has_room=all(disk.site in lost or (disk.store_bytes or 0) >= (disk.target_gib or 0) * GIB for disk in disks),
         is_refused=any(disk.id in refused for disk in disks),
         is_late=is_late,
         dr_grown=all(pair.dr_volume.is_grown for pair in pairs),
@@ -122,15 +126,16 @@ async def settle_extend(
     group: Group,
     reports: Mapping[tuple[str, str], ObservedWorker],
     refused: Mapping[str, Failure],
+    lost: frozenset[str] = frozenset(),
 ) -> frozenset[str]:
-    """Take the next steps of a group's extension; return the sites whose desired state that changed.
+    """Take the next step of a group's extension; return the sites whose desired state that changed.
 
     The group was read with its lock in this session.
     """
     journal = await objects.extend_of_group(session, group.id)
     if journal is None or journal.outcome != Outcome.RUNNING:
         return frozenset()
-    step = next_step(extend_facts(group, journal, reports, refused, utc_now() >= journal.room_deadline))
+    step = next_step(extend_facts(group, journal, reports, refused, lost, utc_now() >= journal.room_deadline))
     pairs = growing_pairs(group)
     match step:
         case ExtendStep.WAIT:

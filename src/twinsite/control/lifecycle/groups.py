@@ -25,7 +25,7 @@ from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, GroupEvent, Pair
 from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
-from twinsite.control.repository import arbiter_rows, events, objects, sites
+from twinsite.control.repository import arbiter_rows, events, objects, sites, tombstones
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
 from twinsite.control.texts import check_description, check_name
 from twinsite.core.arbiter import Refusal, Row, Secondary, first_row, suspend_secondary
@@ -163,7 +163,10 @@ class GroupService(GroupCalls):
     async def _move_pairs(self, session: AsyncSession, group: Group, wanted: GroupChange) -> dict[str, Any]:
         refuse_while_extending(group, "change its pairs")
         both = [group.priority_station, group.secondary_station]
-        await self._context.require_connected(session, both, "Pairs cannot be moved; try again later.")
+        only_removes = not wanted.add_pair_ids
+        await self._context.require_connected(
+            session, both, "Pairs cannot be moved; try again later.", or_lost=only_removes
+        )
         members = {pair.id for pair in group.pairs}
         removed = list(dict.fromkeys(wanted.remove_pair_ids))
         for pair_id in removed:
@@ -207,7 +210,7 @@ class GroupService(GroupCalls):
 
     async def _settle(self, session: AsyncSession, group: Group) -> None:
         reports = await observed_workers(session, [group.id])
-        settle_group(group, reports)
+        settle_group(group, reports, await sites.lost_names(session))
 
     async def delete(self, project_id: str, group_id: str) -> None:
         """Delete an empty group."""
@@ -222,6 +225,10 @@ class GroupService(GroupCalls):
         async with self._context.database.write() as session:
             if not await objects.delete_group(session, group_id, group.version):
                 raise lost(group_id, "deletion")
+            both = [group.priority_station, group.secondary_station]
+            for site in both:
+                await tombstones.add(session, site, tombstones.Kind.WORKER, group_id)
+            await sites.raise_generation(session, both)
         actor = current_actor.get()
         _log.info("group is deleted", group=group_id, project=project_id, actor=actor.name, user=actor.user_id)
         await self._context.wakeups.notify()
@@ -265,7 +272,7 @@ class GroupService(GroupCalls):
         if group.replication != Replication.PAUSED:
             async with self._context.database.write() as session:
                 await self._context.require_connected(
-                    session, [group.priority_station], "Nothing was changed; try again later."
+                    session, [group.priority_station], "Nothing was changed; try again later.", or_lost=True
                 )
                 won = await self._record_wish(session, group, {"replication": Replication.PAUSED.value})
                 if won:
@@ -291,9 +298,10 @@ class GroupService(GroupCalls):
             group = await find_group(session, project_id, group_id)
             reports = await observed_workers(session, [group_id])
             current = await sites.node_is_current(session, group.priority_station)
+            is_lost = group.priority_station in await sites.lost_names(session)
         if group.replication != Replication.PAUSED:
             raise lost(group_id, "stop")
-        if not group.pairs:
+        if not group.pairs or is_lost:
             return True
         worker = reports.get((group.priority_station, group_id))
         if current and (worker is None or not worker.alive):

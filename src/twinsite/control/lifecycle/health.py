@@ -6,7 +6,7 @@ The table is in docs/architecture.md, section Status.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from twinsite.control.lifecycle.outlook import FailoverOutlook
@@ -245,11 +245,17 @@ def progress_percent(replication_status: ReplicationStatus, bytes_done: int, byt
 
 
 def group_status_after_reports(
-    status: str, spec_version: int, has_members: bool, primary: ObservedWorker | None, secondary: ObservedWorker | None
+    status: str,
+    spec_version: int,
+    has_members: bool,
+    primary: ObservedWorker | None,
+    secondary: ObservedWorker | None,
+    awaited: Collection[Role] = (Role.PRIMARY, Role.SECONDARY),
 ) -> tuple[GroupStatus, Failure | None]:
     """Return a group's status once its workers reported, with the failure when that is `error`.
 
-    Only `creating`, `updating` and `error` depend on workers; every other status is returned as it is.
+    `awaited` are the roles whose sites are not lost. Only `creating`, `updating` and `error` depend on workers; every
+    other status is returned as it is.
     """
     current = GroupStatus(status)
     if current not in {GroupStatus.CREATING, GroupStatus.UPDATING, GroupStatus.ERROR}:
@@ -262,7 +268,8 @@ def group_status_after_reports(
     failure = fatal_failure(primary) or fatal_failure(secondary)
     if failure is not None:
         return GroupStatus.ERROR, failure
-    statuses = (living_status(primary, Role.PRIMARY), living_status(secondary, Role.SECONDARY))
+    workers = {Role.PRIMARY: primary, Role.SECONDARY: secondary}
+    statuses = [living_status(workers[role], role) for role in awaited]
     in_force = all(
         worker is not None and worker.spec_version >= spec_version and worker.mode is not Mode.STARTING
         for worker in statuses

@@ -204,8 +204,8 @@ def _why(facts: MoveFacts, what: str) -> Failure:
     return Failure(PEER_UNREACHABLE, f"the worker in {site} did not {what} in time")
 
 
-def settle_group(group: Group, reports: Reports) -> bool:
-    """Move a group on that is new, changed or in error, and say whether its status changed.
+def settle_group(group: Group, reports: Reports, lost: frozenset[str] = frozenset()) -> bool:
+    """Move a group on that is new, changed or in error, and say whether its status changed. Nobody at `lost` counts.
 
     It is a change like a user's, so it raises `version`: a call that was decided before it must decide again.
     """
@@ -215,6 +215,11 @@ def settle_group(group: Group, reports: Reports) -> bool:
         bool(group.pairs),
         reports.get((group.priority_station, group.id)),
         reports.get((group.secondary_station, group.id)),
+        [
+            role
+            for role, site in ((Role.PRIMARY, group.priority_station), (Role.SECONDARY, group.secondary_station))
+            if site not in lost
+        ],
     )
     code, message = (failure.code, failure.message) if failure is not None else (None, None)
     if status == group.status and (status is not GroupStatus.ERROR or message == group.failure_message):

@@ -14,7 +14,7 @@ from twinsite.control.lifecycle.health import fatal_failure, member_failure
 from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume
 from twinsite.control.models import Attachment, Pair, Volume
 from twinsite.control.refusals import bad_request, not_found, not_in_time, quota_exceeded
-from twinsite.control.repository import objects, sites
+from twinsite.control.repository import objects, sites, tombstones
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
 from twinsite.control.settings import ControllerSettings
 from twinsite.control.texts import check_description, check_name
@@ -163,10 +163,14 @@ class VolumeService:
                     "EVS.1046",
                 )
             await self._context.require_connected(
-                session, [volume.site], "The volume cannot be removed there; try again later."
+                session, [volume.site], "The volume cannot be removed there; try again later.", or_lost=True
             )
-            volume.status = VolumeStatus.DELETING.value
-            volume.updated_at = utc_now()
+            if volume.site in await sites.lost_names(session):
+                await tombstones.add(session, volume.site, tombstones.Kind.VOLUME, volume_id)
+                await session.delete(volume)
+            else:
+                volume.status = VolumeStatus.DELETING.value
+                volume.updated_at = utc_now()
             await sites.raise_generation(session, [volume.site])
         await self._context.wakeups.notify()
 

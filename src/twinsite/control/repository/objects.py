@@ -68,6 +68,12 @@ async def groups_of_site(session: AsyncSession, site: str) -> Sequence[Group]:
     return (await session.scalars(statement)).all()
 
 
+async def groups_touching_site(session: AsyncSession, site: str) -> Sequence[Group]:
+    """Return the groups that have a side at a site, those without pairs too, locked, in the order of their ids."""
+    statement = select(Group).where(or_(Group.priority_station == site, Group.secondary_station == site))
+    return (await session.scalars(statement.order_by(Group.id).with_for_update(of=Group))).all()
+
+
 async def groups_by_ids(session: AsyncSession, group_ids: Collection[str], *, locked: bool = False) -> Sequence[Group]:
     """Return the groups with these ids, of whatever project."""
     statement = select(Group).where(Group.id.in_(group_ids)).order_by(Group.id)

@@ -22,6 +22,11 @@ async def all_sites(session: AsyncSession) -> Sequence[Site]:
     return (await session.scalars(select(Site).order_by(Site.name))).all()
 
 
+async def lost_names(session: AsyncSession) -> frozenset[str]:
+    """Return the sites that were given up."""
+    return frozenset((await session.scalars(select(Site.name).where(Site.lost_at.is_not(None)))).all())
+
+
 async def site(session: AsyncSession, name: str) -> Site | None:
     """Return one site."""
     return await session.get(Site, name)

@@ -1,0 +1,66 @@
+"""`twinsite site …`: the availability zones, for administrators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twinsite.cli.moves import YesOption, confirm
+from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
+from twinsite.cli.output import Output, format_bytes, print_items
+
+site_app = typer.Typer(no_args_is_help=True)
+
+SiteArgument = Annotated[str, typer.Argument(metavar="AZ", help="The availability zone.")]
+
+_COLUMNS = {
+    "name": "AZ",
+    "state": "State",
+    "node_name": "Node",
+    "last_seen_at": "Last seen (UTC)",
+    "free": "Free",
+    "volumes": "Volumes",
+    "to_remove": "To remove",
+}
+
+
+@site_app.command("list")
+def list_all(output: OutputOption = Output.TABLE, data: DataOption = None, cloud: CloudOption = None) -> None:
+    """List all sites, with their nodes and pools."""
+    with open_api(data, cloud) as api:
+        sites = api.sites()
+    if output is Output.JSON:
+        print_items(output, sites, {})
+        return
+    rows = [
+        {
+            **site,
+            "state": f"lost since {site['lost_at']}"
+            if site["lost_at"]
+            else "connected"
+            if site["connected"]
+            else "silent",
+            "free": f"{format_bytes(site['pool_free_bytes'])} of {format_bytes(site['pool_total_bytes'])}",
+        }
+        for site in sites
+    ]
+    print_items(output, rows, _COLUMNS)
+
+
+@site_app.command("forget")
+def forget(site: SiteArgument, yes: YesOption = False, data: DataOption = None, cloud: CloudOption = None) -> None:
+    """Give up a site that is gone for good: nothing waits for its node any more, and what lies there is not used again.
+
+    Its groups, pairs and volumes can be deleted then. A node that comes back removes those, and serves nothing.
+    """
+    with open_api(data, cloud) as api:
+        confirm(f"Give up the site {site} for good? The content of its volumes is never used again.", yes)
+        api.forget_site(site)
+
+
+@site_app.command("restore")
+def restore(site: SiteArgument, data: DataOption = None, cloud: CloudOption = None) -> None:
+    """Use a site again that was given up, once all its volumes are deleted."""
+    with open_api(data, cloud) as api:
+        api.restore_site(site)
