@@ -112,29 +112,6 @@ def test_after_a_promotion_a_failover_only_waits_again() -> None:
     assert (outlook.possible, outlook.loss) == (True, None)
 
 
-def doubtful(report: ObservedWorker) -> ObservedWorker:
-    """Return the report of a side that may have lost what it had acknowledged."""
-    assert report.status is not None
-    return replace(report, status=replace(report.status, doubtful=True))
-
-
-@pytest.mark.parametrize("row", [IN_SYNC, STALE])
-def test_a_dr_side_that_may_have_lost_writes_is_only_taken_by_force(row: Row) -> None:
-    facts = replace(FACTS, row=row, secondary=doubtful(secondary()))
-    outlook = failover_outlook(facts)
-    assert not outlook.possible
-    assert outlook.loss is not None
-    assert (outlook.loss.unflushed, outlook.loss.is_stale) == (True, row is STALE)
-    assert outlook.reason is not None
-    assert ("not flushed by any host" in outlook.reason, "all writes since" in outlook.reason) == (True, row is STALE)
-    assert "not even" not in outlook.reason
-
-
-def test_what_a_dead_or_leading_worker_said_of_its_image_counts_no_more() -> None:
-    for report in (replace(doubtful(secondary()), alive=False), doubtful(secondary(mode=Mode.STARTING))):
-        assert failover_outlook(replace(FACTS, secondary=report)).possible
-
-
 @pytest.mark.parametrize(
     ("report", "known"),
     [
