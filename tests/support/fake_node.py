@@ -73,6 +73,11 @@ class FakeNode:
         self.generation = other.generation
         self.volumes, self.workers = dict(other.volumes), dict(other.workers)
 
+    def spec(self, worker_id: str) -> WorkerSpec:
+        """Return what the controller wants of a worker, as last heard."""
+        assert self.desired is not None
+        return next(spec for spec in self.desired.workers if spec.id == worker_id)
+
     def report(self, wait_seconds: float = 0.0) -> NodeReport:
         """Return what the node would say now."""
         return NodeReport(

@@ -168,14 +168,17 @@ async def act_on_group(
         known = ", ".join(ACTIONS)
         raise bad_request(f"There is no action {action[:80]!r} on groups; there are {known}.")
     if action == FAIL_OVER:
-        await moves.failover(project_id, group_id, force=_force(value))
+        await moves.failover(project_id, group_id, force=_force(action, value))
+        return Response(status_code=200)
+    if action == STOP:
+        await groups.stop(project_id, group_id, force=_force(action, value))
         return Response(status_code=200)
     if action == EXTEND:
         await controller_of(request).extends.extend(project_id, group_id, _new_sizes(value))
         return Response(status_code=200)
     if value not in (None, {}):
         raise bad_request(f"The value of {action} must be null.")
-    calls = {SYNC: groups.sync, STOP: groups.stop, REVERSE: moves.reverse, REPROTECT: moves.reprotect}
+    calls = {SYNC: groups.sync, REVERSE: moves.reverse, REPROTECT: moves.reprotect}
     await calls[action](project_id, group_id)
     return Response(status_code=200)
 
@@ -187,11 +190,11 @@ def _new_sizes(value: Any) -> list[tuple[str, int]]:
     return [(item.id, item.new_size) for item in wanted.replications]
 
 
-def _force(value: Any) -> bool:
-    """Return whether a failover is forced: its value is null or {"force": true or false}."""
+def _force(action: str, value: Any) -> bool:
+    """Return whether an action is forced: its value is null or {"force": true or false}."""
     force = value.get("force", False) if isinstance(value, dict) else value
     if force is None:
         return False
     if not isinstance(force, bool) or not isinstance(value, dict):
-        raise bad_request(f'The value of {FAIL_OVER} must be null or {{"force": true}}.')
+        raise bad_request(f'The value of {action} must be null or {{"force": true}}.')
     return force

@@ -145,9 +145,12 @@ class ApiClient:
         """Start to synchronize the production disks and the DR disks of all pairs of a group."""
         self.group_action(group_id, SYNC_ACTION)
 
-    def stop_group(self, group_id: str) -> None:
-        """Pause the replication of a group; in force when this returns."""
-        self.group_action(group_id, STOP_ACTION)
+    def stop_group(self, group_id: str, *, force: bool = False) -> None:
+        """Pause the replication of a group; in force when this returns.
+
+        `force` lets the primary go on although acknowledged writes may be missing there.
+        """
+        self.group_action(group_id, STOP_ACTION, {"force": True} if force else None)
 
     def failover_group(self, group_id: str, *, force: bool = False) -> None:
         """Make the DR side of a group primary; `force` accepts the loss that the group's failover outlook states."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from twinsite.cli.asking import YesOption, confirm
 from twinsite.cli.lookup import find
 from twinsite.cli.models import Group, GroupReport
 from twinsite.cli.options import (
@@ -127,10 +128,21 @@ def sync(
 
 
 @group_app.command("stop")
-def stop(group: GroupArgument, data: DataOption = None, cloud: CloudOption = None) -> None:
+def stop(
+    group: GroupArgument,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let a primary go on that says that it may lack acknowledged writes.")
+    ] = False,
+    yes: YesOption = False,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
     """Pause the replication of a group at a common point in time. In force when this returns."""
     with open_api(data, cloud) as api:
-        api.stop_group(find_group(api, group)["id"])
+        found = find_group(api, group)
+        if force:
+            confirm(f"Give up the acknowledged writes that only the DR side of group {group} may have?", yes)
+        api.stop_group(found["id"], force=force)
 
 
 @group_app.command("update")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from twinsite.cli.asking import YesOption, confirm
 from twinsite.cli.groups import GroupArgument, find_group, group_app
 from twinsite.cli.models import Group
 from twinsite.cli.options import (
@@ -20,12 +20,9 @@ from twinsite.cli.options import (
 )
 from twinsite.cli.progress import show_sync
 from twinsite.cli.waiting import follow_sync, wait_until_status
-from twinsite.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from twinsite.cli.client import ApiClient
-
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @group_app.command("failover")
@@ -110,12 +107,3 @@ def _loss(group: Group) -> str:
     if loss is None:
         return ""
     return f" Lost will be {loss['description']}."
-
-
-def confirm(question: str, yes: bool) -> None:
-    """Ask, unless `yes`. Raises `ConfigurationError` when there is nobody to ask."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigurationError(f"{question} Nobody is there to answer; give --yes to do it")
-    typer.confirm(question, abort=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from twinsite.cli.moves import YesOption, confirm
+from twinsite.cli.asking import YesOption, confirm
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
 from twinsite.cli.output import Output, format_bytes, print_items
 

@@ -135,6 +135,7 @@ class Group(Base):
     stream_key: Mapped[str] = mapped_column(String(64))
     peer_endpoint: Mapped[str | None] = mapped_column(String(255))
     next_member_index: Mapped[int]
+    loss_acceptances: Mapped[int] = mapped_column(default=0)  # How often the loss of acknowledged writes was accepted.
     recorded_state: Mapped[dict[str, Any] | None] = mapped_column(
         JSON(none_as_null=True)
     )  # How its last event left it.

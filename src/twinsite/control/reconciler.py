@@ -325,6 +325,7 @@ def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
         arbiter_token=arbiter_token,
         stream_key=group.stream_key,
         peer_endpoint=group.peer_endpoint if primary else None,
+        loss_acceptances=group.loss_acceptances,
     )
 
 

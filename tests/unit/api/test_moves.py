@@ -241,6 +241,32 @@ async def test_an_inconsistent_dr_side_is_not_failed_over_to_by_force(site: Site
     assert (await site.act(group["id"], "failover")).status_code == 200
 
 
+async def test_a_dr_side_that_may_have_lost_writes_is_failed_over_to_by_force_only(site: Site) -> None:
+    group = await active_group(site)
+    site.az2.alter(group["id"], doubtful=True)
+    await site.az2.post()
+    shown = await show(site, group["id"])
+    assert (shown["twinsite"]["secondary"], shown["twinsite"]["failover"]["possible"]) == ("in_sync", False)
+    assert shown["twinsite"]["failover"]["loss"]["unflushed"] is True
+    answer = await site.act(group["id"], "failover")
+    assert (answer.status_code, "not flushed by any host" in answer.text) == (400, True)
+    assert await show(site, group["id"]) == shown
+    assert site.az2.spec(group["id"]).loss_acceptances == 0
+    assert (await site.act(group["id"], "failover", {"force": True})).status_code == 200
+    await site.az2.post()
+    assert site.az2.spec(group["id"]).loss_acceptances == 1
+
+
+async def test_a_primary_that_lacks_writes_goes_on_when_it_is_stopped_by_force(site: Site) -> None:
+    group = await active_group(site)
+    async with site.nodes_running():
+        assert (await site.act(group["id"], "stop")).status_code == 200
+        assert site.az1.spec(group["id"]).loss_acceptances == 0
+        assert (await site.act(group["id"], "stop", {"force": 1})).status_code == 400
+        assert (await site.act(group["id"], "stop", {"force": True})).status_code == 200
+        assert site.az1.spec(group["id"]).loss_acceptances == 1
+
+
 async def test_a_group_that_holds_is_failed_over(site: Site) -> None:
     group = await active_group(site)
     site.az1.alter(group["id"], mode=Mode.HOLDING, holding_since=1_767_225_600.0, acknowledged_sequence=41)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.unit.cli.conftest import Api, Result, Run, write_clouds
-from twinsite.cli import moves
+from twinsite.cli import asking
 from twinsite.cli.client import ApiClient
 from twinsite.cli.models import Group, Pair, Volume
 from twinsite.cli.waiting import wait_until_available
@@ -168,7 +168,7 @@ def test_a_forced_failover_states_the_loss_before_it_asks(
     asked = shell.run("group", "failover", name, "--force")
     assert asked.status == 2
     assert "Lost will be all writes since" in asked.errors
-    monkeypatch.setattr(moves, "sys", types.SimpleNamespace(stdin=types.SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(asking, "sys", types.SimpleNamespace(stdin=types.SimpleNamespace(isatty=lambda: True)))
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert shell.run("group", "failover", name, "--force").status == 1
     assert shell.json("group", "show", name)["status"] == "available"

@@ -264,19 +264,26 @@ class GroupService(GroupCalls):
         if not won:
             await self._accept_same_wish(project_id, group_id, Replication.RUNNING)
 
-    async def stop(self, project_id: str, group_id: str) -> None:
-        """Pause replication, and return when nothing more is sent to the DR side. No-op when that is so."""
+    async def stop(self, project_id: str, group_id: str, *, force: bool = False) -> None:
+        """Pause replication, and return when nothing more is sent to the DR side. No-op when that is so.
+
+        With `force` the primary goes on although acknowledged writes may be missing there, which the DR side has.
+        """
         shown = await self.show(project_id, group_id)
         group = shown.group
         admit_group(group_id, group.status, GroupCall.STOP)
-        if group.replication != Replication.PAUSED:
+        if group.replication != Replication.PAUSED or force:
+            wish: dict[str, Any] = {"replication": Replication.PAUSED.value}
+            if force:
+                wish["loss_acceptances"] = group.loss_acceptances + 1
             async with self._context.database.write() as session:
                 await self._context.require_connected(
                     session, [group.priority_station], "Nothing was changed; try again later.", or_lost=True
                 )
-                won = await self._record_wish(session, group, {"replication": Replication.PAUSED.value})
+                won = await self._record_wish(session, group, wish)
                 if won:
-                    await chronicle.record(self._context, session, group_id, "stop")
+                    message = "forced: what may be missing at the primary was given up" if force else None
+                    await chronicle.record(self._context, session, group_id, "stop", message=message)
             await self._context.wakeups.notify()
             if not won:
                 await self._accept_same_wish(project_id, group_id, Replication.PAUSED)

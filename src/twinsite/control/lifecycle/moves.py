@@ -41,20 +41,24 @@ class MoveService(GroupCalls):
     async def failover(self, project_id: str, group_id: str, *, force: bool = False) -> None:
         """Make the DR site primary; on return the promotion is durable, and the old primary can acknowledge nothing.
 
-        Without `force` only while the arbiter has the DR side as in sync. Where a failover failed after its promotion
-        this waits for the new primary anew.
+        Without `force` only while the arbiter has the DR side as in sync, and that side has lost nothing of it. Where a
+        failover failed after its promotion this waits for the new primary anew; with `force` that one may go on
+        although it may lack acknowledged writes.
         """
         group = (await self.show(project_id, group_id)).group
         admit_group(group_id, group.status, GroupCall.FAIL_OVER)
         _check_pairs(group, "fail over")
+        wish = self._failing_over()
+        if force:
+            wish["loss_acceptances"] = group.loss_acceptances + 1
         async with self._context.database.write() as session:
             proof = await chronicle.proof_now(self._context, session, group_id)
             if group.status == GroupStatus.ERROR_FAILING_OVER:
                 await self._context.require_connected(session, [group.priority_station], NOTHING_CHANGED)
-                won = await self._record_wish(session, group, self._failing_over())
+                won = await self._record_wish(session, group, wish)
             else:
                 await self._context.require_connected(session, [group.secondary_station], NOTHING_CHANGED)
-                won = await self._record_wish(session, group, {**self._failing_over(), **other_way_round(group)})
+                won = await self._record_wish(session, group, {**wish, **other_way_round(group)})
             if not won:
                 raise lost(group_id, "failover")
             if group.status != GroupStatus.ERROR_FAILING_OVER:
