@@ -50,6 +50,12 @@ class Files(Protocol):
     def remove(self, path: Path) -> None:
         """Let there be no such file. A crash may bring it back."""
 
+    def rename(self, path: Path, new_path: Path) -> None:
+        """Give a file another name in the same directory, durably."""
+
+    def list(self, directory: Path) -> list[Path]:
+        """Return the files of a directory, in the order of their names."""
+
     def create_log(self, path: Path) -> LogFile:
         """Open an empty log under a name that is durable; one that lies there is emptied."""
 
@@ -115,6 +121,15 @@ class SystemFiles:
         """Let there be no such file. Raises `OSError`."""
         with suppress(FileNotFoundError):
             path.unlink()
+
+    def rename(self, path: Path, new_path: Path) -> None:
+        """Give a file another name. Raises `OSError`."""
+        path.rename(new_path)
+        sync_directory(new_path.parent)
+
+    def list(self, directory: Path) -> list[Path]:
+        """Return the files of a directory. Raises `OSError`."""
+        return sorted(path for path in directory.iterdir() if path.is_file())
 
     def create_log(self, path: Path) -> LogFile:
         """Open an empty log under a durable name. Raises `OSError`."""

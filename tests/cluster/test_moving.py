@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from twinsite.core.limits import BLOCK_BYTES, MIB
 from twinsite.errors import StorageFault
 from twinsite.messages import Mode
 from twinsite.nbd_client import NbdClient
+from twinsite.worker.kept_writes import find_kept, put_back
 
 SLOTS = SIZE // 4096
 SMALL = 4 * MIB
@@ -126,7 +128,9 @@ def test_a_group_fails_over_and_back_again_and_again(make_pair: MakePair) -> Non
         assert read(pair, site, number * 4096, 4096) == pattern(4096, number)
 
 
-def test_what_only_the_old_primary_had_is_gone_after_a_forced_failover_and_its_return(make_pair: MakePair) -> None:
+def test_what_only_the_old_primary_had_is_overwritten_after_a_forced_failover_and_kept_readable(
+    make_pair: MakePair,
+) -> None:
     pair = in_sync(make_pair, [SMALL])
     write(pair, "az1", 0, DATA)
     pair.secondary.kill()
@@ -141,6 +145,15 @@ def test_what_only_the_old_primary_had_is_gone_after_a_forced_failover_and_its_r
     pair.primary.start()
     reprotect(pair, "az2")
     assert_equal(pair)
+    (kept,) = find_kept(pair.directory / "az1")
+    assert kept.blocks == {pair.volume_id(0): 1}
+    copy = pair.directory / "copy"
+    shutil.copyfile(pair.path("az1", 0), copy)
+    assert put_back(kept.path, pair.volume_id(0), copy) == BLOCK_BYTES
+    with copy.open("rb") as disk:
+        assert disk.read(4096) == DATA
+        disk.seek(BLOCK_BYTES)
+        assert disk.read(4096) == DATA, "what the old primary alone had"
 
 
 # Switchover

@@ -52,6 +52,12 @@ class MemoryFiles:
     def remove(self, path: Path) -> None:
         self.contents.pop(path, None)
 
+    def rename(self, path: Path, new_path: Path) -> None:
+        self.contents[new_path] = self.contents.pop(path)
+
+    def list(self, directory: Path) -> list[Path]:
+        return sorted(path for path in self.contents if path.parent == directory)
+
     def create_log(self, path: Path) -> MemoryLogFile:
         self.contents[path] = bytearray()
         return MemoryLogFile(self.contents[path])

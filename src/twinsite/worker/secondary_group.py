@@ -64,9 +64,12 @@ class SecondaryGroup:
         self.session_count = 0
         self._undo_lock = asyncio.Lock()
         self._undo = UndoLog.resume(directory.files, directory.undo_path)
-        if self._undo is not None and (state.is_consistent or images.differ):
-            # The resync that it stood for has ended, and only the removal was missed; or the disks are others.
+        if self._undo is not None and images.differ:
             self._undo.discard()
+            self._undo = None
+        elif self._undo is not None and state.is_consistent:
+            # The resync that it stood for has ended, and only this was missed.
+            self._undo.finish()
             self._undo = None
         elif self._undo is not None:
             self._undo.grow({member.index: member.size_bytes for member in spec.members})
@@ -285,9 +288,12 @@ class SecondaryGroup:
         await self._save()
         # Frames that follow the end may be saved in a thread just now: the log must not be closed under it.
         async with self._undo_lock:
-            if self._undo is not None:
-                self._undo.discard()
-                self._undo = None
+            undo, self._undo = self._undo, None
+            if undo is not None:
+                try:
+                    undo.finish()
+                except StorageFault as error:
+                    log.error("secondary.undo_log_not_kept", error=str(error), consequence="the next start tries again")
         self.failure = None
         self._on_change()
 
@@ -331,12 +337,10 @@ class SecondaryGroup:
         is_worth_keeping = (state.is_consistent or bool(state.led)) and state.doubt is Doubt.NONE
         if is_worth_keeping and self._undo is None:
             sizes_bytes = {str(member.index): member.size_bytes for member in self._spec.members}
-            point_at = self._state.consistent_at or time.time()
-            self._undo = UndoLog.begin(
-                self._directory.files,
-                self._directory.undo_path,
-                UndoHeader(self._state.generation, point_at, sizes_bytes),
-            )
+            volume_ids = {str(member.index): member.volume_id for member in self._spec.members}
+            point_at = time.time() if state.led else state.consistent_at or time.time()
+            header = UndoHeader("" if state.led else state.generation, point_at, sizes_bytes, volume_ids)
+            self._undo = UndoLog.begin(self._directory.files, self._directory.undo_path, header)
         state.generation = generation
         state.is_consistent, state.led = False, []
         # In the loop on purpose: no frame after this one may be applied before the record is durable.

@@ -6,6 +6,7 @@ here blocks and belongs in a thread; one call at a time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,8 +26,17 @@ from twinsite.errors import PeerViolation, StorageFault
 from twinsite.stores.base import Store
 
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
+KEPT_PREFIX = "kept-"
+KEPT_SUFFIX = ".log"
+KEPT_LOGS_MAX = 4
+"""Logs of former primaries that are kept for one group; the oldest goes first."""
 BLOCKS_MAX = VOLUME_BYTES_MAX // BLOCK_BYTES
 """Most blocks of one volume."""
+
+
+def is_kept(path: Path) -> bool:
+    """Say whether a file is the kept log of a former primary."""
+    return path.name.startswith(KEPT_PREFIX) and path.name.endswith(KEPT_SUFFIX)
 
 
 class UndoLog:
@@ -138,6 +148,25 @@ class UndoLog:
         """The image is consistent again without it."""
         self.close()
         self._files.remove(self._path)
+
+    def finish(self) -> None:
+        """The image is consistent again without it. What a former primary alone had is kept readable all the same.
+
+        Raises `StorageFault`.
+        """
+        if not self.header.is_former_primary or self._end == len(encode_header(self.header)):
+            self.discard()
+            return
+        self.close()
+        directory = self._path.parent
+        name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.header.point_at))
+        try:
+            kept = [path for path in self._files.list(directory) if is_kept(path)]
+            for path in kept[: max(0, len(kept) + 1 - KEPT_LOGS_MAX)]:
+                self._files.remove(path)
+            self._files.rename(self._path, directory / f"{KEPT_PREFIX}{name}{KEPT_SUFFIX}")
+        except OSError as error:
+            raise StorageFault("keep the undo log", str(self._path), error) from error
 
     # Inside
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
@@ -30,9 +30,15 @@ HEADER_JSON_BYTES_MAX: Final = 256 * 1024
 class UndoHeader:
     """The point that the log leads back to."""
 
-    generation: str  # The lineage of the image at that point.
+    generation: str  # The lineage of the image at that point; empty for that of a former primary.
     point_at: float  # When it was left, in seconds since the epoch.
     sizes_bytes: dict[str, int]  # Member index to the size of its volume.
+    volume_ids: dict[str, str] = field(default_factory=dict)  # Member index to the volume.
+
+    @property
+    def is_former_primary(self) -> bool:
+        """Say whether it leads back to what a former primary held: to no lineage, and worth keeping at the end."""
+        return not self.generation
 
 
 class UndoRecord(NamedTuple):
@@ -69,7 +75,8 @@ def decode_header(log: memoryview) -> tuple[UndoHeader, int]:
     if magic != MAGIC or length > HEADER_JSON_BYTES_MAX or len(body) != length or xxh3_64_intdigest(body) != checksum:
         raise PeerViolation("the undo log has no valid header")
     value = json.loads(body)
-    return UndoHeader(value["generation"], value["point_at"], value["sizes_bytes"]), _HEADER.size + length
+    header = UndoHeader(value["generation"], value["point_at"], value["sizes_bytes"], value.get("volume_ids", {}))
+    return header, _HEADER.size + length
 
 
 def decode_records(log: memoryview, start: int) -> Iterator[tuple[UndoRecord, int]]:
