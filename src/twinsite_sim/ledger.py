@@ -36,7 +36,9 @@ class Change:
     is_flushed: bool = False
     has_failed: bool = False
     excused: set[int] = field(default_factory=set)
-    """Sectors that a crash has taken back while the answer was on its way."""
+    """Sectors that a crash has taken back, so that they may be seen again or not."""
+    gone: dict[int, float] = field(default_factory=dict)
+    """Sectors in which it was seen to be lost for good, and when: only disks of an older moment show it again."""
 
     def __str__(self) -> str:
         what = "write" if self.word else "zero"
@@ -45,7 +47,7 @@ class Change:
 
 @dataclass
 class VolumeLedger:
-    """One volume: per sector the changes that matter, oldest first, and where the floor is among them."""
+    """One volume: per sector the changes, oldest first, and where the floor is among them."""
 
     index: int
     sector_count: int
@@ -103,7 +105,7 @@ class Ledger:
         for sector in change.sectors:
             history = volume.history[sector]
             for place in range(len(history) - 1, -1, -1):
-                if history[place] is change:
+                if history[place] is change and sector not in change.gone:
                     if sector not in change.excused:
                         volume.floor[sector] = max(volume.floor[sector], place)
                     break
@@ -144,7 +146,7 @@ class Ledger:
             for sector, word in self._differences(volume, image, what):
                 self._place_of(volume, sector, word, what)
 
-    def settle(self, images: Sequence[bytes | bytearray], place: Any, what: str) -> None:
+    def settle(self, images: Sequence[bytes | bytearray], place: Any, now: float, what: str) -> None:
         """Check disks that hosts are shown from now on, and hold them to what they show.
 
         What was sent to another process than `place` and is not shown will not be shown later either.
@@ -159,7 +161,9 @@ class Ledger:
                 floor = self._place_of(volume, sector, word, what)
                 volume.floor[sector] = floor
                 volume.words[sector] = word
-                history[floor + 1 :] = [change for change in history[floor + 1 :] if change.place is place]
+                for change in history[floor + 1 :]:
+                    if change.place is not place:
+                        change.gone.setdefault(sector, now)
 
     def crashed(
         self, index: int, sectors: Iterable[int], image: bytes | bytearray, other: bytes | bytearray | None
@@ -177,86 +181,87 @@ class Ledger:
             for change in history[floor + 1 :]:
                 if change.is_pending and (held is None or change.word != held):
                     change.excused.add(sector)
-            if held is not None and held in {change.word for change in history[floor:]}:
+            if held is not None and held in {change.word for change in history[floor:] if sector not in change.gone}:
                 continue
             flushed = max((n for n in range(floor + 1) if history[n].is_flushed), default=0)
             shown = word_at(image, sector)
             places = [n for n in range(flushed, floor + 1) if history[n].word == shown]
             if places and places[-1] < floor:
+                for change in history[places[-1] + 1 : floor + 1]:
+                    change.excused.add(sector)
                 volume.floor[sector] = places[-1]
                 volume.words[sector] = shown
                 excused.append(sector)
         return excused
 
     def start_anew(
-        self, images: Sequence[bytes | bytearray], what: str, *, is_of_one_moment: bool = True
+        self, images: Sequence[bytes | bytearray], now: float, what: str, *, is_of_one_moment: bool = True
     ) -> list[tuple[Change, Change]]:
         """A forced failover has made these disks the history. Returns what is lost: (was done, is shown instead).
 
-        Raises `WorldFailure` unless the images are of one moment: whatever a host had been told before it issued
-        anything that is shown, is shown too.
+        Raises `WorldFailure` unless the images are of one moment, as `one_moment` has it.
         """
-        shown: list[list[int]] = []
-        moment = 0.0
-        for volume, image in zip(self.volumes, images, strict=True):
-            found = dict(self._differences(volume, image, what))
-            places = []
-            for sector in range(volume.sector_count):
-                place = self._any_place_of(volume, sector, found.get(sector, volume.words[sector]), what)
-                change = volume.history[sector][place]
-                if change.word:
-                    moment = max(moment, change.issued_at)
-                places.append(place)
-            shown.append(places)
+        shown = self._shown(images, what)
+        if is_of_one_moment:
+            self._check_moment(shown, what)
         lost = []
         for volume, places in zip(self.volumes, shown, strict=True):
             for sector, place in enumerate(places):
                 history = volume.history[sector]
-                for later in history[place + 1 : volume.floor[sector] + 1]:
-                    if later.done_at is None:
-                        continue
-                    if later.done_at < moment and is_of_one_moment:
-                        raise WorldFailure(
-                            f"{what}: sector {sector} of volume {volume.index} shows {history[place]} and not "
-                            f"{later}, which was done at {later.done_at:.4f}, before something that is shown was "
-                            f"issued at {moment:.4f}: the disks are not of one moment"
-                        )
-                    lost.append((later, history[place]))
-                del history[place + 1 :]
+                for later in history[place + 1 :]:
+                    if later.done_at is not None and sector not in later.gone and sector not in later.excused:
+                        lost.append((later, history[place]))
+                    later.gone.setdefault(sector, now)
+                history[place].gone.pop(sector, None)
                 volume.floor[sector] = place
                 volume.words[sector] = history[place].word
         return lost
 
     def one_moment(self, images: Sequence[bytes | bytearray], what: str) -> None:
-        """Raise `WorldFailure` unless disks that are behind are of one moment, without making them the history."""
-        moment = 0.0
+        """Raise `WorldFailure` unless disks are of one moment, whichever.
+
+        Whatever a host had been told before it issued anything that is shown must be shown too, unless it was lost
+        for good by then; and nothing may be shown that was lost for good before something that is shown was issued.
+        """
+        self._check_moment(self._shown(images, what), what)
+
+    def _shown(self, images: Sequence[bytes | bytearray], what: str) -> list[list[int]]:
+        """Return, for each volume and sector, the newest change that it may be showing."""
         shown = []
         for volume, image in zip(self.volumes, images, strict=True):
             found = dict(self._differences(volume, image, what))
+            places = list(volume.floor)
             for sector, word in found.items():
-                place = self._any_place_of(volume, sector, word, what)
-                shown.append((volume, sector, place))
-            for sector in range(volume.sector_count):
-                if sector not in found:
-                    change = volume.history[sector][volume.floor[sector]]
-                    if change.word:
-                        moment = max(moment, change.issued_at)
-        for volume, sector, place in shown:
-            change = volume.history[sector][place]
-            if change.word:
-                moment = max(moment, change.issued_at)
-        for volume, sector, place in shown:
-            for later in volume.history[sector][place + 1 : volume.floor[sector] + 1]:
-                if later.done_at is not None and later.done_at < moment:
-                    raise WorldFailure(
-                        f"{what}: sector {sector} of volume {volume.index} shows "
-                        f"{volume.history[sector][place]} and not {later}: the disks are not of one moment"
-                    )
+                places[sector] = self._any_place_of(volume, sector, word, what)
+            shown.append(places)
+        return shown
+
+    def _check_moment(self, shown: Sequence[Sequence[int]], what: str) -> None:
+        moment, latest = 0.0, None
+        for volume, places in zip(self.volumes, shown, strict=True):
+            for history, place in zip(volume.history, places, strict=True):
+                if history[place].word and history[place].issued_at > moment:
+                    moment, latest = history[place].issued_at, history[place]
+        for volume, places in zip(self.volumes, shown, strict=True):
+            for sector, (history, place) in enumerate(zip(volume.history, places, strict=True)):
+                change = history[place]
+                where = f"{what}: sector {sector} of volume {volume.index} shows {change}"
+                if change.word and change.gone.get(sector, moment) < moment:
+                    raise WorldFailure(f"{where}, which was lost before {latest} was issued: not one moment")
+                for later in history[place + 1 :]:
+                    if later.done_at is None or later.done_at >= moment or sector in later.excused:
+                        continue
+                    if later.gone.get(sector, moment + 1) > moment:
+                        raise WorldFailure(
+                            f"{where} and not {later}, which was done at {later.done_at:.4f}, before {latest} was "
+                            f"issued at {moment:.4f}: the disks are not of one moment"
+                        )
 
     def may_show(self, volume: int, sector: int, word: int) -> bool:
         """Say whether a host may read this just now."""
         record = self.volumes[volume]
-        return any(change.word == word for change in record.history[sector][record.floor[sector] :])
+        current = record.history[sector][record.floor[sector] :]
+        return any(change.word == word and sector not in change.gone for change in current)
 
     def was_read(self, volume: int, sector: int, word: int) -> None:
         """A host has read a sector: what it shows stays, unless its change has failed or is under way."""
@@ -264,7 +269,8 @@ class Ledger:
         history, floor = record.history[sector], record.floor[sector]
         if len(history) == floor + 1 or any(c.is_pending or c.has_failed for c in history[floor:]):
             return
-        place = next(n for n in range(len(history) - 1, floor - 1, -1) if history[n].word == word)
+        places = range(len(history) - 1, floor - 1, -1)
+        place = next(n for n in places if history[n].word == word and sector not in history[n].gone)
         record.floor[sector] = place
         record.words[sector] = word
 
@@ -287,7 +293,7 @@ class Ledger:
         """Return which change, from the floor on, a sector shows. Raises `WorldFailure` if it is none."""
         history, floor = volume.history[sector], volume.floor[sector]
         for place in range(len(history) - 1, floor - 1, -1):
-            if history[place].word == word:
+            if history[place].word == word and sector not in history[place].gone:
                 return place
         held = "; ".join(f"{change}, done at {change.done_at}" for change in history[floor:])
         raise WorldFailure(

@@ -105,6 +105,7 @@ class World:
         self._lacking: dict[str, bool] = {"az1": False, "az2": False}
         self._was_in_sync = False
         self._is_beyond = False
+        self._healed_at = 0.0
 
     # The story
 
@@ -150,6 +151,7 @@ class World:
         self.controller.machine.set_clock(0.0)
         self.arbiter.faults = ArbiterFaults()
         self.network.stall_rate = 0.0
+        self._healed_at = self.loop.time()
         ends_at = self.loop.time() + HEAL_SECONDS_MAX
         looks = 0
         while not self._is_active():
@@ -179,6 +181,8 @@ class World:
             self.controller.settle_moves()
 
     def _is_active(self) -> bool:
+        if min(self.controller.reported_at.get(site, 0.0) for site in ("az1", "az2")) < self._healed_at + 1.0:
+            return False  # An old report may say so.
         health = self.controller.health()
         is_shown = health.replication_status is ReplicationStatus.ACTIVE and health.fault_level == "0"
         return is_shown and health.status is not None and health.status.mode is Mode.IN_SYNC
@@ -227,7 +231,7 @@ class World:
             self.ledger.check(self.images(site), what)
         else:
             self._shown.add(key)
-            self.ledger.settle(self.images(site), process, what)
+            self.ledger.settle(self.images(site), process, self.loop.time(), what)
 
     def _check_promoted(self, promotion: Promotion, process: Process) -> None:
         images = self.images(promotion.site)
@@ -235,12 +239,12 @@ class World:
         if self._is_beyond:
             # Both machines have lost writes at the same time: nobody has everything, and there is no promise.
             self._is_beyond = False
-            self.ledger.start_anew(images, what, is_of_one_moment=False)
+            self.ledger.start_anew(images, self.loop.time(), what, is_of_one_moment=False)
             return
         if not promotion.is_forced:
-            self.ledger.settle(images, process, what)
+            self.ledger.settle(images, process, self.loop.time(), what)
             return
-        lost = self.ledger.start_anew(images, what)
+        lost = self.ledger.start_anew(images, self.loop.time(), what)
         self.trace.add("checker", f"the forced failover has lost {len(lost)} changes of sectors")
         loss = promotion.loss
         assert loss is not None
@@ -331,6 +335,7 @@ class World:
         site = machine.name
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if site != row.primary_site and not is_in_sync:
+            self._lacking[site] = True
             return
         index = list(machine.disks).index(path)
         other_site = self._other(site)
@@ -345,7 +350,7 @@ class World:
         """Say whether a failover would now meet what is known and not yet solved."""
         row = self.controller.row
         target = self._other(row.primary_site)
-        return self.spares_known_gaps and row.secondary is Secondary.IN_SYNC and self._lacking[target]
+        return self.spares_known_gaps and self._lacking[target]
 
     # The end
 
@@ -378,6 +383,7 @@ def run_world(seed: int) -> WorldResult:
             except BaseException as error:
                 failure = error
             finally:
+                world.trace.end()
                 world.dispose()
                 forget_runs()
         return WorldResult(
