@@ -183,7 +183,12 @@ class Ledger:
                     change.excused.add(sector)
             if held is not None and held in {change.word for change in history[floor:] if sector not in change.gone}:
                 continue
-            flushed = max((n for n in range(floor + 1) if history[n].is_flushed), default=0)
+            lasting = [
+                n
+                for n in range(floor + 1)
+                if history[n].is_flushed and sector not in history[n].gone and sector not in history[n].excused
+            ]
+            flushed = lasting[-1] if lasting else 0
             shown = word_at(image, sector)
             places = [n for n in range(flushed, floor + 1) if history[n].word == shown]
             if places and places[-1] < floor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
@@ -199,7 +198,6 @@ class Process:
 
     def dispose(self) -> None:
         """Close the coroutines that the end has left behind. The world is over."""
-        warnings.simplefilter("ignore", RuntimeWarning)  # A coroutine that never began says so at its end.
         for task in self.tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]

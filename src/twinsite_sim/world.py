@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -359,8 +360,10 @@ class World:
         for machine in self.machines.values():
             for process in list(machine.processes):
                 process.is_alive = False
-        for process in self.loop.processes:
-            process.dispose()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # A coroutine that never began says so at its end.
+            for process in self.loop.processes:
+                process.dispose()
         self.loop.close()
 
 
