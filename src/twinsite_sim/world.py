@@ -216,8 +216,8 @@ class World:
         process: Process = client.server_process
         site = process.machine.name
         row = self.controller.row
-        if site != row.primary_site:
-            return  # It was replaced and does not know yet.
+        if site != row.primary_site or not process.is_alive:
+            return  # It was replaced and does not know yet, or it is gone and its host does not know yet.
         key = (id(process), row.term)
         promotion = self._unchecked
         if promotion is not None:
