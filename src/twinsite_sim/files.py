@@ -70,9 +70,11 @@ class SimFiles:
         self._sync_directory(path.parent)
 
     def remove(self, path: Path) -> None:
-        """Let there be no such file; a crash may bring it back."""
+        """Let there be no such file, after a crash neither."""
         self._operation(f"remove {path}")
-        self._files.pop(path, None)
+        if self._files.pop(path, None) is not None:
+            self._operation(f"sync the removal of {path}")
+            self._sync_directory(path.parent)
 
     def create_log(self, path: Path) -> LogFile:
         """Open an empty log. Raises `OSError`."""

@@ -263,8 +263,9 @@ class SecondaryGroup:
         # Frames that follow the end may be saved in a thread just now: the log must not be closed under it.
         async with self._undo_lock:
             if self._undo is not None:
-                self._undo.discard()
-                self._undo = None
+                # One that cannot be removed is not gone on with either: the next start removes it.
+                undo, self._undo = self._undo, None
+                undo.discard()
         self.failure = None
         self._on_change()
 
