@@ -22,6 +22,9 @@ from twinsite_sim.network import Network
 
 LENGTHS = [512, 512, 512, 4096, 4096, 4096, 20480, BLOCK_BYTES, BLOCK_BYTES + 512, 3 * BLOCK_BYTES]
 """Bytes of a change."""
+BUSY_ANSWERS_MAX = 1000
+"""After so many answers hosts ask less often, so that no world takes long."""
+TIRED_SECONDS = 1.0
 PROBE_SECONDS_MAX = 5.0
 """How long a host's kernel takes to find that the other machine has forgotten the connection."""
 
@@ -185,8 +188,8 @@ class Hosts:
         rng = self.random
         while True:
             await self._go_on.wait()
-            if habits.pause_seconds:
-                await asyncio.sleep(rng.expovariate(1.0) * habits.pause_seconds)
+            pause_seconds = habits.pause_seconds if self.answered < BUSY_ANSWERS_MAX else TIRED_SECONDS
+            await asyncio.sleep(rng.expovariate(1.0) * pause_seconds)
             attachment = rng.choice(attachments)
             client = await attachment.ready()
             if self.is_pausing:

@@ -31,6 +31,8 @@ class Change:
     issued_at: float
     place: Any = None
     """The process that it was sent to."""
+    is_forked: bool = False
+    """It was sent to the losing side of a forced failover."""
     done_at: float | None = None
     is_pending: bool = True
     is_flushed: bool = False
@@ -71,6 +73,8 @@ class Ledger:
             self.volumes.append(VolumeLedger(index, count, [0] * count, [[blank] for _ in range(count)], [0] * count))
         self.pending: dict[Change, None] = {}
         self.done_count = 0
+        self.forked_machine: Any = None
+        """The machine of a primary that a forced failover has replaced: alone under its grant, it may not know yet."""
 
     # What hosts do
 
@@ -89,6 +93,9 @@ class Ledger:
         change = Change(number, 0 if is_zero else number, volume, sectors, now, place)
         self.by_number[number] = change
         self.pending[change] = None
+        if place is not None and place.machine is self.forked_machine:
+            change.is_forked = True
+            return change
         history = self.volumes[volume].history
         for sector in sectors:
             history[sector].append(change)
@@ -98,6 +105,8 @@ class Ledger:
         """A host is told that a change is done. Raises `WorldFailure` if that is a lie of another history."""
         self.pending.pop(change, None)
         change.is_pending = False
+        if change.is_forked:
+            return
         change.done_at = now
         change.is_flushed = is_fua
         self.done_count += 1
@@ -209,6 +218,8 @@ class Ledger:
         shown = self._shown(images, what)
         if is_of_one_moment:
             self._check_moment(shown, what)
+        for change in self.pending:
+            change.is_forked |= change.place is not None and change.place.machine is self.forked_machine
         lost = []
         for volume, places in zip(self.volumes, shown, strict=True):
             for sector, place in enumerate(places):

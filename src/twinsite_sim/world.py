@@ -90,7 +90,7 @@ class World:
         )
         self.hosts.on_attached = self._attached
         self.hosts.on_done = self._answered
-        self.hosts.can_check_reads = lambda site: self._unchecked is None and not self._lacking[site]
+        self.hosts.can_check_reads = lambda site: self._unchecked is None and not self._is_beyond and not self._lacking[site]
         self.nodes = [
             SimNode(site, self.machines[site], self.network, self.controller, name) for site in ("az1", "az2")
         ]
@@ -220,6 +220,9 @@ class World:
             return  # It was replaced and does not know yet, or it is gone and its host does not know yet.
         key = (id(process), row.term)
         promotion = self._unchecked
+        if promotion is None and self._is_beyond:
+            self._start_over(process)
+            return
         if promotion is not None:
             if site != promotion.site:
                 return
@@ -238,9 +241,7 @@ class World:
         images = self.images(promotion.site)
         what = f"{process.name} after a failover"
         if self._is_beyond:
-            # Both machines have lost writes at the same time: nobody has everything, and there is no promise.
-            self._is_beyond = False
-            self.ledger.start_anew(images, self.loop.time(), what, is_of_one_moment=False)
+            self._start_over(process)
             return
         if not promotion.is_forced:
             self.ledger.settle(images, process, self.loop.time(), what)
@@ -266,6 +267,13 @@ class World:
             }
             del sectors
 
+    def _start_over(self, process: Process) -> None:
+        """What is known and not yet solved has happened: take what is shown for the history."""
+        self._is_beyond = False
+        self.trace.add("checker", "a known gap was met: what is shown now is the history")
+        images = self.images(process.machine.name)
+        self.ledger.start_anew(images, self.loop.time(), "a known gap", is_of_one_moment=False)
+
     def _answered(self, change: Any) -> None:
         """A host was told: two of three must stand behind that."""
         row = self.controller.row
@@ -289,7 +297,7 @@ class World:
 
     def look(self) -> None:
         """Whoever is primary has everything, and so has a secondary that counts as in sync."""
-        if self._unchecked is not None:
+        if self._unchecked is not None or self._is_beyond:
             return
         row = self.controller.row
         if not self._lacking[row.primary_site]:
@@ -319,12 +327,21 @@ class World:
     def _promoted(self, promotion: Promotion) -> None:
         self._is_beyond = self._is_beyond or self.is_known_gap() or self._unchecked is not None
         self._unchecked = promotion
+        self.ledger.forked_machine = self.machines[self._other(promotion.site)] if promotion.is_forced else None
 
     def _row_changed(self, row: Row, why: str) -> None:
         del why
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
-            self._lacking = {"az1": False, "az2": False}
+            self.ledger.forked_machine = None
+            for site in ("az1", "az2"):
+                with contextlib.suppress(WorldFailure):
+                    if self._lacking[site] and self._unchecked is None:
+                        self.ledger.check(self.images(site), site)
+                        self._lacking[site] = False
+        elif not is_in_sync and self._was_in_sync and self._lacking[row.primary_site] and self.spares_known_gaps:
+            # A grant of the time before its machine crashed: it goes on with what it has, and the other has more.
+            self._is_beyond = True
         self._was_in_sync = is_in_sync
 
     def _lost_writes(self, machine: Machine, path: str, sectors: list[int], was_told: bool) -> None:
