@@ -173,9 +173,6 @@ class Worker:
         if self._role is Role.SECONDARY and self._lost_indexes():
             # Acknowledging into a file that nobody will find again would promise a copy that is not there.
             await self._tear_down()
-        if self._is_state_ahead:
-            self._state = self._directory.load()
-            self._is_state_ahead = False
         self._adopt_term(spec)
         wanted = {member.index: member for member in spec.members}
         removed = [index for index, member in self._members.items() if not _is_same_volume(member, wanted.get(index))]
@@ -236,6 +233,9 @@ class Worker:
             )
 
     def _adopt_term(self, spec: WorkerSpec) -> None:
+        if self._is_state_ahead:
+            self._state = self._directory.load()
+            self._is_state_ahead = False
         if spec.term > self._state.term:
             self._is_state_ahead = True
             self._state.term = spec.term

@@ -61,8 +61,7 @@ def loss_of(facts: FailoverFacts) -> Loss | None:
         # What a broken resync had brought is undone, so the primary's last count of dirty bytes is too small. And the
         # secondary's time of the point is that of its own clock, when it noticed that it followed no more: hosts may
         # have been answered without it a little earlier, but never before the arbiter had it as stale.
-        known = [time for time in (point, facts.row.stale_since) if time is not None]
-        return Loss(min(known), None)
+        return Loss(point if facts.row.stale_since is None else min(point, facts.row.stale_since), None)
     status = facts.primary.status if facts.primary is not None else None
     known = status is not None and status.role is Role.PRIMARY and status.term == facts.row.term
     return Loss(facts.row.stale_since, status.dirty_bytes if status is not None and known else None)
