@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 from twinsite_sim.trace import LINES_SHOWN
 from twinsite_sim.world import WorldResult, run_world
@@ -26,8 +27,8 @@ def main() -> int:
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.worlds)
     if arguments.jobs == 1 or len(seeds) == 1:
-        results = (run_world(seed) for seed in seeds)
-        return _report(results, len(seeds), whole=arguments.trace, keep_going=arguments.keep_going)
+        one_by_one = (run_world(seed) for seed in seeds)
+        return _report(one_by_one, len(seeds), whole=arguments.trace, keep_going=arguments.keep_going)
     with multiprocessing.Pool(arguments.jobs, maxtasksperchild=50) as pool:
         results = pool.imap_unordered(_run_lean, seeds, chunksize=4)
         return _report(results, len(seeds), whole=arguments.trace, keep_going=arguments.keep_going)
@@ -51,13 +52,13 @@ def describe(failure: BaseException) -> str:
     return "".join(traceback.format_exception(failure))
 
 
-def _report(results: object, count: int, *, whole: bool, keep_going: bool) -> int:
+def _report(results: Iterable[WorldResult], count: int, *, whole: bool, keep_going: bool) -> int:
     started_at = time.monotonic()
     shown_at = started_at
     done = answered = failures = steps = 0
     virtual_seconds = 0.0
     operations: Counter[str] = Counter()
-    for result in results:  # type: ignore[attr-defined]
+    for result in results:
         done += 1
         answered += result.answered
         virtual_seconds += result.virtual_seconds

@@ -1,12 +1,11 @@
-"""The control plane of a world: the group's record, the arbiter's row, and the calls of operators.
+"""The control plane of a world: the group's record, the arbiter's row, the calls of operators.
 
-The database is a few fields here and a step is atomic, as a transaction is; what decides (the arbiter's rules, the table
-of moves, health and outlook) is the product's own code.
+The database is a few fields here and a step is atomic, as a transaction is; what decides (the arbiter's rules, the
+table of moves, health and outlook) is the product's own code.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +25,7 @@ from twinsite.core.arbiter import (
     suspend_secondary,
     switch,
 )
-from twinsite.messages import MemberSpec, Mode, ObservedWorker, Replication, Role, WorkerSpec, to_wire
+from twinsite.messages import MemberSpec, Mode, ObservedWorker, Replication, Role, StorePlace, WorkerSpec, to_wire
 from twinsite_sim.machine import Machine
 
 GROUP_ID = "11111111-2222-4333-8444-555555555555"
@@ -77,7 +76,7 @@ class Promotion:
 class Controller:
     """One controller. `on_promoted` hears of failovers before anybody acts on them, `on_row` of each new row."""
 
-    def __init__(self, machine: Machine, sizes_bytes: list[int], rng: random.Random) -> None:
+    def __init__(self, machine: Machine, sizes_bytes: list[int]) -> None:
         self.machine = machine
         self.group = Group("az1", "az2")
         self.row = first_row("az1", machine.wall_clock())
@@ -87,7 +86,10 @@ class Controller:
         self.on_promoted: Callable[[Promotion], None] = lambda promotion: None
         self.on_row: Callable[[Row, str], None] = lambda row, why: None
         self._sizes_bytes = sizes_bytes
-        self._random = rng
+
+    def is_down(self) -> bool:
+        """Say whether nobody answers."""
+        return not self.machine.is_up
 
     def _note(self, event: str) -> None:
         self.machine.trace.add("controller", event)
@@ -277,9 +279,7 @@ class Controller:
         )
         if force and self.row.secondary is Secondary.STALE and is_known_inconsistent(facts.secondary):
             raise Refused("the DR side is not at one point in time")
-        answer = promote(
-            self.row, site=target, version=self.row.version, force=force, now=self.machine.wall_clock()
-        )
+        answer = promote(self.row, site=target, version=self.row.version, force=force, now=self.machine.wall_clock())
         if isinstance(answer, Refusal):
             raise Refused("stale" if answer.reason is Reason.STALE else answer.reason.value)
         loss = loss_of(facts)
@@ -361,8 +361,6 @@ class Controller:
 
 def seen_by_node(spec: WorkerSpec, machine: Machine) -> WorkerSpec:
     """Fill in what the node knows: where the disks lie, and where to listen."""
-    from twinsite.messages import StorePlace  # noqa: PLC0415
-
     members = [
         replace(
             member,
@@ -371,9 +369,7 @@ def seen_by_node(spec: WorkerSpec, machine: Machine) -> WorkerSpec:
         )
         for member in spec.members
     ]
-    return replace(
-        spec, members=members, arbiter_url="http://controller/arbiter", stream_listen=f"{machine.address}:0"
-    )
+    return replace(spec, members=members, arbiter_url="http://controller/arbiter", stream_listen=f"{machine.address}:0")
 
 
 def nbd_port(index: int) -> int:

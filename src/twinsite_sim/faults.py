@@ -207,7 +207,13 @@ class Mischief:
     async def _bad_arbiter(self) -> AsyncIterator[None]:
         faults = [0.0, 0.2, 0.7]
         rng = self.random
-        self._world.arbiter.faults = ArbiterFaults(*(rng.choice(faults) for _ in range(4)), nonsense=0.05)
+        self._world.arbiter.faults = ArbiterFaults(
+            request_lost=rng.choice(faults),
+            reply_lost=rng.choice(faults),
+            late=rng.choice(faults),
+            repeated=rng.choice(faults),
+            nonsense=0.05,
+        )
         try:
             yield
         finally:
@@ -297,7 +303,7 @@ class Mischief:
         """Make an operator's call; what is refused is refused."""
         world = self._world
         controller = world.controller
-        if name in ("failover", "force") and world.is_known_gap() and not even_if_known:
+        if name in ("failover", "force") and world.judge.is_known_gap() and not even_if_known:
             return
         with contextlib.suppress(Refused):
             if name == "force":

@@ -1,7 +1,7 @@
-"""Hosts: writers that depend on each other across the disks of the group, and writers that do not.
+"""Hosts: each has one or more threads of changes across the disks of the group, each change waiting for the one before.
 
-A host connects where the controller says that the group is primary, and goes there anew when that changes; some are slow
-to leave the old site, and some never hear of it while the old site holds them.
+A host connects where the controller says that the group is primary, and goes there anew when that changes; some are
+slow to leave the old site.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from twinsite_sim.ledger import Change, Ledger, content_of
 from twinsite_sim.loop import WorldFailure
 from twinsite_sim.machine import Machine, Process
 from twinsite_sim.nbd_client import FUA, NO_HOLE, NbdClient
-from twinsite_sim.network import Network
 
 LENGTHS = [512, 512, 512, 4096, 4096, 4096, 20480, BLOCK_BYTES, BLOCK_BYTES + 512, 3 * BLOCK_BYTES]
 """Bytes of a change."""
@@ -56,7 +55,7 @@ class Attachment:
         self.site = ""
         self._hosts = hosts
         self._habits = habits
-        self._waiting: dict[asyncio.Future[bytes], None] = {}
+        self._waiting: dict[asyncio.Future[tuple[int, bytes]], None] = {}
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
 
@@ -110,11 +109,11 @@ class Attachment:
                 future.set_result((error, read))
 
         client.ask(command, offset, length, answer, data=data, flags=flags)
-        self._waiting[future] = None  # type: ignore[index]
+        self._waiting[future] = None
         try:
             return await future
         finally:
-            self._waiting.pop(future, None)  # type: ignore[call-overload]
+            self._waiting.pop(future, None)
 
     def _came_up(self, client: NbdClient) -> None:
         self._hosts.on_attached(client, self)
@@ -138,7 +137,6 @@ class Hosts:
         self,
         machine: Machine,
         machines: dict[str, Machine],
-        network: Network,
         controller: Controller,
         ledger: Ledger,
         seed: str,
@@ -146,7 +144,6 @@ class Hosts:
         self.machine = machine
         self.machines = machines
         self.loop = machine.loop
-        self.network = network
         self.controller = controller
         self.ledger = ledger
         self.random = random.Random(f"{seed} hosts")
@@ -279,22 +276,15 @@ class Hosts:
 
 def random_habits(rng: random.Random) -> list[Habits]:
     """Return the writers of a world: one that depends on itself at least."""
-    writers = []
-    for _ in range(rng.choice([1, 2, 2, 3])):
-        writers.append(
-            Habits(
-                pause_seconds=rng.choice([0.02, 0.1, 0.4]),
-                depth=rng.choice([1, 1, 2, 6]),
-                flush_rate=rng.choice([0.02, 0.1, 0.3]),
-                fua_rate=rng.choice([0.0, 0.05, 0.3]),
-                zero_rate=rng.choice([0.0, 0.1, 0.3]),
-                read_rate=rng.choice([0.0, 0.1]),
-                leave_seconds=rng.choice([0.0, 0.5, 20.0]),
-            )
+    return [
+        Habits(
+            pause_seconds=rng.choice([0.02, 0.1, 0.4]),
+            depth=rng.choice([1, 1, 2, 6]),
+            flush_rate=rng.choice([0.02, 0.1, 0.3]),
+            fua_rate=rng.choice([0.0, 0.05, 0.3]),
+            zero_rate=rng.choice([0.0, 0.1, 0.3]),
+            read_rate=rng.choice([0.0, 0.1]),
+            leave_seconds=rng.choice([0.0, 0.5, 20.0]),
         )
-    return writers
-
-
-def pending_of(ledger: Ledger) -> list[Change]:
-    """Return the changes that a host waits for."""
-    return list(ledger.pending)
+        for _ in range(rng.choice([1, 2, 2, 3]))
+    ]

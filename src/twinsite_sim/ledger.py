@@ -81,9 +81,7 @@ class Ledger:
     def is_free(self, volume: int, sectors: range) -> bool:
         """Say whether no change that may still be answered overlaps."""
         return not any(
-            change.volume == volume
-            and change.sectors.start < sectors.stop
-            and sectors.start < change.sectors.stop
+            change.volume == volume and change.sectors.start < sectors.stop and sectors.start < change.sectors.stop
             for change in self.pending
         )
 
@@ -292,9 +290,7 @@ class Ledger:
 
     # Inside
 
-    def _differences(
-        self, volume: VolumeLedger, image: bytes | bytearray, what: str
-    ) -> list[tuple[int, int]]:
+    def _differences(self, volume: VolumeLedger, image: bytes | bytearray, what: str) -> list[tuple[int, int]]:
         """Return (sector, word) where an image shows something else than the floor."""
         words = memoryview(image).cast("Q")
         firsts = words[::WORDS_IN_SECTOR].tolist()

@@ -63,7 +63,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.failure: BaseException | None = None
         self.steps = 0
         self.processes: list[Any] = []
-        """Every process that ever was, the dead included, so that their coroutines end with the world and not before."""
+        """Every process that ever was: the coroutines of the dead ones end with the world and not before."""
         self.set_exception_handler(self._take_exception)
         self.set_debug(False)
 
@@ -73,7 +73,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Return the virtual time in seconds."""
         return self._now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Queue a callback behind those that are queued."""
@@ -83,9 +83,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self._soon.append((context.get(OWNER), handle))
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Queue a callback for a time; those of one time run in the order of their making."""
@@ -95,7 +95,7 @@ class SimLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, next(self._numbers), context.get(OWNER), handle))
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Queue a callback for a time from now."""
@@ -160,7 +160,7 @@ class SimLoop(asyncio.BaseEventLoop):
         if self.failure is None:
             self.failure = error
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self, coro: Any, *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
         """Make a task that its process remembers; one that dies of a bug ends the world."""
@@ -183,7 +183,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     # What workers ask of a loop, answered by the simulated network
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
         """Every name is an address."""
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
 
@@ -205,7 +205,7 @@ class SimLoop(asyncio.BaseEventLoop):
         assert self.network is not None
         if sock is None:
             sock = self.network.make_socket()
-            await self.network.connect(sock, (host, port))
+            await self.network.connect(sock, (host or "", port or 0))
         return await self.network.attach(sock, protocol_factory)
 
     async def create_server(  # type: ignore[override]

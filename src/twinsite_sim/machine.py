@@ -204,7 +204,7 @@ class Process:
                 coroutine = task.get_coro()
                 for _ in range(100):
                     try:
-                        coroutine.close()  # type: ignore[union-attr]
+                        coroutine.close()
                     except (RuntimeError, Killed):
                         continue  # It awaits something on its way out.
                     except BaseException:
@@ -269,7 +269,7 @@ class SimExecutor(Executor):
         """Queue a call."""
         future = _JobFuture()
         job = _Job(lambda: function(*args, **kwargs), future)
-        future.run_now = lambda: self._hurry(job)  # type: ignore[method-assign]
+        future.run_now = lambda: self._hurry(job)
         self._waiting.append(job)
         self._start()
         return future

@@ -24,7 +24,9 @@ Answer = Callable[[int, bytes], None]
 class NbdClient(asyncio.Protocol):
     """One connection to one export."""
 
-    def __init__(self, export: str, on_ready: Callable[[NbdClient], None], on_lost: Callable[[NbdClient], None]) -> None:
+    def __init__(
+        self, export: str, on_ready: Callable[[NbdClient], None], on_lost: Callable[[NbdClient], None]
+    ) -> None:
         self.is_ready = False
         self.is_lost = False
         self._export = export

@@ -171,7 +171,7 @@ class Network:
         protocol = factory()
         transport = SimTransport(self, connection, sock.process, protocol, connection.forth, connection.back)
         ready: asyncio.Future[None] = self.loop.create_future()
-        transport.start(lambda: ready.done() or ready.set_result(None))
+        transport.start(lambda: ready.set_result(None))
         await ready
         return transport, protocol
 
@@ -231,9 +231,7 @@ class SimServer:
             connection.back.push(Mark.RESET)
             return
         protocol = self._factory()
-        transport = SimTransport(
-            self._network, connection, self.process, protocol, connection.back, connection.forth
-        )
+        transport = SimTransport(self._network, connection, self.process, protocol, connection.back, connection.forth)
         transport.start(lambda: None)
 
     def close(self) -> None:
@@ -401,8 +399,8 @@ class SimTransport(asyncio.Transport):
         if count > 1 and rng.random() < self._network.chunk_rate:
             count = rng.randint(1, count)
         if isinstance(self._protocol, asyncio.BufferedProtocol):
-            buffer = memoryview(self._protocol.get_buffer(-1))  # type: ignore[arg-type]
-            assert len(buffer), "a protocol gave no room"
+            buffer = memoryview(self._protocol.get_buffer(-1))
+            assert buffer, "a protocol gave no room"
             count = min(count, len(buffer))
             buffer[:count] = data[:count]
             buffer.release()

@@ -165,11 +165,11 @@ class SimNode:
 
     async def _exchange(self) -> None:
         network, controller = self._network, self._controller
-        if network.is_blocked(self.machine, controller.machine) or not controller.machine.is_up:
+        if network.is_blocked(self.machine, controller.machine) or controller.is_down():
             await asyncio.sleep(self._random.random())
             return
         await asyncio.sleep(network.latency())
-        if not controller.machine.is_up:
+        if controller.is_down():
             return
         spec = controller.sync(self.site, self.observed())
         await asyncio.sleep(network.latency())

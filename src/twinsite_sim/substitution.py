@@ -136,12 +136,10 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
     put(
         primary_link,
         "socket",
-        SimpleNamespace(
-            socket=network.make_socket, SOCK_STREAM=socket.SOCK_STREAM, SOCK_NONBLOCK=socket.SOCK_NONBLOCK
-        ),
+        SimpleNamespace(socket=network.make_socket, SOCK_STREAM=socket.SOCK_STREAM, SOCK_NONBLOCK=socket.SOCK_NONBLOCK),
     )
     hashes = _Hashes()
-    put(NbdConnection, "__hash__", lambda connection: hashes.hash_of(connection))
+    put(NbdConnection, "__hash__", lambda connection: hashes.hash_of(connection))  # noqa: PLW0108
     try:
         yield
     finally:
