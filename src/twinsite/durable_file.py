@@ -48,7 +48,7 @@ class Files(Protocol):
         """Put a file that only its owner can read in the place of `path`: a crash leaves the old one or the new one."""
 
     def remove(self, path: Path) -> None:
-        """Let there be no such file. A crash may bring it back."""
+        """Let there be no such file, after a crash of the machine neither."""
 
     def rename(self, path: Path, new_path: Path) -> None:
         """Give a file another name in the same directory, durably."""
@@ -118,9 +118,10 @@ class SystemFiles:
         replace_file(path, content, 0o600)
 
     def remove(self, path: Path) -> None:
-        """Let there be no such file. Raises `OSError`."""
+        """Let there be no such file, durably. Raises `OSError`."""
         with suppress(FileNotFoundError):
             path.unlink()
+            sync_directory(path.parent)
 
     def rename(self, path: Path, new_path: Path) -> None:
         """Give a file another name. Raises `OSError`."""

@@ -32,6 +32,8 @@ NBD_RECEIVE_BUFFER_BYTES = 512 * KIB
 """Receive buffer of one connection; also the largest write that is handled as one piece."""
 NBD_PIECE_BYTES_MIN = 128 * KIB
 """A write that has not fully arrived is handled in pieces of at least this."""
+NBD_PIECE_ALIGN_BYTES = 4 * KIB
+"""Such pieces end on multiples of this, so that no sector or page is torn by a process that ends between two."""
 NBD_OPTION_BYTES_MAX = 64 * KIB
 """Largest option data during the handshake."""
 NBD_OPTIONS_MAX = 256
@@ -106,6 +108,7 @@ ARBITER_SECONDS_MAX = 5.0
 assert FRAME_PAYLOAD_BYTES_MAX <= STREAM_RECEIVE_BUFFER_BYTES // 2
 assert RESYNC_READ_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX <= RESYNC_IN_FLIGHT_BYTES_MAX
 assert RESYNC_IN_FLIGHT_BYTES_MAX < STREAM_IN_FLIGHT_BYTES_MAX
+assert NBD_PIECE_BYTES_MIN + NBD_PIECE_ALIGN_BYTES <= NBD_RECEIVE_BUFFER_BYTES // 2
 assert NBD_PIECE_BYTES_MIN < NBD_RECEIVE_BUFFER_BYTES <= FRAME_PAYLOAD_BYTES_MAX
 assert NBD_REQUEST_BYTES_MAX < STREAM_IN_FLIGHT_BYTES_MAX
 assert HEARTBEAT_SECONDS < PEER_SILENCE_SECONDS

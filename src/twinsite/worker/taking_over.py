@@ -45,10 +45,13 @@ def return_to_common_point(
     For a secondary that becomes primary: what it then serves is the last point that all disks of the group had in
     common. Raises `StorageFault`.
     """
-    if state.is_consistent:
-        return
     undo = UndoLog.resume(directory.files, directory.undo_path)
     if undo is None:
+        return
+    if state.is_consistent or not state.generation:
+        # The resync that it stood for has ended, and only the removal was missed. What a primary has written since
+        # is in no log, so a log that is left over must not outlive this start.
+        undo.finish()
         return
     if compare_images(state, members, stores).differ or set(undo.header.sizes_bytes) != {str(i) for i in stores}:
         log.warning("undo.other_disks", point_at=undo.header.point_at)

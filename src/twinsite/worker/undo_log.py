@@ -145,9 +145,12 @@ class UndoLog:
         self._log.close()
 
     def discard(self) -> None:
-        """The image is consistent again without it."""
+        """The image is consistent again without it. On return it cannot come back. Raises `StorageFault`."""
         self.close()
-        self._files.remove(self._path)
+        try:
+            self._files.remove(self._path)
+        except OSError as error:
+            raise StorageFault("remove the undo log", str(self._path), error) from error
 
     def finish(self) -> None:
         """The image is consistent again without it. What a former primary alone had is kept readable all the same.

@@ -74,6 +74,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._failure: Failure | None = None
         self._arbiter_made: tuple[tuple[str, str, str, int], Arbiter] | None = None
+        self._is_state_ahead = False  # What is in memory was changed for a role that did not start.
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then stop cleanly. A bug stops the worker too: the first one is raised at the end."""
@@ -237,9 +238,14 @@ class Worker:
             )
 
     def _adopt_term(self, spec: WorkerSpec) -> None:
+        if self._is_state_ahead:
+            self._state = self._directory.load()
+            self._is_state_ahead = False
         if spec.term > self._state.term:
+            self._is_state_ahead = True
             self._state.term = spec.term
             self._directory.save(self._state)
+            self._is_state_ahead = False
 
     def _open_all(self, members: list[MemberSpec]) -> dict[int, Store]:
         opened: dict[int, Store] = {}
@@ -279,6 +285,7 @@ class Worker:
         except (TwinsiteError, OSError):
             # Half a role would be taken for a whole one at the next attempt.
             await self._tear_down()
+            self._is_state_ahead = True
             raise
 
     async def _serve(self, member: MemberSpec) -> None:

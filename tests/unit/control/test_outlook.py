@@ -142,3 +142,6 @@ def test_an_image_that_can_go_back_to_a_common_point_may_be_forced_and_its_loss_
     reason = failover_outlook(facts).reason
     assert reason is not None
     assert "2025-12-31T23:59:00 UTC" in reason
+    later = replace(overwritten, status=replace(overwritten.status, rollback_point=SINCE + 1))
+    facts = replace(facts, secondary=later)
+    assert loss_of(facts) == Loss(SINCE, None), "the secondary noticed after the primary went on alone"

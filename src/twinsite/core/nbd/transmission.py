@@ -213,9 +213,12 @@ class Transmission:
             self.refusals.append(self._skip_refusal)
             self._skip_refusal = None
             return True
-        if available < self._write_left and available < limits.NBD_PIECE_BYTES_MIN:
+        piece_bytes = limits.NBD_PIECE_BYTES_MIN + limits.NBD_PIECE_ALIGN_BYTES
+        if available < self._write_left and available < piece_bytes:
             return False
         count = min(available, self._write_left)
+        if count < self._write_left:
+            count -= (self._write_offset + count) % limits.NBD_PIECE_ALIGN_BYTES
         start = buffer.start
         buffer.start = start + count
         is_last = count == self._write_left

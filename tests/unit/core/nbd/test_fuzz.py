@@ -36,6 +36,7 @@ EXPORTS = {"vol": agreed().export, "other": ExportInfo("other", "", 512, read_on
 SMALL_BUFFER_BYTES = 70 * 1024
 """Room for the longest option, and little more: bytes move in it often."""
 SMALL_PIECE_BYTES = 32
+SMALL_ALIGN_BYTES = 8
 ANSWER_BYTES_MAX = 400
 """More than all answers to one option together, of two exports with short names."""
 
@@ -97,6 +98,7 @@ cuts = st.lists(st.integers(0, 3000), max_size=20)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let short writes come in pieces too."""
     monkeypatch.setattr(limits, "NBD_PIECE_BYTES_MIN", SMALL_PIECE_BYTES)
+    monkeypatch.setattr(limits, "NBD_PIECE_ALIGN_BYTES", SMALL_ALIGN_BYTES)
 
 
 def converse_cut(data: bytes, positions: list[int]) -> Conversation:

@@ -189,16 +189,17 @@ def test_writes_in_one_batch() -> None:
     assert buffer.start == buffer.end
 
 
-def test_a_long_write_comes_in_pieces_through_a_buffer_that_is_shorter() -> None:
+@pytest.mark.parametrize("start", [0, 4096, 5120, 4097])
+def test_a_long_write_comes_in_pieces_through_a_buffer_that_is_shorter(start: int) -> None:
     piece_bytes = limits.NBD_PIECE_BYTES_MIN
     payload = bytes(range(256)) * (3 * piece_bytes // 256) + b"tail"
-    write = request(Command.WRITE, 5, 4096, flags=FUA, payload=payload)
+    write = request(Command.WRITE, 5, start, flags=FUA, payload=payload)
     buffer = ReceiveBuffer(limits.NBD_RECEIVE_BUFFER_BYTES)
     transmission = Transmission(agreed(), buffer)
     pieces: list[Request] = []
     received = bytearray()
-    for start in range(0, len(write), 50_000):
-        fill(buffer, write[start : start + 50_000])
+    for cut in range(0, len(write), 50_000):
+        fill(buffer, write[cut : cut + 50_000])
         for piece in transmission.parse():
             pieces.append(piece)
             received += piece.payload or b""
@@ -208,10 +209,11 @@ def test_a_long_write_comes_in_pieces_through_a_buffer_that_is_shorter() -> None
     assert len(pieces) > 1
     assert all(piece.length >= piece_bytes for piece in pieces[:-1])
     assert {(p.command, p.flags, p.cookie) for p in pieces} == {(Command.WRITE, FUA, 5)}
-    offset = 4096
+    offset = start
     for piece in pieces:
         assert piece.offset == offset
         offset += piece.length
+        assert piece.is_last or offset % 4096 == 0, "a process that ends between two pieces would tear a sector"
     assert not transmission.parse()
 
 

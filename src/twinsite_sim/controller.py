@@ -1,0 +1,377 @@
+"""The control plane of a world: the group's record, the arbiter's row, the calls of operators.
+
+The database is a few fields here and a step is atomic, as a transaction is; what decides (the arbiter's rules, the
+table of moves, health and outlook) is the product's own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health, living_status
+from twinsite.control.lifecycle.outlook import FailoverFacts, Loss, is_known_inconsistent, loss_of
+from twinsite.control.lifecycle.settling import MoveFacts, Step, next_step
+from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus, ReplicationStatus
+from twinsite.core.arbiter import (
+    Reason,
+    Refusal,
+    Row,
+    Secondary,
+    first_row,
+    promote,
+    secondary_in_sync,
+    suspend_secondary,
+    switch,
+)
+from twinsite.messages import MemberSpec, Mode, ObservedWorker, Replication, Role, StorePlace, WorkerSpec, to_wire
+from twinsite_sim.machine import Machine
+
+GROUP_ID = "11111111-2222-4333-8444-555555555555"
+STREAM_KEY = "ab" * 32
+
+SILENCE_SECONDS = 12.0
+REVERSE_WAIT_SECONDS = 15.0
+FAILOVER_WAIT_SECONDS = 60.0
+SYNC_GRACE_SECONDS = 8.0
+"""The defaults of the controller's settings."""
+
+_BEGUN = frozenset({Mode.COPYING, Mode.IN_SYNC})
+_LEFT_BY_SYNC = frozenset({GroupStatus.FAILED_OVER, GroupStatus.ERROR_REVERSING})
+
+
+class Refused(Exception):
+    """A call of an operator changes nothing, and why."""
+
+
+@dataclass
+class Group:
+    """What the database keeps of the group."""
+
+    priority_station: str
+    secondary_station: str
+    status: GroupStatus = GroupStatus.AVAILABLE
+    replication: Replication = Replication.PAUSED
+    replication_status: ReplicationStatus = ReplicationStatus.INACTIVE
+    spec_version: int = 1
+    wish_version: int = 1
+    peer_endpoint: str | None = None
+    move_ends_at: float | None = None
+    synced_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A failover that was granted: what the operator was told that it loses, and what had been reported by then."""
+
+    site: str
+    is_forced: bool
+    loss: Loss | None
+    stater: str
+    """The machine by whose clock the loss was stated."""
+    reported_at: float
+
+
+class Controller:
+    """One controller. `on_promoted` hears of failovers before anybody acts on them, `on_row` of each new row."""
+
+    def __init__(self, machine: Machine, sizes_bytes: list[int]) -> None:
+        self.machine = machine
+        self.group = Group("az1", "az2")
+        self.row = first_row("az1", machine.wall_clock())
+        self.reports: dict[str, ObservedWorker] = {}
+        self.reported_at: dict[str, float] = {}
+        self.heard: dict[str, float] = {}
+        self.on_promoted: Callable[[Promotion], None] = lambda promotion: None
+        self.on_row: Callable[[Row, str], None] = lambda row, why: None
+        self._sizes_bytes = sizes_bytes
+
+    def is_down(self) -> bool:
+        """Say whether nobody answers."""
+        return not self.machine.is_up
+
+    def _note(self, event: str) -> None:
+        self.machine.trace.add("controller", event)
+
+    def _set_row(self, row: Row, why: str) -> None:
+        self.row = row
+        self._note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
+        self.on_row(row, why)
+
+    # The arbiter
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer a worker as the HTTP API does."""
+        call, site, term, version = (question[name] for name in ("call", "site", "term", "version"))
+        result: Row | Refusal
+        if call == "read":
+            result = self.row
+        elif call == "suspend_secondary":
+            now = self.machine.wall_clock()
+            result = suspend_secondary(self.row, site=site, term=term, version=version, now=now)
+        else:
+            result = secondary_in_sync(self.row, site=site, term=term, version=version)
+        if isinstance(result, Refusal):
+            self._note(f"refuses {call} of {site} at term {term}, version {version}: {result.reason}")
+            return {"granted": False, "reason": result.reason.value, "row": to_wire(result.row)}
+        if call != "read":
+            self._set_row(result, f"grants {call} to {site}")
+            self._settle_status()
+        return {"granted": True, "reason": None, "row": to_wire(result)}
+
+    # Nodes
+
+    def sync(self, site: str, observed: ObservedWorker | None) -> WorkerSpec:
+        """Take a node's report; return what its worker should be."""
+        self.heard[site] = self.machine.loop.time()
+        if observed is not None:
+            self.reports[site] = observed
+            self.reported_at[site] = self.machine.loop.time()
+        else:
+            self.reports.pop(site, None)
+        group = self.group
+        secondary = living_status(self.reports.get(group.secondary_station), Role.SECONDARY)
+        endpoint = secondary.stream_endpoint if secondary is not None else None
+        if secondary is not None and secondary.term != self.row.term:
+            endpoint = None
+        if endpoint is not None and endpoint != group.peer_endpoint:
+            group.peer_endpoint = endpoint
+            group.spec_version += 1
+        primary = living_status(self.reports.get(group.priority_station), Role.PRIMARY)
+        if primary is not None and primary.spec_version >= group.wish_version and primary.mode in _BEGUN:
+            group.synced_at = None
+        self._settle_status()
+        self.settle_moves()
+        return self.spec_for(site)
+
+    def spec_for(self, site: str) -> WorkerSpec:
+        """Return what a site's worker should be."""
+        group = self.group
+        is_primary = site == group.priority_station
+        return WorkerSpec(
+            id=GROUP_ID,
+            version=group.spec_version,
+            role=Role.PRIMARY if is_primary else Role.SECONDARY,
+            term=self.row.term,
+            replication=group.replication,
+            members=[MemberSpec(index, f"{site}-{index}", size) for index, size in enumerate(self._sizes_bytes)],
+            site=site,
+            arbiter_token="token",
+            stream_key=STREAM_KEY,
+            peer_endpoint=group.peer_endpoint if is_primary else None,
+        )
+
+    # What is shown
+
+    def connected(self) -> frozenset[str]:
+        """Return the sites whose nodes were heard of lately."""
+        now = self.machine.loop.time()
+        return frozenset(site for site, at in self.heard.items() if now - at < SILENCE_SECONDS)
+
+    def health(self) -> GroupHealth:
+        """Return what the API shows of the group."""
+        group = self.group
+        now = self.machine.loop.time()
+        return derive_health(
+            GroupFacts(
+                status=group.status,
+                recorded_in_sync=self.row.secondary is Secondary.IN_SYNC,
+                replication=group.replication,
+                replication_status=group.replication_status,
+                wish_version=group.wish_version,
+                has_members=True,
+                primary=self.reports.get(group.priority_station),
+                secondary=self.reports.get(group.secondary_station),
+                primary_connected=group.priority_station in self.connected(),
+                in_sync_grace=group.synced_at is not None and now - group.synced_at < SYNC_GRACE_SECONDS,
+            )
+        )
+
+    def _settle_status(self) -> None:
+        self.group.replication_status = self.health().replication_status
+
+    # Moves
+
+    def settle_moves(self) -> None:
+        """Take the next step of a move, if there is one."""
+        group = self.group
+        now = self.machine.loop.time()
+        facts = MoveFacts(
+            status=group.status,
+            replication=group.replication,
+            wish_version=group.wish_version,
+            row=self.row,
+            is_moving=group.move_ends_at is not None,
+            is_late=group.move_ends_at is not None and now >= group.move_ends_at,
+            primary=self.reports.get(group.priority_station),
+            primary_connected=group.priority_station in self.connected(),
+        )
+        step = next_step(facts)
+        if step is Step.WAIT:
+            return
+        if step is Step.SWITCH and not self._switch():
+            step = Step.ROLL_BACK
+        self._note(f"move: {step.value}")
+        if step is Step.SWITCH:
+            return
+        group.status = {
+            Step.FAILED_OVER: GroupStatus.FAILED_OVER,
+            Step.REVERSED: GroupStatus.AVAILABLE,
+            Step.FAILOVER_FAILED: GroupStatus.ERROR_FAILING_OVER,
+            Step.REVERSE_LATE: GroupStatus.ERROR_REVERSING,
+            Step.ROLL_BACK: GroupStatus.ERROR_REVERSING,
+        }[step]
+        if step in (Step.FAILED_OVER, Step.REVERSED, Step.ROLL_BACK):
+            group.move_ends_at = None
+        if step is Step.ROLL_BACK:
+            self._wish(replication=Replication.RUNNING)
+
+    def _switch(self) -> bool:
+        group, row = self.group, self.row
+        answer = switch(row, site=group.secondary_station, term=row.term, version=row.version)
+        if isinstance(answer, Refusal):
+            return False
+        self._other_way_round()
+        group.move_ends_at = self.machine.loop.time() + REVERSE_WAIT_SECONDS
+        self._wish(replication=Replication.RUNNING)
+        self._set_row(answer, "switches")
+        return True
+
+    def _other_way_round(self) -> None:
+        group = self.group
+        group.priority_station, group.secondary_station = group.secondary_station, group.priority_station
+        group.peer_endpoint = None
+
+    def _wish(self, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(self.group, name, value)
+        self.group.spec_version += 1
+        self.group.wish_version = self.group.spec_version
+
+    # Operators
+
+    def failover(self, *, force: bool = False) -> None:
+        """Make the DR site primary. Raises `Refused`."""
+        group = self.group
+        self._admit(GroupCall.FAIL_OVER)
+        now = self.machine.loop.time()
+        moving: dict[str, Any] = {
+            "status": GroupStatus.FAILING_OVER,
+            "replication": Replication.PAUSED,
+            "replication_status": ReplicationStatus.ACTIVE_STOPPED,
+            "move_ends_at": now + FAILOVER_WAIT_SECONDS,
+        }
+        if group.status is GroupStatus.ERROR_FAILING_OVER:
+            self._require_connected(group.priority_station)
+            self._wish(**moving)
+            return
+        target = group.secondary_station
+        self._require_connected(target)
+        facts = FailoverFacts(
+            status=group.status,
+            has_members=True,
+            target=target,
+            target_connected=True,
+            row=self.row,
+            primary=self.reports.get(group.priority_station),
+            secondary=self.reports.get(target),
+        )
+        if force and self.row.secondary is Secondary.STALE and is_known_inconsistent(facts.secondary):
+            raise Refused("the DR side is not at one point in time")
+        answer = promote(self.row, site=target, version=self.row.version, force=force, now=self.machine.wall_clock())
+        if isinstance(answer, Refusal):
+            raise Refused("stale" if answer.reason is Reason.STALE else answer.reason.value)
+        loss = loss_of(facts)
+        status = facts.secondary.status if facts.secondary is not None else None
+        is_rolled_back = status is not None and not status.consistent and status.rollback_point is not None
+        self._other_way_round()
+        self._wish(**moving)
+        self.on_promoted(
+            Promotion(
+                site=target,
+                is_forced=loss is not None,
+                loss=loss,
+                stater=target if is_rolled_back else self.machine.name,
+                reported_at=self.reported_at.get(group.secondary_station, 0.0),
+            )
+        )
+        self._set_row(answer, f"promotes, stating the loss of {loss or 'nothing'}")
+
+    def reverse(self) -> None:
+        """Begin a planned switchover. Raises `Refused`."""
+        self._admit(GroupCall.REVERSE)
+        if self.health().replication_status is not ReplicationStatus.ACTIVE:
+            raise Refused("replication is not active")
+        self._require_connected("az1", "az2")
+        self._wish(
+            status=GroupStatus.REVERSING,
+            replication=Replication.HANDOVER,
+            move_ends_at=self.machine.loop.time() + REVERSE_WAIT_SECONDS,
+        )
+
+    def reprotect(self) -> None:
+        """Follow the new primary. Raises `Refused`."""
+        self._admit(GroupCall.REPROTECT)
+        self._require_connected("az1", "az2")
+        self._run_again()
+
+    def synchronize(self) -> None:
+        """Let the group be synchronized and kept so. Raises `Refused`."""
+        self._admit(GroupCall.SYNC)
+        group = self.group
+        shown = self.health().replication_status
+        runs = group.replication is Replication.RUNNING and shown in (
+            ReplicationStatus.ACTIVE,
+            ReplicationStatus.COPYING,
+        )
+        if runs and group.status not in _LEFT_BY_SYNC:
+            return
+        self._require_connected("az1", "az2")
+        self._run_again()
+
+    def stop(self) -> None:
+        """Pause replication. Raises `Refused`."""
+        self._admit(GroupCall.STOP)
+        if self.group.replication is not Replication.PAUSED:
+            self._require_connected(self.group.priority_station)
+            self._wish(replication=Replication.PAUSED, move_ends_at=None)
+
+    def _run_again(self) -> None:
+        status = self.group.status
+        self._wish(
+            status=GroupStatus.AVAILABLE if status in _LEFT_BY_SYNC else status,
+            replication=Replication.RUNNING,
+            replication_status=ReplicationStatus.COPYING,
+            synced_at=self.machine.loop.time(),
+            move_ends_at=None,
+        )
+
+    def _admit(self, call: GroupCall) -> None:
+        if not self.machine.is_up:
+            raise Refused("the controller is down")
+        if self.group.status not in GROUP_ADMITS[call]:
+            raise Refused(f"the group is {self.group.status}")
+
+    def _require_connected(self, *sites: str) -> None:
+        for site in sites:
+            if site not in self.connected():
+                raise Refused(f"the node of {site} is silent")
+
+
+def seen_by_node(spec: WorkerSpec, machine: Machine) -> WorkerSpec:
+    """Fill in what the node knows: where the disks lie, and where to listen."""
+    members = [
+        replace(
+            member,
+            store=StorePlace("sim", f"/disk/{member.index}"),
+            nbd_tcp=f"{machine.address}:{nbd_port(member.index)}",
+        )
+        for member in spec.members
+    ]
+    return replace(spec, members=members, arbiter_url="http://controller/arbiter", stream_listen=f"{machine.address}:0")
+
+
+def nbd_port(index: int) -> int:
+    """Return where a volume is served, at whatever site."""
+    return 20_000 + index

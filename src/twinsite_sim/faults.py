@@ -1,0 +1,314 @@
+"""What goes wrong in a world, and what operators do. Which of it happens, and how often, the seed says.
+
+A fault lasts for a while and is then undone; the end of all faults undoes those that last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from twinsite.control.lifecycle.states import GroupStatus
+from twinsite.messages import Replication
+from twinsite_sim.arbiter import ArbiterFaults
+from twinsite_sim.controller import Refused
+from twinsite_sim.machine import Machine
+from twinsite_sim.node import SimNode, worker_of
+
+if TYPE_CHECKING:
+    from twinsite_sim.world import World
+
+Fault = Callable[[], Any]
+
+
+class Mischief:
+    """The faults of one world."""
+
+    def __init__(self, world: World, seed: str) -> None:
+        self._world = world
+        self.random = random.Random(f"{seed} mischief")
+        rng = self.random
+        kinds: list[tuple[str, Fault, float]] = [
+            ("worker killed", self._kill_worker, 1.0),
+            ("worker killed inside", self._kill_inside, 1.0),
+            ("worker restarted", self._restart_worker, 0.5),
+            ("worker frozen", self._freeze_worker, 0.7),
+            ("machine crash", self._crash_machine, 0.7),
+            ("machine crash inside", self._crash_inside, 0.7),
+            ("stream cut", self._cut_stream, 1.5),
+            ("stream blocked", self._block_stream, 1.5),
+            ("controller cut off", self._block_controller, 1.0),
+            ("hosts cut off", self._block_hosts, 0.5),
+            ("controller down", self._controller_down, 0.7),
+            ("arbiter faults", self._arbiter_faults, 1.0),
+            ("slow network", self._slow_network, 0.7),
+            ("slow threads", self._slow_threads, 0.7),
+            ("disk errors", self._disk_errors, 0.5),
+            ("flush fails", self._flush_fails, 0.3),
+            ("full disk", self._full_disk, 0.4),
+            ("full state", self._full_state, 0.4),
+            ("clock jumps", self._clock_jumps, 0.5),
+            ("blip", self._blip, 1.5),
+        ]
+        # Each world has some kinds only: rare combinations come up because the rest is quiet.
+        share = rng.choice([0.2, 0.5, 1.0])
+        self.kinds = [kind for kind in kinds if rng.random() < share]
+        self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
+        self.operator_seconds = rng.choice([2.0, 5.0, 15.0])
+        self.forces = rng.random() < 0.3
+        self.suspects: dict[str, bool] = {}
+
+    async def run(self) -> None:
+        """Let faults happen for ever; cancel to end them all."""
+        world, rng = self._world, self.random
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            while True:
+                await asyncio.sleep(rng.expovariate(1.0) * self.pause_seconds)
+                if not self.kinds:
+                    continue
+                name, fault, _ = rng.choices(self.kinds, [weight for _, _, weight in self.kinds])[0]
+                del name
+                outcome = fault()
+                if outcome is not None:
+                    tasks.append(world.loop.create_task(self._last(outcome)))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _last(self, context: Any) -> None:
+        async with context:
+            longest = self.random.choice([0.3, 2.0, 8.0, 20.0])
+            await asyncio.sleep(self.random.random() * longest)
+
+    # Which
+
+    def _site(self) -> SimNode:
+        return self.random.choice(self._world.nodes)
+
+    def _note(self, text: str) -> None:
+        self._world.trace.add("fault", text)
+
+    # Processes and machines
+
+    def _kill_worker(self) -> None:
+        worker = worker_of(self._site())
+        if worker is not None:
+            self._note(f"kills {worker.name}")
+            worker.end()
+
+    def _kill_inside(self) -> None:
+        worker = worker_of(self._site())
+        if worker is not None and worker.operations_left is None:
+            worker.operations_left = self.random.choice([1, 5, 30, 100])
+            worker.operations_left = self.random.randrange(worker.operations_left + 1)
+
+    def _crash_inside(self) -> None:
+        worker = worker_of(self._site())
+        if worker is not None and worker.operations_left is None:
+            worker.operations_left = self.random.randrange(60)
+            worker.takes_machine_down = True
+
+    def _restart_worker(self) -> None:
+        node = self._site()
+        if node.run is not None and worker_of(node) is not None:
+            node.run.stop()
+
+    @asynccontextmanager
+    async def _frozen(self, worker: Any) -> AsyncIterator[None]:
+        worker.freeze(on=True)
+        try:
+            yield
+        finally:
+            worker.freeze(on=False)
+
+    def _freeze_worker(self) -> Any:
+        worker = worker_of(self._site())
+        return self._frozen(worker) if worker is not None and not worker.is_frozen else None
+
+    def _crash_machine(self) -> None:
+        self._site().machine.crash()
+
+    # Links
+
+    @asynccontextmanager
+    async def _blocked(self, routes: list[tuple[Machine, Machine]]) -> AsyncIterator[None]:
+        network = self._world.network
+        for source, target in routes:
+            self._note(f"blocks {source.name} to {target.name}")
+            network.block(source, target)
+        try:
+            yield
+        finally:
+            for source, target in routes:
+                self._note(f"opens {source.name} to {target.name}")
+                network.unblock(source, target)
+
+    def _some_of(self, one: Machine, other: Machine) -> list[tuple[Machine, Machine]]:
+        both = [(one, other), (other, one)]
+        return self.random.choice([both, both, both[:1], both[1:]])
+
+    def _block_stream(self) -> Any:
+        return self._blocked(self._some_of(*(node.machine for node in self._world.nodes)))
+
+    def _block_controller(self) -> Any:
+        return self._blocked(self._some_of(self._site().machine, self._world.controller.machine))
+
+    def _block_hosts(self) -> Any:
+        return self._blocked(self._some_of(self._site().machine, self._world.hosts.machine))
+
+    def _cut_stream(self) -> None:
+        connections = list(self._world.network.connections)
+        if connections:
+            connection = self.random.choice(connections)
+            self._note(f"resets {connection.dialler.name} to {connection.acceptor.name}")
+            self._world.network.break_connection(connection)
+
+    def _blip(self) -> None:
+        """Reset what is between the two sites: usually the stream."""
+        sites = {node.machine for node in self._world.nodes}
+        for connection in list(self._world.network.connections):
+            if connection.dialler.machine in sites:
+                self._note(f"resets the stream of {connection.dialler.name}")
+                self._world.network.break_connection(connection)
+
+    @asynccontextmanager
+    async def _slow(self) -> AsyncIterator[None]:
+        network = self._world.network
+        before = network.stall_rate, network.stall_seconds
+        network.stall_rate, network.stall_seconds = 0.05, self.random.choice([0.3, 3.0, 8.0])
+        try:
+            yield
+        finally:
+            network.stall_rate, network.stall_seconds = before
+
+    def _slow_network(self) -> Any:
+        return self._slow()
+
+    # Controller and arbiter
+
+    @asynccontextmanager
+    async def _down(self, machine: Machine) -> AsyncIterator[None]:
+        machine.crash()
+        try:
+            yield
+        finally:
+            machine.boot()
+
+    def _controller_down(self) -> Any:
+        machine = self._world.controller.machine
+        return self._down(machine) if machine.is_up else None
+
+    @asynccontextmanager
+    async def _bad_arbiter(self) -> AsyncIterator[None]:
+        faults = [0.0, 0.2, 0.7]
+        rng = self.random
+        self._world.arbiter.faults = ArbiterFaults(
+            request_lost=rng.choice(faults),
+            reply_lost=rng.choice(faults),
+            late=rng.choice(faults),
+            repeated=rng.choice(faults),
+            nonsense=0.05,
+        )
+        try:
+            yield
+        finally:
+            self._world.arbiter.faults = ArbiterFaults()
+
+    def _arbiter_faults(self) -> Any:
+        return self._bad_arbiter()
+
+    # Threads, disks, files, clocks
+
+    @asynccontextmanager
+    async def _slow_machine(self, machine: Machine) -> AsyncIterator[None]:
+        machine.slow_rate, machine.slow_seconds = 0.3, self.random.choice([0.2, 2.0, 12.0])
+        try:
+            yield
+        finally:
+            machine.slow_rate = 0.0
+
+    def _slow_threads(self) -> Any:
+        return self._slow_machine(self._site().machine)
+
+    @asynccontextmanager
+    async def _with_flag(self, thing: Any, name: str, text: str) -> AsyncIterator[None]:
+        self._note(f"{text} begins")
+        setattr(thing, name, True)
+        try:
+            yield
+        finally:
+            self._note(f"{text} ends")
+            setattr(thing, name, False)
+
+    def _disk(self) -> tuple[str, Any]:
+        machine = self._site().machine
+        disk = self.random.choice(list(machine.disks.values()))
+        return f"{machine.name}:{disk.path}", disk
+
+    def _disk_errors(self) -> Any:
+        where, disk = self._disk()
+        name = self.random.choice(["fails_reads", "fails_writes"])
+        return self._with_flag(disk, name, f"{where} {name}")
+
+    def _flush_fails(self) -> Any:
+        where, disk = self._disk()
+        return self._with_flag(disk, "fails_flushes", f"{where} fails flushes")
+
+    def _full_disk(self) -> Any:
+        where, disk = self._disk()
+        return self._with_flag(disk, "is_full", f"{where} full")
+
+    def _full_state(self) -> Any:
+        machine = self._site().machine
+        return self._with_flag(machine.files, "is_full", f"{machine.name} state files full")
+
+    def _clock_jumps(self) -> None:
+        machine = self.random.choice([*(node.machine for node in self._world.nodes), self._world.controller.machine])
+        machine.set_clock(self.random.choice([0.0, 1.0, -1.0, 30.0, -30.0, 4000.0, -4000.0]) * self.random.random())
+
+    # Operators
+
+    async def operate(self) -> None:
+        """Operators who sometimes do what they should, and sometimes anything."""
+        rng = self.random
+        while True:
+            await asyncio.sleep(rng.expovariate(1.0) * self.operator_seconds)
+            if rng.random() < 0.6:
+                self.do_what_is_due()
+            else:
+                calls = ["synchronize", "stop", "failover", "reverse", "reverse", "reprotect"]
+                if self.forces:
+                    calls += ["force"]
+                self.call(rng.choice(calls))
+
+    def do_what_is_due(self, *, even_if_known: bool = False) -> None:
+        """What the operating guide says: protect what was failed over, repeat what failed, go on after a pause."""
+        controller = self._world.controller
+        group = controller.group
+        if group.status is GroupStatus.FAILED_OVER:
+            self.call("reprotect")
+        elif group.status is GroupStatus.ERROR_FAILING_OVER:
+            self.call("failover")
+        elif group.status is GroupStatus.ERROR_REVERSING or group.replication is Replication.PAUSED:
+            self.call("synchronize")
+        elif controller.health().fault_level == "2":
+            self.call("failover", even_if_known=even_if_known)
+
+    def call(self, name: str, *, even_if_known: bool = False) -> None:
+        """Make an operator's call; what is refused is refused."""
+        world = self._world
+        controller = world.controller
+        if name in ("failover", "force") and world.judge.is_known_gap() and not even_if_known:
+            return
+        with contextlib.suppress(Refused):
+            if name == "force":
+                controller.failover(force=True)
+            else:
+                getattr(controller, name)()
+            world.trace.add("operator", name)
+            world.operations[name] = world.operations.get(name, 0) + 1

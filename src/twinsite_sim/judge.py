@@ -1,0 +1,198 @@
+"""The checkers of a world: they look at what hosts were told, at the disks and at the arbiter's row only.
+
+1. Whenever a site shows its disks to hosts, they show every change that a host was told is done.
+2. A site that was promoted by force shows the disks of one moment, no change without those that it depended on, and has
+   lost no more than was stated.
+3. While the arbiter has the secondary as in sync, its disks have every answered change, at the moment of each answer
+   and at any other: it could be promoted then.
+4. What was seen to be lost is not told done afterwards, and does not come back: there is one history.
+5. In the end, after the faults, the twins are equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from twinsite.core.arbiter import Row, Secondary
+from twinsite.core.limits import SECTOR_BYTES
+from twinsite_sim.controller import Controller, Promotion
+from twinsite_sim.hosts import Attachment
+from twinsite_sim.ledger import Change, Ledger, word_at
+from twinsite_sim.loop import SimLoop, WorldFailure
+from twinsite_sim.machine import Machine, Process
+from twinsite_sim.nbd_client import NbdClient
+from twinsite_sim.trace import Trace
+
+
+class Judge:
+    """Judges one world."""
+
+    def __init__(
+        self, loop: SimLoop, trace: Trace, machines: dict[str, Machine], controller: Controller, ledger: Ledger
+    ) -> None:
+        self.spares_known_gaps = True
+        """Do not go where docs/safety.md says that there is no promise yet."""
+        self._loop = loop
+        self._trace = trace
+        self._machines = machines
+        self._controller = controller
+        self._ledger = ledger
+        self._shown: set[tuple[int, int]] = set()
+        self._unchecked: Promotion | None = None
+        self._lacking = {"az1": False, "az2": False}
+        self._was_in_sync = False
+        self._is_beyond = False
+        controller.on_promoted = self._promoted
+        controller.on_row = self._row_changed
+        for site in ("az1", "az2"):
+            machines[site].on_lost_writes = self._lost_writes
+
+    def images(self, site: str) -> list[bytearray]:
+        """Return what a site's disks show."""
+        return [disk.content for disk in self._machines[site].disks.values()]
+
+    # What hosts see
+
+    def attached(self, client: NbdClient, attachment: Attachment) -> None:
+        """A site shows its disks to a host: they must show everything, or what a forced failover has left."""
+        del attachment
+        process: Process = client.server_process
+        site = process.machine.name
+        row = self._controller.row
+        if site != row.primary_site or not process.is_alive:
+            return  # It was replaced and does not know yet, or it is gone and its host does not know yet.
+        promotion = self._unchecked
+        if promotion is not None:
+            if site != promotion.site:
+                return
+            self._unchecked = None
+        if self._is_beyond:
+            self._start_over(process)
+            return
+        key = (id(process), row.term)
+        is_new = key not in self._shown
+        self._shown.add(key)
+        what = f"{process.name} shows its disks under term {row.term}"
+        if promotion is not None and promotion.is_forced:
+            self._check_forced(promotion, what)
+        elif is_new:
+            self._ledger.settle(self.images(site), process, self._loop.time(), what)
+        else:
+            self._ledger.check(self.images(site), what)
+
+    def answered(self, change: Change) -> None:
+        """A host was told: two of three must stand behind that."""
+        row = self._controller.row
+        process: Process = change.place
+        other = other_site(process.machine.name)
+        is_held_to = row.secondary is Secondary.IN_SYNC and process.machine.name == row.primary_site
+        if not is_held_to or self._lacking[other] or self._is_unsettled():
+            return
+        content = self.images(other)[change.volume]
+        for sector in change.sectors:
+            if not self._ledger.may_show(change.volume, sector, word_at(content, sector)):
+                raise WorldFailure(f"{change} was told done, and {other}, which counts as in sync, lacks it")
+
+    def can_check_reads(self, site: str) -> bool:
+        """Say whether what hosts read at a site is to be believed just now."""
+        return not self._is_unsettled() and not self._lacking[site]
+
+    # What lies on the disks
+
+    def look(self) -> None:
+        """Whoever is primary has everything, and so has a secondary that counts as in sync."""
+        if self._is_unsettled():
+            return
+        row = self._controller.row
+        if not self._lacking[row.primary_site]:
+            self._ledger.check(self.images(row.primary_site), f"the primary {row.primary_site}")
+        other = other_site(row.primary_site)
+        if row.secondary is Secondary.IN_SYNC and not self._lacking[other]:
+            self._ledger.check(self.images(other), f"{other}, which counts as in sync")
+
+    def check_twins(self) -> None:
+        """All is at rest: the sites' disks are equal, and they show everything."""
+        self._ledger.check(self.images(self._controller.row.primary_site), "in the end")
+        for index, (one, other) in enumerate(zip(self.images("az1"), self.images("az2"), strict=True)):
+            for sector in range(len(one) // SECTOR_BYTES):
+                at = sector * SECTOR_BYTES
+                if one[at : at + SECTOR_BYTES] != other[at : at + SECTOR_BYTES]:
+                    raise WorldFailure(
+                        f"the twins differ although the group is active: volume {index}, sector {sector}"
+                    )
+
+    def is_known_gap(self) -> bool:
+        """Say whether a failover would now meet what is known and not yet solved: the target's machine lost writes."""
+        return self.spares_known_gaps and self._lacking[other_site(self._controller.row.primary_site)]
+
+    # Inside
+
+    def _is_unsettled(self) -> bool:
+        """Say whether a forced failover has made history open, until its disks are shown."""
+        return self._unchecked is not None or self._is_beyond
+
+    def _promoted(self, promotion: Promotion) -> None:
+        self._is_beyond = self._is_beyond or self.is_known_gap() or self._unchecked is not None
+        self._unchecked = promotion
+        self._ledger.forked_machine = self._machines[other_site(promotion.site)] if promotion.is_forced else None
+
+    def _check_forced(self, promotion: Promotion, what: str) -> None:
+        lost = self._ledger.start_anew(self.images(promotion.site), self._loop.time(), what)
+        self._trace.add("checker", f"the forced failover has lost {len(lost)} changes of sectors")
+        loss = promotion.loss
+        assert loss is not None
+        if loss.since is not None:
+            since = min(self._machines[promotion.stater].true_times(loss.since))
+            for change, shown in lost:
+                if change.done_at is not None and change.done_at < since:
+                    raise WorldFailure(
+                        f"{what}: it stated the loss of {loss}, which is {since:.4f}, but {change}, done at "
+                        f"{change.done_at:.4f}, is lost too; {shown} is shown"
+                    )
+
+    def _start_over(self, process: Process) -> None:
+        """What is known and not yet solved has happened: take what is shown for the history."""
+        self._is_beyond = False
+        self._shown.add((id(process), self._controller.row.term))
+        self._trace.add("checker", "a known gap was met: what is shown now is the history")
+        images = self.images(process.machine.name)
+        self._ledger.start_anew(images, self._loop.time(), "a known gap", is_of_one_moment=False)
+
+    def _row_changed(self, row: Row, why: str) -> None:
+        del why
+        is_in_sync = row.secondary is Secondary.IN_SYNC
+        if is_in_sync and not self._was_in_sync:
+            self._ledger.forked_machine = None
+            for site, is_lacking in self._lacking.items():
+                with contextlib.suppress(WorldFailure):
+                    if is_lacking and not self._is_unsettled():
+                        self._ledger.check(self.images(site), site)
+                        self._lacking[site] = False
+        elif not is_in_sync and self._was_in_sync and self._lacking[row.primary_site] and self.spares_known_gaps:
+            # A grant of the time before its machine crashed: it goes on with what it has, and the other has more.
+            self._is_beyond = True
+        self._was_in_sync = is_in_sync
+
+    def _lost_writes(self, machine: Machine, path: str, sectors: list[int], was_told: bool) -> None:
+        """A disk has lost what was not flushed: hosts may miss it, if it was the group's only copy.
+
+        `was_told`: a host's flush has failed there, so what it was to cover is undefined by the host's own rules.
+        """
+        row = self._controller.row
+        site = machine.name
+        is_in_sync = row.secondary is Secondary.IN_SYNC
+        self._lacking[site] = True
+        if site != row.primary_site and not is_in_sync:
+            return
+        index = list(machine.disks).index(path)
+        is_held = is_in_sync and not (was_told and site == row.primary_site)
+        other: Any = self.images(other_site(site))[index] if is_held else None
+        excused = self._ledger.crashed(index, sectors, machine.disks[path].content, other)
+        if excused:
+            self._trace.add("checker", f"{len(excused)} sectors of volume {index} are excused")
+
+
+def other_site(site: str) -> str:
+    """Return the other one of the two sites."""
+    return "az2" if site == "az1" else "az1"

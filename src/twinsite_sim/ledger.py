@@ -1,0 +1,338 @@
+"""What hosts know of the volumes, and what therefore may lie on the disks. Knows nothing of the workers' insides.
+
+Every change carries its own number as its content (eight bytes, again and again; zeros for a trim), so that each sector
+of a disk tells which change it shows. For each sector the ledger keeps the changes in the order in which they were
+issued. The newest one that a host was told is done is the floor: a disk that is to be current shows the floor or
+something issued after it. Hosts do not issue overlapping changes at the same time, as no file system does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twinsite.core.limits import SECTOR_BYTES
+from twinsite_sim.loop import WorldFailure
+
+WORD_BYTES = 8
+WORDS_IN_SECTOR = SECTOR_BYTES // WORD_BYTES
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """A write, or a zeroing (`word` 0), of whole sectors of one volume. Times are the world's own."""
+
+    number: int
+    word: int
+    volume: int
+    sectors: range
+    issued_at: float
+    place: Any = None
+    """The process that it was sent to."""
+    is_forked: bool = False
+    """It was sent to the losing side of a forced failover."""
+    done_at: float | None = None
+    is_pending: bool = True
+    is_flushed: bool = False
+    has_failed: bool = False
+    excused: set[int] = field(default_factory=set)
+    """Sectors that a crash has taken back, so that they may be seen again or not."""
+    gone: dict[int, float] = field(default_factory=dict)
+    """Sectors in which it was seen to be lost for good, and when: only disks of an older moment show it again."""
+
+    def __str__(self) -> str:
+        what = "write" if self.word else "zero"
+        return f"{what} #{self.number} of volume {self.volume}, sectors {self.sectors.start}-{self.sectors.stop - 1}"
+
+
+@dataclass
+class VolumeLedger:
+    """One volume: per sector the changes, oldest first, and where the floor is among them."""
+
+    index: int
+    sector_count: int
+    words: list[int]
+    """Per sector what the floor shows, for a quick comparison."""
+    history: list[list[Change]]
+    floor: list[int]
+    unflushed: list[Change] = field(default_factory=list)
+
+
+class Ledger:
+    """The ledger of a group."""
+
+    def __init__(self, sizes_bytes: Sequence[int]) -> None:
+        self._numbers = itertools.count(1)
+        self.volumes = []
+        self.by_number: dict[int, Change] = {}
+        for index, size in enumerate(sizes_bytes):
+            count = size // SECTOR_BYTES
+            blank = Change(0, 0, index, range(count), 0.0, done_at=0.0, is_pending=False, is_flushed=True)
+            self.volumes.append(VolumeLedger(index, count, [0] * count, [[blank] for _ in range(count)], [0] * count))
+        self.pending: dict[Change, None] = {}
+        self.done_count = 0
+        self.forked_machine: Any = None
+        """The machine of a primary that a forced failover has replaced: alone under its grant, it may not know yet."""
+
+    # What hosts do
+
+    def is_free(self, volume: int, sectors: range) -> bool:
+        """Say whether no change that may still be answered overlaps."""
+        return not any(
+            change.volume == volume and change.sectors.start < sectors.stop and sectors.start < change.sectors.stop
+            for change in self.pending
+        )
+
+    def issue(self, volume: int, sectors: range, now: float, place: Any, *, is_zero: bool) -> Change:
+        """A host sends a change."""
+        number = next(self._numbers)
+        change = Change(number, 0 if is_zero else number, volume, sectors, now, place)
+        self.by_number[number] = change
+        self.pending[change] = None
+        if place is not None and place.machine is self.forked_machine:
+            change.is_forked = True
+            return change
+        history = self.volumes[volume].history
+        for sector in sectors:
+            history[sector].append(change)
+        return change
+
+    def done(self, change: Change, now: float, *, is_fua: bool) -> None:
+        """A host is told that a change is done. Raises `WorldFailure` if that is a lie of another history."""
+        self.pending.pop(change, None)
+        change.is_pending = False
+        if change.is_forked:
+            return
+        change.done_at = now
+        change.is_flushed = is_fua
+        self.done_count += 1
+        volume = self.volumes[change.volume]
+        for sector in change.sectors:
+            history = volume.history[sector]
+            for place in range(len(history) - 1, -1, -1):
+                if history[place] is change and sector not in change.gone:
+                    if sector not in change.excused:
+                        volume.floor[sector] = max(volume.floor[sector], place)
+                    break
+            else:
+                raise WorldFailure(f"{change} is told done, but a host has seen that it is not there")
+            volume.words[sector] = history[volume.floor[sector]].word
+        if not is_fua:
+            volume.unflushed.append(change)
+
+    def failed(self, change: Change) -> None:
+        """A host is told that a change has failed: all of it, a part or nothing may be there."""
+        self.pending.pop(change, None)
+        change.is_pending = False
+        change.has_failed = True
+
+    def cut_off(self, change: Change) -> None:
+        """The host's connection is gone: the change may be there or not."""
+        self.pending.pop(change, None)
+        change.is_pending = False
+
+    def flushed(self, volume: int, issued_at: float) -> None:
+        """A flush that was sent at that time is told done: it covers what was done before."""
+        record = self.volumes[volume]
+        rest = []
+        for change in record.unflushed:
+            assert change.done_at is not None
+            if change.done_at <= issued_at:
+                change.is_flushed = True
+            else:
+                rest.append(change)
+        record.unflushed = rest
+
+    # What disks show
+
+    def check(self, images: Sequence[bytes | bytearray], what: str) -> None:
+        """Raise `WorldFailure` unless disks show every change that a host was told is done."""
+        for volume, image in zip(self.volumes, images, strict=True):
+            for sector, word in self._differences(volume, image, what):
+                self._place_of(volume, sector, word, what)
+
+    def settle(self, images: Sequence[bytes | bytearray], place: Any, now: float, what: str) -> None:
+        """Check disks that hosts are shown from now on, and hold them to what they show.
+
+        What was sent to another process than `place` and is not shown will not be shown later either.
+        """
+        for volume, image in zip(self.volumes, images, strict=True):
+            found = dict(self._differences(volume, image, what))
+            for sector, history in enumerate(volume.history):
+                floor = volume.floor[sector]
+                if sector not in found and len(history) == floor + 1:
+                    continue
+                word = found.get(sector, volume.words[sector])
+                floor = self._place_of(volume, sector, word, what)
+                volume.floor[sector] = floor
+                volume.words[sector] = word
+                for change in history[floor + 1 :]:
+                    if change.place is not place:
+                        change.gone.setdefault(sector, now)
+
+    def crashed(
+        self, index: int, sectors: Iterable[int], image: bytes | bytearray, other: bytes | bytearray | None
+    ) -> list[int]:
+        """A disk has lost what was not flushed; `image` is what it shows now.
+
+        `other` is the other site's disk if that is held to be current. What it shows is not lost. What hosts had
+        flushed is not excused. Returns the sectors in which hosts may now see something older.
+        """
+        volume = self.volumes[index]
+        excused = []
+        for sector in sectors:
+            history, floor = volume.history[sector], volume.floor[sector]
+            held = word_at(other, sector) if other is not None else None
+            for change in history[floor + 1 :]:
+                if change.is_pending and (held is None or change.word != held):
+                    change.excused.add(sector)
+            if held is not None and held in {change.word for change in history[floor:] if sector not in change.gone}:
+                continue
+            lasting = [
+                n
+                for n in range(floor + 1)
+                if history[n].is_flushed and sector not in history[n].gone and sector not in history[n].excused
+            ]
+            flushed = lasting[-1] if lasting else 0
+            shown = word_at(image, sector)
+            places = [n for n in range(flushed, floor + 1) if history[n].word == shown]
+            if places and places[-1] < floor:
+                for change in history[places[-1] + 1 : floor + 1]:
+                    change.excused.add(sector)
+                volume.floor[sector] = places[-1]
+                volume.words[sector] = shown
+                excused.append(sector)
+        return excused
+
+    def start_anew(
+        self, images: Sequence[bytes | bytearray], now: float, what: str, *, is_of_one_moment: bool = True
+    ) -> list[tuple[Change, Change]]:
+        """A forced failover has made these disks the history. Returns what is lost: (was done, is shown instead).
+
+        Raises `WorldFailure` unless the images are of one moment, as `one_moment` has it.
+        """
+        shown = self._shown(images, what)
+        if is_of_one_moment:
+            self._check_moment(shown, what)
+        for change in self.pending:
+            change.is_forked |= change.place is not None and change.place.machine is self.forked_machine
+        lost = []
+        for volume, places in zip(self.volumes, shown, strict=True):
+            for sector, place in enumerate(places):
+                history = volume.history[sector]
+                for later in history[place + 1 :]:
+                    if later.done_at is not None and sector not in later.gone and sector not in later.excused:
+                        lost.append((later, history[place]))
+                    later.gone.setdefault(sector, now)
+                history[place].gone.pop(sector, None)
+                volume.floor[sector] = place
+                volume.words[sector] = history[place].word
+        return lost
+
+    def one_moment(self, images: Sequence[bytes | bytearray], what: str) -> None:
+        """Raise `WorldFailure` unless disks are of one moment, whichever.
+
+        Whatever a host had been told before it issued anything that is shown must be shown too, unless it was lost
+        for good by then; and nothing may be shown that was lost for good before something that is shown was issued.
+        """
+        self._check_moment(self._shown(images, what), what)
+
+    def _shown(self, images: Sequence[bytes | bytearray], what: str) -> list[list[int]]:
+        """Return, for each volume and sector, the newest change that it may be showing."""
+        shown = []
+        for volume, image in zip(self.volumes, images, strict=True):
+            found = dict(self._differences(volume, image, what))
+            places = list(volume.floor)
+            for sector, word in found.items():
+                places[sector] = self._any_place_of(volume, sector, word, what)
+            shown.append(places)
+        return shown
+
+    def _check_moment(self, shown: Sequence[Sequence[int]], what: str) -> None:
+        moment, latest = 0.0, None
+        for volume, places in zip(self.volumes, shown, strict=True):
+            for history, place in zip(volume.history, places, strict=True):
+                if history[place].word and history[place].issued_at > moment:
+                    moment, latest = history[place].issued_at, history[place]
+        for volume, places in zip(self.volumes, shown, strict=True):
+            for sector, (history, place) in enumerate(zip(volume.history, places, strict=True)):
+                change = history[place]
+                where = f"{what}: sector {sector} of volume {volume.index} shows {change}"
+                if change.word and change.gone.get(sector, moment) < moment:
+                    raise WorldFailure(f"{where}, which was lost before {latest} was issued: not one moment")
+                for later in history[place + 1 :]:
+                    if later.done_at is None or later.done_at >= moment or sector in later.excused:
+                        continue
+                    if later.gone.get(sector, moment + 1) > moment:
+                        raise WorldFailure(
+                            f"{where} and not {later}, which was done at {later.done_at:.4f}, before {latest} was "
+                            f"issued at {moment:.4f}: the disks are not of one moment"
+                        )
+
+    def may_show(self, volume: int, sector: int, word: int) -> bool:
+        """Say whether a host may read this just now."""
+        record = self.volumes[volume]
+        current = record.history[sector][record.floor[sector] :]
+        return any(change.word == word and sector not in change.gone for change in current)
+
+    def was_read(self, volume: int, sector: int, word: int) -> None:
+        """A host has read a sector: what it shows stays, unless its change has failed or is under way."""
+        record = self.volumes[volume]
+        history, floor = record.history[sector], record.floor[sector]
+        if len(history) == floor + 1 or any(c.is_pending or c.has_failed for c in history[floor:]):
+            return
+        places = range(len(history) - 1, floor - 1, -1)
+        place = next(n for n in places if history[n].word == word and sector not in history[n].gone)
+        record.floor[sector] = place
+        record.words[sector] = word
+
+    # Inside
+
+    def _differences(self, volume: VolumeLedger, image: bytes | bytearray, what: str) -> list[tuple[int, int]]:
+        """Return (sector, word) where an image shows something else than the floor."""
+        words = memoryview(image).cast("Q")
+        firsts = words[::WORDS_IN_SECTOR].tolist()
+        if firsts != words[WORDS_IN_SECTOR - 1 :: WORDS_IN_SECTOR].tolist():
+            sector = next(n for n in range(len(firsts)) if firsts[n] != words[(n + 1) * WORDS_IN_SECTOR - 1])
+            raise WorldFailure(f"{what}: sector {sector} of volume {volume.index} is torn inside")
+        if firsts == volume.words:
+            return []
+        return [(n, word) for n, (word, floor) in enumerate(zip(firsts, volume.words, strict=True)) if word != floor]
+
+    def _place_of(self, volume: VolumeLedger, sector: int, word: int, what: str) -> int:
+        """Return which change, from the floor on, a sector shows. Raises `WorldFailure` if it is none."""
+        history, floor = volume.history[sector], volume.floor[sector]
+        for place in range(len(history) - 1, floor - 1, -1):
+            if history[place].word == word and sector not in history[place].gone:
+                return place
+        held = "; ".join(f"{change}, done at {change.done_at}" for change in history[floor:])
+        raise WorldFailure(
+            f"{what}: an answered change is lost: sector {sector} of volume {volume.index} shows "
+            f"{self._describe(word)}; it must show one of: {held}"
+        )
+
+    def _any_place_of(self, volume: VolumeLedger, sector: int, word: int, what: str) -> int:
+        history = volume.history[sector]
+        for place in range(len(history) - 1, -1, -1):
+            if history[place].word == word:
+                return place
+        raise WorldFailure(
+            f"{what}: sector {sector} of volume {volume.index} shows {self._describe(word)}, which it may not show "
+            "any more, or never showed"
+        )
+
+    def _describe(self, word: int) -> str:
+        change = self.by_number.get(word)
+        return f"{word:#x}, which nobody wrote" if change is None and word else str(change or "zeros")
+
+
+def word_at(image: bytes | bytearray, sector: int) -> int:
+    """Return what a sector shows."""
+    return int.from_bytes(image[sector * SECTOR_BYTES : sector * SECTOR_BYTES + WORD_BYTES], "little")
+
+
+def content_of(change: Change) -> bytes:
+    """Return the bytes that a change puts on the disk."""
+    return change.word.to_bytes(WORD_BYTES, "little") * (len(change.sectors) * WORDS_IN_SECTOR)

@@ -1,0 +1,106 @@
+"""What a worker believes of its disks when a role begins, on real files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.leader import Leader
+from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.stream.frames import Frame, Kind
+from twinsite.core.tracking.undo import UndoHeader
+from twinsite.durable_file import SystemFiles
+from twinsite.messages import MemberSpec, Mode, StorePlace
+from twinsite.stores.base import Store
+from twinsite.stores.opening import create_file_store, open_store
+from twinsite.worker import worker
+from twinsite.worker.state import ReplicaState, StateDirectory
+from twinsite.worker.taking_over import return_to_common_point
+from twinsite.worker.undo_log import UndoLog
+
+SIZE = 4 * BLOCK_BYTES
+MEMBERS = [MemberSpec(0, "volume", SIZE)]
+OLD, NEW = b"o" * BLOCK_BYTES, b"n" * BLOCK_BYTES
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[dict[int, Store]]:
+    path = str(tmp_path / "0.raw")
+    create_file_store(path, SIZE)
+    store = open_store(StorePlace("file", path), SIZE)
+    store.write(OLD, 0)
+    yield {0: store}
+    store.close()
+
+
+def overwrite_with_log(directory: StateDirectory, stores: dict[int, Store]) -> None:
+    """Do what a resync does to a consistent image: keep the old block, then write the new one."""
+    log = UndoLog.begin(directory.files, directory.undo_path, UndoHeader("before", 1.0, {"0": SIZE}))
+    log.save(stores, [Frame(Kind.WRITE, 0, 0, BLOCK_BYTES, 0, 0, memoryview(NEW))])
+    stores[0].write(NEW, 0)
+    log.close()
+
+
+def first_block(stores: dict[int, Store]) -> bytes:
+    data = bytearray(BLOCK_BYTES)
+    stores[0].read_into(data, 0)
+    return bytes(data)
+
+
+def test_a_resync_that_never_ended_is_undone(tmp_path: Path, stores: dict[int, Store]) -> None:
+    directory = StateDirectory(tmp_path)
+    overwrite_with_log(directory, stores)
+    state = ReplicaState(generation="after", is_consistent=False)
+    return_to_common_point(directory, state, MEMBERS, stores)
+    assert first_block(stores) == OLD
+    assert (state.generation, state.is_consistent) == ("before", True)
+    assert not directory.undo_path.exists()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(ReplicaState(generation="after", is_consistent=True), id="its resync has ended"),
+        pytest.param(ReplicaState(generation="", primary_boot_id="boot"), id="a primary has written since"),
+    ],
+)
+def test_a_log_that_was_left_over_is_removed_and_not_followed(
+    tmp_path: Path, stores: dict[int, Store], state: ReplicaState
+) -> None:
+    directory = StateDirectory(tmp_path)
+    overwrite_with_log(directory, stores)
+    return_to_common_point(directory, state, MEMBERS, stores)
+    assert first_block(stores) == NEW
+    assert not directory.undo_path.exists()
+
+
+class FullOnce(SystemFiles):
+    """Files that refuse one replacement, the `number`th."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+
+    def replace(self, path: Path, content: bytes) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise OSError(28, "No space left on device")
+        super().replace(path, content)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_start_that_failed_leaves_no_trace_in_what_is_believed(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    await leader.stop()
+    directory = StateDirectory(leader.directory / "state")
+    directory.save(ReplicaState(term=1, generation="lineage", is_consistent=True))
+    leader.start()
+    leader.worker._directory.files = FullOnce(number)
+    leader.lead(2)
+    await leader.put(leader.spec(term=2))
+    status = await leader.mode(Mode.PAUSED)
+    assert status.dirty_bytes == 0, "a secondary's image that was consistent is known to be the other side's"
+    assert directory.load().term == 2
