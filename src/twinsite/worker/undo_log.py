@@ -6,7 +6,7 @@ here blocks and belongs in a thread; one call at a time.
 
 from __future__ import annotations
 
-import time
+import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -162,7 +162,7 @@ class UndoLog:
             return
         self.close()
         directory = self._path.parent
-        name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.header.point_at))
+        name = datetime.datetime.fromtimestamp(self.header.point_at, datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         try:
             kept = [path for path in self._files.list(directory) if is_kept(path)]
             for path in kept[: max(0, len(kept) + 1 - KEPT_LOGS_MAX)]:
