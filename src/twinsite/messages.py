@@ -111,6 +111,7 @@ class MemberStatus:
     resync_bytes_done: int = 0
     dirty_bytes: int = 0
     failure: Failure | None = None
+    size_bytes: int = 0  # What it has of its store open; 0 when nobody knows.
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,12 @@ class FakeNode:
         if failure is not None:
             return ObservedWorker(spec.id, alive=False, failure=failure)
         members = [
-            MemberStatus(member.volume_id, serving=spec.role is not Role.SECONDARY, resync_bytes_total=100)
+            MemberStatus(
+                member.volume_id,
+                serving=spec.role is not Role.SECONDARY,
+                resync_bytes_total=100,
+                size_bytes=member.size_bytes,
+            )
             for member in spec.members
         ]
         status = WorkerStatus(

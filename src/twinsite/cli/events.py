@@ -58,6 +58,11 @@ def _changes(event: GroupEvent) -> Iterator[str]:
 def _known(event: GroupEvent) -> str:
     proof = event["proof"]
     loss = proof["failover"]["loss"]
-    cost = "a failover loses nothing" if loss is None else f"a failover loses {loss['description']}"
+    if loss is not None:
+        cost = f"a failover loses {loss['description']}"
+    elif proof["failover"]["possible"]:
+        cost = "a failover loses nothing"
+    else:
+        cost = f"no failover: {proof['failover']['reason']}"
     acknowledged, applied = proof["last_acknowledged_sequence"], proof["last_applied_sequence"]
     return f"term {proof['term']}, acknowledged {acknowledged}, applied {applied}; {cost}"

@@ -121,11 +121,10 @@ class Reconciler:
                 stale |= await self._take_volumes(session, report.site, report.volumes)
                 stale |= await self._take_workers(session, report.site, report.workers)
             await session.flush()
-            stale |= await self._settle_extends(session, report.volumes)
-            await session.flush()
             await sites.raise_generation(session, stale)
             if ahead:
                 await sites.set_generation(session, report.site, report.seen_generation + 1)
+        await self.settle_extends(report.volumes)
         self._taken[report.site] = content
         await self._context.wakeups.notify()
 
@@ -203,17 +202,25 @@ class Reconciler:
             await chronicle.observe(self._context, session, group, reports, connected)
         return stale
 
-    async def _settle_extends(self, session: AsyncSession, observed: Sequence[ObservedVolume] = ()) -> set[str]:
-        """Take the next step of every extension that has one; return the sites whose desired state changed."""
-        groups = await objects.growing_groups(session, locked=True)
-        if not groups:
-            return set()
-        reports = await observed_workers(session, [group.id for group in groups])
-        lost = await sites.lost_names(session)
+    async def settle_extends(self, observed: Sequence[ObservedVolume] = ()) -> None:
+        """Take the next step of every extension that has one; `observed` are volumes that a node has just reported."""
+        async with self._context.database.read() as session:
+            growing = [group.id for group in await objects.growing_groups(session)]
         stale: set[str] = set()
-        for group in groups:
-            stale |= await settle_extend(self._context, session, group, reports, refusals(group, observed), lost)
-        return stale
+        for group_id in growing:
+            # One group in one transaction: nobody waits for a second lock with a first one in hand.
+            async with self._context.database.write() as session:
+                steps: set[str] = set()
+                lost = await sites.lost_names(session)
+                for group in await objects.groups_by_ids(session, [group_id], locked=True):
+                    reports = await observed_workers(session, [group_id])
+                    refused = refusals(group, observed)
+                    steps |= await settle_extend(self._context, session, group, reports, refused, lost)
+                await session.flush()
+                await sites.raise_generation(session, steps)
+            stale |= steps
+        if stale:
+            await self._context.wakeups.notify()
 
     async def watch_moves(self) -> None:
         """Take the steps of moves that no report brings about: deadlines, and sites that fell silent. Runs for ever."""
@@ -221,6 +228,7 @@ class Reconciler:
             await asyncio.sleep(self._context.settings.poll_seconds)
             try:
                 await self.settle_moves()
+                await self.settle_extends()
                 await self.observe_groups()
             except SQLAlchemyError:
                 _log.exception("moves cannot be looked at; the next look comes soon")
@@ -248,14 +256,6 @@ class Reconciler:
             connected = await self._context.connected_sites(session)
             groups = await objects.groups_in(session, MOVING)
             reports = await observed_workers(session, [group.id for group in groups])
-            is_extending = bool(await objects.growing_groups(session))
-        if is_extending:
-            async with self._context.database.write() as session:
-                extended = await self._settle_extends(session)
-                await session.flush()
-                await sites.raise_generation(session, extended)
-            if extended:
-                await self._context.wakeups.notify()
         now = utc_now()
         due = [group.id for group in groups if next_step(move_facts(group, reports, connected, now)) is not Step.WAIT]
         for group_id in due:

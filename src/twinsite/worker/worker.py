@@ -383,6 +383,7 @@ class Worker:
         if self._group is None or self._applied is None:
             return [MemberStatus(m.volume_id, serving=m.volume_id in self._servers) for m in spec.members]
         lost = {self._members[index].volume_id: self._stores[index].path for index in self._lost & self._stores.keys()}
+        sizes_bytes = {m.volume_id: self._stores[index].size_bytes for index, m in self._members.items()}
         statuses = []
         for status in self._group.member_statuses():
             failure = status.failure
@@ -392,7 +393,14 @@ class Worker:
                     f"{lost[status.volume_id]} was removed or replaced under worker process {os.getpid()}, which still "
                     "serves it; what hosts wrote is lost when that ends: copy it out of the process, or fail over",
                 )
-            statuses.append(replace(status, serving=status.volume_id in self._servers, failure=failure))
+            statuses.append(
+                replace(
+                    status,
+                    serving=status.volume_id in self._servers,
+                    failure=failure,
+                    size_bytes=sizes_bytes.get(status.volume_id, 0),
+                )
+            )
         return statuses
 
     def _counters(self) -> Counters:

@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.support.fake_node import FakeNode
 from tests.support.site_fixtures import Prepared
 from tests.unit.api.test_moves import active_group, silenced, spec
 from twinsite.core.limits import GIB
-from twinsite.messages import Failure, Mode, Role
+from twinsite.messages import Failure, Mode, Role, WorkerStatus
 
 EXTEND = "os-extend-replication-volumes"
 FULL = Failure("37100177", "the pool has no room")
@@ -212,7 +213,7 @@ async def test_a_site_that_makes_no_room_in_time_gets_the_extension_undone(site:
     site.az2.obeys_volumes = False
     async with asked(site, group, 2) as asking:
         await site.az1.step()
-        await site.controller.reconciler.settle_moves()
+        await site.controller.reconciler.settle_extends()
         answer = await asking
     assert (answer.status_code, "did not make room" in answer.text, "undone" in answer.text) == (503, True, True)
     assert await disks(site, group) == [(1, 1)]
@@ -294,3 +295,24 @@ async def test_an_extension_is_taken_while_the_group_is_paused_copying_or_alone(
 async def test_another_projects_group_is_not_there(site: Site) -> None:
     answer: Any = await site.act("00000000-0000-4000-8000-000000000000", EXTEND, {"id": "x", "new_size": 2})
     assert answer.status_code == 404
+
+
+async def test_a_worker_that_has_the_spec_and_not_the_size_is_not_believed(site: Site) -> None:
+    group = await active_group(site)
+
+    def of_an_older_release(status: WorkerStatus) -> WorkerStatus:
+        return replace(status, members=[replace(member, size_bytes=0) for member in status.members])
+
+    site.settings.extend_wait_seconds = 0.05
+    for node in (site.az2, site.az1):
+        node.changes[group["id"]] = of_an_older_release
+    async with site.nodes_running():
+        assert (await site.act(group["id"], EXTEND, sizes(group, 2))).status_code == 503
+    await site.settle()
+    assert (told(site.az1), told(site.az2)) == ((1, 2), (2, 2)), "production waits for the DR disk"
+    site.az2.changes.clear()
+    await site.settle()
+    assert (told(site.az1), await disks(site, group)) == ((2, 2), [(1, 1)])
+    site.az1.changes.clear()
+    await site.settle()
+    assert await disks(site, group) == [(2, 2)]

@@ -17,6 +17,7 @@ from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
 from twinsite.core.stream.frames import Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Doubt
 from twinsite.worker.state import ReplicaState
+from twinsite.worker.taking_over import return_to_common_point
 
 
 @pytest.fixture(name="follower")
@@ -483,3 +484,39 @@ async def test_a_disk_grows_in_the_middle_of_a_session(follower: Follower) -> No
     said = await larger.farewell()
     assert said is not None
     assert "different volumes" in said["message"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_the_rest(
+    follower: Follower, restarts: bool
+) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.write(1, 0, b"point")
+    await primary.send(begin(2), end(3))
+    await primary.until(Kind.FLUSHED, 3)
+    await primary.send(begin(4, "g2"))
+    await primary.until(Kind.ACK, 4)
+    for path in follower.paths.values():
+        os.truncate(path, 2 * SIZE)
+    if restarts:
+        await primary.close()
+        await follower.stop()
+        follower.sizes = dict.fromkeys(follower.sizes, 2 * SIZE)
+        await follower.start()
+        primary = await follower.connect()
+        await primary.enter(follower.hello(first_sequence=5))
+    else:
+        for store in follower.stores.values():
+            store.grow(2 * SIZE)
+        await follower.group.grow_members(dict.fromkeys(follower.sizes, 2 * SIZE))
+    await primary.write(5, 0, b"other")
+    await primary.write(6, 2 * SIZE - 5, b"other")
+    await primary.until(Kind.ACK, 6)
+    await primary.close()
+    await follower.stop()
+    follower.sizes = dict.fromkeys(follower.sizes, 2 * SIZE)
+    await follower.start()
+    members = follower.spec().members
+    return_to_common_point(follower.directory, follower.state, members, follower.stores)
+    assert follower.content(0) == b"point" + bytes(2 * SIZE - 5)

@@ -106,8 +106,13 @@ def extend_facts(
     disks = [disk for pair in pairs for disk in (pair.production_volume, pair.dr_volume)]
 
     def in_force(site: str, role: Role) -> bool:
+        """Say whether a side's worker has taken up what it was told, and has its disks open at their new sizes."""
         status = living_status(reports.get((site, group.id)), role)
-        return site in lost or (status is not None and status.spec_version >= journal.spec_version)
+        if status is None or status.spec_version < journal.spec_version:
+            return site in lost
+        sizes_bytes = {member.volume_id: member.size_bytes for member in status.members}
+        own = [disk for disk in disks if disk.site == site]
+        return all(sizes_bytes.get(disk.id, 0) >= disk.worker_gib * GIB for disk in own)
 
     return ExtendFacts(
         has_room=all(disk.site in lost or (disk.store_bytes or 0) >= (disk.target_gib or 0) * GIB for disk in disks),
