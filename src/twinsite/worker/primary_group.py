@@ -124,21 +124,26 @@ class PrimaryGroup:
         self._spec = spec
         self._wish = spec.replication
         if spec.loss_acceptances > self._state.loss_acceptances:
-            self._run(self._standing.accept_loss(spec.loss_acceptances))
+            self._run(self._accept_loss(spec.loss_acceptances))
         self._arbitration.use(arbiter)
         if self._wish is not Replication.HANDOVER:
             self._handover = None
-        if self._wish is Replication.PAUSED:
+        if not self._wants_stream:
             self.machine.stop()
             self._arbitration.allow_asking()
             if self.machine.phase in (Phase.ALONE, Phase.HOLDING):
-                # Also where a secondary is about to join, or was to heal this side.
+                # Also where a secondary is about to join.
                 self._link.want(None)
                 self._link.say_goodbye()
         else:
             self.machine.want()
             self._follow_endpoint()
         self.drain()
+
+    @property
+    def _wants_stream(self) -> bool:
+        """Say whether the other side is to be connected to: also in a pause, while this side lacks what that one has."""
+        return self._wish is not Replication.PAUSED or self.machine.must_wait
 
     def in_force(self) -> bool:
         """Say whether the newest spec's wish is reality: nothing more travels once it is a pause."""
@@ -266,7 +271,7 @@ class PrimaryGroup:
 
     def link_up(self, welcome: Welcome) -> None:
         """Resume, or start the resync of what the secondary lacks."""
-        if self._wish is Replication.PAUSED or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
+        if not self._wants_stream or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
             self._link.say_goodbye()
             return
         if self.machine.first_sequence != self._hello_sequence:
@@ -280,7 +285,7 @@ class PrimaryGroup:
         attempt = self._attempt
 
         def is_still_there() -> bool:
-            return attempt == self._attempt and self._link.is_up() and self._wish is not Replication.PAUSED
+            return attempt == self._attempt and self._link.is_up() and self._wants_stream
 
         joined = await self._standing.join(welcome, is_still_there)
         if joined in (Joined.MUST_ASK, Joined.MUST_WAIT):
@@ -324,7 +329,7 @@ class PrimaryGroup:
         self._in_sync_since = None
         self._handover = None
         self._arbitration.allow_asking()
-        if self._wish is Replication.PAUSED:
+        if not self._wants_stream:
             self._link.want(None)
         elif failure is not None:
             self._failure = failure
@@ -530,14 +535,24 @@ class PrimaryGroup:
             await asyncio.gather(*flushes)
             if attempt != self._attempt or not self.machine.is_healed:
                 return
-            await self._standing.healed()
+            if not await self._standing.healed():
+                self._arbitration.allow_asking()
+                self._link.say_goodbye()
         finally:
             self._is_flushing_healed = False
         if self.machine.phase is Phase.MIRRORED:
             self._resync_times.finish()
             self._came_in_sync()
+        if not self._wants_stream:
+            self.machine.stop()
+            self._arbitration.allow_asking()
         self.drain()
         self._on_change()
+
+    async def _accept_loss(self, acceptances: int) -> None:
+        """An operator lets this side go on with what it has."""
+        await self._standing.accept_loss(acceptances)
+        self._arbitration.look()
 
     # Tasks
 

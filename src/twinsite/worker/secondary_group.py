@@ -49,12 +49,12 @@ class SecondaryGroup:
         self._directory = directory
         self._state = state
         images = compare_images(state, spec.members, stores)
-        remember_secondary(state, images)
+        self._boot_id = read_boot_id()
+        remember_secondary(state, images, self._boot_id)
         state.loss_acceptances = max(state.loss_acceptances, spec.loss_acceptances)
         self._runs = recorded_runs(directory, spec.members) if state.led else []
         self.executor = executor
         self._on_change = on_change
-        self._boot_id = read_boot_id()
         self._server: asyncio.Server | None = None
         self._pending: dict[SecondarySession, None] = {}  # In the order of their coming.
         self._admitting = asyncio.Lock()  # One session is let in at a time, and none while members change.
@@ -334,7 +334,7 @@ class SecondaryGroup:
         if not isinstance(generation, str) or not generation:
             raise PeerViolation("a resync begins without a generation")
         state = self._state
-        is_worth_keeping = (state.is_consistent or bool(state.led)) and state.doubt is Doubt.NONE
+        is_worth_keeping = bool(state.led) or (state.is_consistent and state.doubt is Doubt.NONE)
         if is_worth_keeping and self._undo is None:
             sizes_bytes = {str(member.index): member.size_bytes for member in self._spec.members}
             volume_ids = {str(member.index): member.volume_id for member in self._spec.members}

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from enum import Enum
+from typing import Any
 
 import structlog
 
@@ -22,6 +23,7 @@ from twinsite.core.group.primary import Primary
 from twinsite.core.group.recovery import AFTER_GRANT, Action, judge
 from twinsite.core.group.states import Phase
 from twinsite.core.stream.hello import Doubt, Welcome
+from twinsite.errors import StorageFault
 from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.state import ReplicaState, StateDirectory
 
@@ -67,12 +69,12 @@ class Standing:
                     return Joined.MUST_ASK
                 if action is Action.WAIT:
                     return Joined.MUST_WAIT
-                await self._secondary_has_all()
+                if action is Action.HEAL and welcome.led:
+                    await self._doubt(welcome, machine.generations)
+                else:
+                    await self._secondary_has_all()
             elif phase is Phase.ALONE:
-                self._add_doubts(welcome)
-                await self._intents.commit()
-                self._state.generations = sorted(machine.generations | {generation})
-                await self._save()
+                await self._doubt(welcome, machine.generations | {generation})
             if not is_still_there() or machine.phase is not phase or not machine.connected(welcome, generation):
                 return Joined.GONE
             if machine.phase is Phase.HEALING:
@@ -82,9 +84,7 @@ class Standing:
     async def go_alone(self) -> None:
         """The arbiter has granted it: record it here as well, then let the machine go on."""
         async with self._lock:
-            if self._state.peer_has_all or self._state.may_lack_writes:
-                self._state.peer_has_all = self._state.may_lack_writes = False
-                await self._save()
+            await self._record(peer_has_all=False, may_lack_writes=False)
             self._machine.granted()
 
     async def promise_all(self) -> None:
@@ -95,46 +95,53 @@ class Standing:
                 self._machine.report_sent()
                 await self._secondary_has_all()
 
-    async def healed(self) -> None:
-        """What may have differed is the secondary's and flushed: record that nothing is missing, then mirror."""
+    async def healed(self) -> bool:
+        """What may have differed is the secondary's and flushed: record that nothing is missing, then mirror.
+
+        Returns False when the session must end for that.
+        """
         async with self._lock:
-            self._state.may_lack_writes = False
-            self._state.doubt = Doubt.NONE
-            await self._save()
-            if self._machine.is_healed:
-                self._machine.healed()
+            await self._record(may_lack_writes=False, doubt=Doubt.NONE)
+            return not self._machine.is_healed or self._machine.healed()
 
     async def accept_loss(self, acceptances: int) -> None:
         """An operator has accepted that acknowledged writes are missing here."""
         async with self._lock:
             log.warning("primary.loss_accepted", acceptances=acceptances)
-            self._state.loss_acceptances = acceptances
-            self._state.may_lack_writes = False
-            await self._save()
+            await self._record(loss_acceptances=acceptances, may_lack_writes=False)
             self._machine.nobody_has_more()
 
     async def distrust(self) -> None:
         """A flush failed here."""
         async with self._lock:
-            self._state.doubt = Doubt.FLUSH_FAILED
-            await self._save()
+            await self._record(doubt=Doubt.FLUSH_FAILED)
 
     # Inside
 
     async def _secondary_has_all(self) -> None:
         state, generations = self._state, sorted(self._machine.generations)
         if not state.peer_has_all or state.generations != generations:
-            state.peer_has_all, state.generations = True, generations
-            await self._save()
+            await self._record(peer_has_all=True, generations=generations)
         self._machine.peer_has_all = True
 
-    def _add_doubts(self, welcome: Welcome) -> None:
-        """Mark what the welcome brings into doubt, and let the intent log cover it."""
+    async def _doubt(self, welcome: Welcome, generations: Collection[str]) -> None:
+        """Mark what the welcome brings into doubt, and record it, and of which lineages the other side may be."""
         machine, intents = self._machine, self._intents
         difference = AFTER_GRANT[judge(welcome, machine.generations)]
         log.info("primary.difference", differs=difference.value)
         for index, first, count in add_doubts(difference, machine.members.values(), intents.maps, welcome):
             intents.cover(index, first, count)
+        await intents.commit()
+        await self._record(generations=sorted(generations))
 
-    async def _save(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, self._state)
+    async def _record(self, **values: Any) -> None:
+        """Change the state and make that durable. What could not be saved is not believed here either."""
+        before = {name: getattr(self._state, name) for name in values}
+        for name, value in values.items():
+            setattr(self._state, name, value)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, self._state)
+        except StorageFault:
+            for name, value in before.items():
+                setattr(self._state, name, value)
+            raise

@@ -65,7 +65,7 @@ def return_to_common_point(
     undo.discard()
 
 
-def remember_secondary(state: ReplicaState, images: ImageChanges) -> None:
+def remember_secondary(state: ReplicaState, images: ImageChanges, boot_id: str) -> None:
     """Note that a secondary runs. What an earlier primary here knew is only good to tell the next one what may differ.
 
     A primary that stopped cleanly, and equal, has left a consistent image of one lineage. Any other image is that of
@@ -73,6 +73,8 @@ def remember_secondary(state: ReplicaState, images: ImageChanges) -> None:
     """
     if state.primary_boot_id is not None:
         state.led = [] if state.is_consistent else list(state.generations)
+        if not state.is_clean and state.primary_boot_id != boot_id and state.doubt is Doubt.NONE:
+            state.doubt = Doubt.RESTARTED
     if images.replaced:
         log.warning("secondary.disks_replaced", volumes=sorted(images.replaced), consequence="all are copied whole")
         state.generation = ""

@@ -204,7 +204,7 @@ async def test_a_machine_that_restarted_over_unflushed_writes_says_so_until_a_re
     for _ in range(2):
         primary = await follower.connect()
         assert (await primary.enter(follower.hello())).doubt is Doubt.RESTARTED
-        assert not follower.group.is_consistent
+        assert follower.group.is_doubtful
         await primary.close()
     primary = await follower.connect()
     await primary.enter(follower.hello())

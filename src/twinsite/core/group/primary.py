@@ -64,6 +64,7 @@ class Primary:
         self._mirrors = True
         self._is_starting = True  # No host has seen what this side holds.
         self._reads_prove_nothing = reads_prove_nothing
+        self._heals_from_led = False
         self._questions = Questions()
         self._contents: list[tuple[int, int, memoryview]] = []
         self._seed = 0
@@ -164,7 +165,9 @@ class Primary:
             action = self.consider(welcome)
             if action not in (Action.RESUME, Action.HEAL):
                 return False
-            self.generations = frozenset({welcome.generation})
+            self._heals_from_led = welcome.generation not in self.generations
+            if not self._heals_from_led:
+                self.generations = frozenset({welcome.generation})
             if action is Action.RESUME:
                 self._resume()
             else:
@@ -419,12 +422,20 @@ class Primary:
         """Say whether everything that may have differed is the secondary's; the shell then flushes the stores."""
         return self.phase is Phase.HEALING and not self._reads_out and not self._questions.any() and not self.is_dirty
 
-    def healed(self) -> None:
-        """The healed stores are flushed: from here on this side has everything, and mirrors."""
+    def healed(self) -> bool:
+        """The healed stores are flushed: from here on this side has everything, and mirrors.
+
+        Returns False after healing from a former primary, whose image has no name: the session must end, and a resync,
+        which finds nothing to copy, must give it one.
+        """
         assert self.is_healed
+        self.lacks_writes = self._reads_prove_nothing = False
+        if self._heals_from_led:
+            return False
         self._enter(Event.HEALED)
-        self.lacks_writes = self._reads_prove_nothing = self._is_starting = False
+        self._is_starting = False
         self.peer_consistent = True
+        return True
 
     @property
     def is_dirty(self) -> bool:

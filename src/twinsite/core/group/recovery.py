@@ -74,6 +74,7 @@ class Peer(Enum):
     RESTARTED = "of a known lineage, but its machine restarted and may have lost what was not flushed"
     FAILED = "of a known lineage, but a flush failed there"
     LED = "this group's former primary, of a known lineage outside of what it names"
+    LED_RESTARTED = "the same, but its machine restarted and may have lost what was not flushed"
     LED_FAILED = "the same, but a flush failed there"
     FOREIGN = "of a lineage that is not known"
     EMPTY = "nothing yet"
@@ -83,7 +84,7 @@ class Action(Enum):
     """What a primary that holds does with a secondary."""
 
     RESUME = "mirror: nothing differs but what is in flight, which is sent again"
-    HEAL = "take from the secondary what may differ, then mirror"
+    HEAL = "take from the secondary what may differ, then mirror; or, from a former primary, ask as if nothing had been"
     ASK = "ask the arbiter to go on alone: a resync must come first"
     WAIT = "go on holding: this side may lack writes, and this secondary cannot bring them"
 
@@ -110,7 +111,9 @@ def judge(welcome: Welcome, generations: Collection[str]) -> Peer:
             return Peer.RESTARTED
         return Peer.SAME if welcome.consistent else Peer.PARTIAL
     if any(name in generations for name in welcome.led):
-        return Peer.LED_FAILED if failed else Peer.LED
+        if failed:
+            return Peer.LED_FAILED
+        return Peer.LED_RESTARTED if welcome.doubt is Doubt.RESTARTED else Peer.LED
     if failed:
         # Nothing that is read there proves anything, so it is as good as empty.
         return Peer.EMPTY
@@ -125,9 +128,15 @@ WHILE_HOLDING: Final[dict[tuple[Peer, bool, bool, bool], Action]] = {
     (Peer.SAME, True, False, True): Action.HEAL,
     (Peer.SAME, True, True, False): Action.HEAL,
     (Peer.SAME, True, True, True): Action.HEAL,
+    # This side was promoted as in sync, so the former primary has never acknowledged anything that is not there.
+    (Peer.LED, True, True, False): Action.HEAL,
+    (Peer.LED, True, True, True): Action.HEAL,
     # Both machines restarted: what is missing here is missing there as well, and what was flushed is at both.
-    (Peer.RESTARTED, True, True, False): Action.ASK,
-    (Peer.RESTARTED, True, True, True): Action.ASK,
+    **{
+        (peer, True, True, differs): Action.ASK
+        for peer in (Peer.RESTARTED, Peer.LED_RESTARTED)
+        for differs in (False, True)
+    },
     **{
         (peer, has_all, False, differs): Action.ASK
         for peer in Peer
@@ -138,7 +147,7 @@ WHILE_HOLDING: Final[dict[tuple[Peer, bool, bool, bool], Action]] = {
     **{
         (peer, True, True, differs): Action.WAIT
         for peer in Peer
-        if peer not in (Peer.SAME, Peer.RESTARTED)
+        if peer not in (Peer.SAME, Peer.LED, Peer.RESTARTED, Peer.LED_RESTARTED)
         for differs in (False, True)
     },
     # Writes are missing only where somebody else has them: nobody does, so this is the best that there is.
@@ -151,6 +160,7 @@ AFTER_GRANT: Final[dict[Peer, Difference]] = {
     Peer.RESTARTED: Difference.COMPARE_RECORDED,
     Peer.FAILED: Difference.COPY_RECORDED,
     Peer.LED: Difference.COMPARE_NAMED,
+    Peer.LED_RESTARTED: Difference.COMPARE_NAMED,
     Peer.LED_FAILED: Difference.COPY_NAMED,
     Peer.FOREIGN: Difference.COMPARE_ALL,
     Peer.EMPTY: Difference.COPY_ALL,

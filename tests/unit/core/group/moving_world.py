@@ -193,7 +193,7 @@ class MovingWorld(World):
         new.led = self.secondary.led
         new.doubt = Doubt.RESTARTED if self.secondary.suspect else Doubt.NONE
         self.write_intents()
-        remember_secondary(old, SAME_DISKS)
+        remember_secondary(old, SAME_DISKS, BOOT)
         volumes, self.primary_volumes = self.primary_volumes, self.secondary.volumes
         self.secondary = SecondarySide(
             volumes,

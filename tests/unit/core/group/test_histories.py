@@ -74,7 +74,7 @@ def keep_the_claim_while_leading(patch: pytest.MonkeyPatch) -> None:
 
 def keep_maps_while_following(patch: pytest.MonkeyPatch) -> None:
     """Believe after a time as secondary what was saved before it."""
-    patch.setattr(moving_world, "remember_secondary", lambda state, images: None)
+    patch.setattr(moving_world, "remember_secondary", lambda state, images, boot_id: None)
 
 
 def answer_although_replaced(patch: pytest.MonkeyPatch) -> None:
