@@ -141,8 +141,11 @@ class SecondaryGroup:
 
     @property
     def is_consistent(self) -> bool:
-        """Say whether this image is at one point of the group's history, if nothing was lost that was applied to it."""
-        return self._state.is_consistent
+        """Say whether this image is at one point of the group's history, if nothing was lost that was applied to it.
+
+        That of a former primary is, though it is of another history than the group's by now.
+        """
+        return self._state.is_consistent or bool(self._state.led)
 
     @property
     def is_doubtful(self) -> bool:

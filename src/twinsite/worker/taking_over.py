@@ -73,7 +73,8 @@ def remember_secondary(state: ReplicaState, images: ImageChanges, boot_id: str) 
     """
     if state.primary_boot_id is not None:
         state.led = [] if state.is_consistent else list(state.generations)
-        if not state.is_clean and state.primary_boot_id != boot_id and state.doubt is Doubt.NONE:
+        has_restarted = not state.is_clean and state.primary_boot_id != boot_id
+        if (has_restarted or state.may_lack_writes) and state.doubt is Doubt.NONE:
             state.doubt = Doubt.RESTARTED
     if images.replaced:
         log.warning("secondary.disks_replaced", volumes=sorted(images.replaced), consequence="all are copied whole")
