@@ -239,7 +239,9 @@ class PrimaryGroup:
         machine = self.machine
         self._start_reads()
         batch = machine.take_batch()
-        if batch is not None:
+        if batch is not None and machine.phase is not Phase.HOLDING:
+            # What is held travels when the stream is resumed. Before that a secondary that has welcomed this side
+            # would get it out of order, and nobody knows whether what it acknowledges counts.
             self._link.send([batch])
         if machine.completed:
             self._tell_hosts()
