@@ -187,10 +187,12 @@ class PrimaryGroup:
         self._link.want(None)
         self._link.say_goodbye()
         for index in removed:
+            self._directory.forget_maps(index, self.machine.members[index].volume_id)
+        await self.intents.change_members(spec.members)
+        # From here on nothing fails and nothing comes between: a newer attempt would find half of it done.
+        for index in removed:
             member = self.machine.members.pop(index)
             del self.devices[member.volume_id], self._stores[index]
-            self._directory.forget_maps(index, member.volume_id)
-        self.intents.change_members(spec.members)
         for member_spec in spec.members:
             if member_spec.index in added:
                 store = self._stores[member_spec.index] = added[member_spec.index]
