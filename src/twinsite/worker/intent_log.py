@@ -68,6 +68,7 @@ class IntentLog:
         self._pending: list[IntentRecord] = []
         self._waiting: list[Done] = []
         self._committing: asyncio.Future[None] | None = None
+        self._is_changing = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="intents")
         self._rewrite(self._snapshot())
 
@@ -116,21 +117,20 @@ class IntentLog:
         self.record([], done)
         await over
 
-    def change_members(self, members: Sequence[MemberSpec]) -> None:
-        """Let volumes in, with all of them recorded, and out. Blocks; raises `StorageFault`. Nothing may be waiting."""
-        assert self._committing is None and not self._waiting
-        maps = {}
-        for member in members:
-            known = self._volume_ids.get(member.index) == member.volume_id
-            intents = self.maps.get(member.index) if known else None
-            if intents is None:
-                intents = IntentMap(member.size_bytes)
-                intents.set(0, intents.extent_count)
-            maps[member.index] = intents
-        self.maps = maps
-        self._volume_ids = {member.index: member.volume_id for member in members}
-        self._pending.clear()
-        self._rewrite(self._snapshot())
+    async def change_members(self, members: Sequence[MemberSpec]) -> None:
+        """Let volumes in, with all of them recorded, and out. Nobody may wait for a record of one that goes.
+
+        Hosts of the others write on meanwhile: what is being recorded is waited for, and what comes then has its turn
+        afterwards. Raises `StorageFault`; nothing has changed then.
+        """
+        self._is_changing = True
+        try:
+            while self._committing is not None:
+                await asyncio.wait([self._committing])
+            self._change_members(members)
+        finally:
+            self._is_changing = False
+            self._start()
 
     async def close(self) -> None:
         """Finish what is being written, and leave the log where it is."""
@@ -143,8 +143,25 @@ class IntentLog:
 
     # Inside
 
+    def _change_members(self, members: Sequence[MemberSpec]) -> None:
+        maps, before = {}, (self.maps, self._volume_ids)
+        for member in members:
+            known = self._volume_ids.get(member.index) == member.volume_id
+            intents = self.maps.get(member.index) if known else None
+            if intents is None:
+                intents = IntentMap(member.size_bytes)
+                intents.set(0, intents.extent_count)
+            maps[member.index] = intents
+        self.maps, self._volume_ids = maps, {member.index: member.volume_id for member in members}
+        try:
+            self._rewrite(self._snapshot())
+        except StorageFault:
+            self.maps, self._volume_ids = before
+            raise
+        self._pending = [record for record in self._pending if record.volume in maps]
+
     def _start(self) -> None:
-        if self._committing is not None or not self._waiting:
+        if self._committing is not None or not self._waiting or self._is_changing:
             return
         records, self._pending = self._pending, []
         waiting, self._waiting = self._waiting, []

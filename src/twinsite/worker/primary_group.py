@@ -187,10 +187,12 @@ class PrimaryGroup:
         self._link.want(None)
         self._link.say_goodbye()
         for index in removed:
+            self._directory.forget_maps(index, self.machine.members[index].volume_id)
+        await self.intents.change_members(spec.members)
+        # From here on nothing fails and nothing comes between: a newer attempt would find half of it done.
+        for index in removed:
             member = self.machine.members.pop(index)
             del self.devices[member.volume_id], self._stores[index]
-            self._directory.forget_maps(index, member.volume_id)
-        self.intents.change_members(spec.members)
         for member_spec in spec.members:
             if member_spec.index in added:
                 store = self._stores[member_spec.index] = added[member_spec.index]
@@ -239,7 +241,9 @@ class PrimaryGroup:
         machine = self.machine
         self._start_reads()
         batch = machine.take_batch()
-        if batch is not None:
+        if batch is not None and machine.phase is not Phase.HOLDING:
+            # What is held travels when the stream is resumed. Before that a secondary that has welcomed this side
+            # would get it out of order, and nobody knows whether what it acknowledges counts.
             self._link.send([batch])
         if machine.completed:
             self._tell_hosts()
