@@ -11,7 +11,15 @@ from tests.unit.core.group.test_primary import DATA, KNOWN, Bench
 from twinsite.core.group.comparing import FETCH_BLOCKS_MAX, BlockRun, MemberCompare, Questions
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import Phase
-from twinsite.core.limits import BLOCK_BYTES, COMPARES_MAX, FETCHES_MAX, RESYNC_READ_BYTES_MAX, RESYNC_READS_MAX
+from twinsite.core.limits import (
+    BLOCK_BYTES,
+    COMPARES_MAX,
+    COMPARES_OF_READ_MAX,
+    FETCHES_MAX,
+    QUESTIONS_MAX,
+    RESYNC_READ_BYTES_MAX,
+    RESYNC_READS_MAX,
+)
 from twinsite.core.stream.frames import DIGEST_BYTES, SEED_BYTES, Flag, Frame, Kind
 from twinsite.core.stream.hello import Doubt, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
@@ -297,6 +305,58 @@ def test_reads_of_comparisons_out_at_once_are_bounded() -> None:
     assert len(orders) == RESYNC_READS_MAX
 
 
+def fragments(order: ReadOrder) -> list[Piece]:
+    """What a read brings where every other block is zeros."""
+    blocks = range(order.first_block, order.first_block + order.block_count)
+    return [Piece(block, 1, None if block % 2 else b"d" * DIGEST_BYTES) for block in blocks]
+
+
+@pytest.mark.parametrize("is_contended", [False, True])
+def test_comparisons_stay_within_what_a_secondary_takes_however_a_disk_is_cut_up(is_contended: bool) -> None:
+    blocks = 6 * COMPARES_OF_READ_MAX
+    bench = Comparing(*range(blocks), blocks=blocks)
+    open_questions: list[Frame] = []
+    asked: set[int] = set()
+    for _ in range(2 * blocks):
+        orders = []
+        while (order := bench.primary.next_read()) is not None:
+            orders.append(order)
+        for order in orders:
+            if order.seed is None:
+                bench.give(order)
+                continue
+            pieces = fragments(order)
+            if is_contended:
+                for block in range(order.first_block, order.first_block + order.block_count, 2):
+                    bench.primary.write_applied(0, block * BLOCK_BYTES, DATA, "w")
+                pieces = [Piece(order.first_block, order.block_count, None)]
+            bench.primary.read_done(order, pieces)
+        questions = [frame for frame in bench.sent() if frame.kind in (Kind.COMPARE, Kind.COMPARE_ZERO)]
+        assert asked.isdisjoint(question.offset for question in questions), "each block is asked about once"
+        asked |= {question.offset for question in questions}
+        open_questions += questions
+        assert len(open_questions) <= QUESTIONS_MAX - FETCHES_MAX
+        bench.acknowledge()
+        if bench.phase() is Phase.FINISHING:
+            break
+        if open_questions:
+            bench.answer(open_questions.pop(0))
+    assert bench.phase() is Phase.FINISHING
+    assert is_contended or len(asked) == blocks
+
+
+def test_reads_that_come_back_in_another_order_are_not_made_again() -> None:
+    bench = Comparing(*range(100), blocks=100)
+    bench.digest(bench.order(), count=READ_BLOCKS)
+    orders = []
+    while (order := bench.primary.next_read()) is not None:
+        orders.append(order)
+    for order in reversed(orders):
+        bench.digest(order)
+    following = bench.order()
+    assert following.first_block == orders[-1].first_block + orders[-1].block_count
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_whatever_differs_is_copied_and_hardly_anything_else(seed: int) -> None:
     print(f"seed {seed}")
@@ -415,6 +475,14 @@ def test_what_is_wanted_is_fetched_in_pieces_of_one_frame_and_few_at_once(count:
         run = questions.fetched(open_fetches.pop(0))
         fetched += range(run.first_block, run.first_block + run.block_count)
     assert fetched == list(range(10, 10 + count))
+
+
+def test_a_whole_volume_is_wanted_without_a_list_of_its_pieces() -> None:
+    questions = Questions()
+    questions.want(BlockRun(0, 0, 100_000))
+    assert len(questions.to_fetch) == 1
+    assert questions.next_fetch() == BlockRun(0, 0, FETCH_BLOCKS_MAX)
+    assert questions.next_fetch() == BlockRun(0, FETCH_BLOCKS_MAX, FETCH_BLOCKS_MAX)
 
 
 def test_forgotten_questions_have_no_answer() -> None:
