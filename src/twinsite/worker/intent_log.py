@@ -92,7 +92,12 @@ class IntentLog:
         self._start()
 
     def clear(self, volume: int, first: int, count: int) -> None:
-        """Both sides are durable and equal there: let the extents go cold. The record of that need not be durable."""
+        """Both sides are durable and equal there: let the extents go cold. The record of that need not be durable.
+
+        Nothing goes cold while records are on their way, since they may name the same extents.
+        """
+        if self._committing is not None:
+            return
         self.maps[volume].clear(first, count)
         self._pending.append(IntentRecord(volume, first, count, False))
 
