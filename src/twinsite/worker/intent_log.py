@@ -137,10 +137,14 @@ class IntentLog:
         self._pending.clear()
         self._rewrite(self._snapshot())
 
-    async def close(self) -> None:
-        """Finish what is being written, and leave the log where it is."""
+    async def quiet(self) -> None:
+        """Wait until nothing is being written; that holds up to the next await."""
         while self._committing is not None:
             await asyncio.wait([self._committing])
+
+    async def close(self) -> None:
+        """Finish what is being written, and leave the log where it is."""
+        await self.quiet()
         if self._log is not None:
             self._log.close()
             self._log = None
