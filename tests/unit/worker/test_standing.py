@@ -144,13 +144,6 @@ async def test_a_disk_that_refuses_keeps_the_primary_holding_until_it_takes_the_
     assert bench.machine.completed == ["host"]
 
 
-async def test_a_grant_that_changes_nothing_on_disk_writes_nothing(make: Callable[..., Bench]) -> None:
-    bench = make(peer_has_all=False)
-    bench.files.failing = {"replace"}
-    await bench.standing.go_alone()
-    assert bench.phase() is Phase.ALONE
-
-
 # The report
 
 

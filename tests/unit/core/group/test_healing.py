@@ -371,7 +371,8 @@ def test_a_stop_while_healing_goes_on_when_it_is_wanted_again() -> None:
         Welcome(1, KNOWN, consistent=False, doubt=Doubt.NONE),
         Welcome(1, KNOWN, consistent=True, doubt=Doubt.FLUSH_FAILED),
         Welcome(1, "another", consistent=True, doubt=Doubt.NONE),
-        Welcome(1, "", consistent=True, doubt=Doubt.NONE, led=[KNOWN]),
+        Welcome(1, "", consistent=False, doubt=Doubt.RESTARTED, led=[KNOWN]),
+        Welcome(1, "", consistent=False, doubt=Doubt.FLUSH_FAILED, led=[KNOWN]),
         Welcome(1, "", consistent=False, doubt=Doubt.NONE),
     ],
     ids=str,
@@ -380,6 +381,23 @@ def test_nothing_is_taken_from_a_secondary_that_may_lack_something(welcome: Welc
     bench = Healing(1, connect=False)
     assert not bench.primary.connected(welcome, "fresh")
     assert (bench.phase(), bench.sent(), bench.primary.must_wait) == (Phase.HOLDING, [], True)
+
+
+def test_healing_from_a_former_primary_ends_the_session_and_leaves_its_image_to_be_named() -> None:
+    former = Welcome(1, "", consistent=False, doubt=Doubt.NONE, led=["older", KNOWN])
+    bench = Healing(1, 4, connect=False)
+    assert bench.primary.connected(former, "fresh")
+    assert KNOWN in bench.primary.generations, "it is still known by that when it comes again"
+    (fetch,) = bench.compare(4)
+    bench.bring(fetch)
+    bench.acknowledge()
+    assert not bench.primary.healed()
+    assert not (bench.phase() is Phase.MIRRORED or bench.primary.must_wait)
+    bench.primary.broken()
+    assert bench.primary.consider(former) is Action.ASK
+    bench.primary.granted()
+    assert bench.primary.connected(former, "fresh")
+    assert kinds(bench.sent()) == [Kind.RESYNC_BEGIN, Kind.RESYNC_END]
 
 
 def test_once_hosts_have_been_served_a_held_stream_is_resumed_and_not_healed() -> None:

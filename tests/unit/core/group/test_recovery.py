@@ -96,10 +96,11 @@ def test_what_a_welcome_makes_of_a_secondary(welcome: Welcome) -> None:
     is_known = welcome.generation == "known"
     has_led = "other known" in welcome.led
     assert (peer in (Peer.SAME, Peer.PARTIAL, Peer.RESTARTED, Peer.FAILED)) == is_known
-    assert (peer in (Peer.LED, Peer.LED_FAILED)) == (has_led and not is_known)
+    assert (peer in (Peer.LED, Peer.LED_RESTARTED, Peer.LED_FAILED)) == (has_led and not is_known)
     assert (peer is Peer.SAME) == (is_known and welcome.consistent and welcome.doubt is Doubt.NONE)
     assert (peer is Peer.PARTIAL) == (is_known and not welcome.consistent and welcome.doubt is Doubt.NONE)
     assert (peer is Peer.RESTARTED) == (is_known and welcome.doubt is Doubt.RESTARTED)
+    assert (peer is Peer.LED_RESTARTED) == (has_led and not is_known and welcome.doubt is Doubt.RESTARTED)
     if welcome.doubt is Doubt.FLUSH_FAILED:
         assert AFTER_GRANT[peer] in (Difference.COPY_RECORDED, Difference.COPY_NAMED, Difference.COPY_ALL), (
             "what is read there proves nothing"
@@ -127,19 +128,22 @@ def test_every_secondary_has_its_rows() -> None:
 @pytest.mark.parametrize("peer, peer_has_all, lacks_writes, differs", HOLDINGS)
 def test_what_is_done_while_holding_is_safe(peer: Peer, peer_has_all: bool, lacks_writes: bool, differs: bool) -> None:
     action = decide(peer, peer_has_all=peer_has_all, lacks_writes=lacks_writes, differs=differs)
-    is_whole = peer is Peer.SAME
-    if action in (Action.RESUME, Action.HEAL):
-        assert is_whole, "only an image of a known lineage, consistent and without doubt, is mirrored to as it is"
     if action is Action.RESUME:
+        assert peer is Peer.SAME, (
+            "only an image of a known lineage, consistent and without doubt, is mirrored to as it is"
+        )
         assert not differs, "what differs would stay different"
         assert not (lacks_writes and peer_has_all), "what is missing here would stay missing"
     if action is Action.HEAL:
         assert peer_has_all, "what this side acknowledged alone would be overwritten"
-    has_what_is_missing = peer_has_all and lacks_writes and peer is not Peer.RESTARTED
+        assert peer is Peer.SAME or (peer is Peer.LED and lacks_writes), "nothing is taken from an image in doubt"
+    has_lost_it_too = peer in (Peer.RESTARTED, Peer.LED_RESTARTED)
+    has_what_is_missing = peer_has_all and lacks_writes and not has_lost_it_too
     if action is Action.ASK:
         assert not has_what_is_missing, "a grant would make the loss final"
     if action is Action.WAIT:
         assert has_what_is_missing, "nobody has more than this side: waiting ends never"
+        assert peer not in (Peer.SAME, Peer.LED), "this one can bring it"
 
 
 @pytest.mark.parametrize("peer, peer_has_all, lacks_writes, differs", HOLDINGS)
@@ -180,7 +184,7 @@ def test_nothing_is_skipped_that_may_differ(peer: Peer) -> None:
         # It lost what was not flushed at both sides, and all of that is in this side's log.
         assert peer in (Peer.RESTARTED, Peer.FAILED)
     elif difference in NAMES_THEIRS:
-        assert peer in (Peer.LED, Peer.LED_FAILED)
+        assert peer in (Peer.LED, Peer.LED_RESTARTED, Peer.LED_FAILED)
     else:
         assert difference in NAMES_ALL
         assert peer in (Peer.FOREIGN, Peer.EMPTY), "the maps would have been good for something"
