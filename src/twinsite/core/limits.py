@@ -76,11 +76,15 @@ RESYNC_READ_BYTES_MAX = 1 * MIB
 RESYNC_READS_MAX = 4
 """Resync reads of a group that are out at once."""
 COMPARES_MAX = 16
-"""Comparisons of a group that the secondary has not answered."""
+"""Comparisons of a group that the secondary has not answered, past which no more is read to be compared."""
+COMPARES_OF_READ_MAX = 64
+"""Most comparisons that are made of one read; the rest of it is read again."""
 FETCH_BYTES_MAX = 4 * BLOCK_BYTES
 """Most that one FETCH asks for."""
 FETCHES_MAX = 8
 """Ranges that a primary has asked its secondary for and has not got."""
+QUESTIONS_MAX = COMPARES_MAX + RESYNC_READS_MAX * COMPARES_OF_READ_MAX + FETCHES_MAX
+"""Questions that a secondary lets be open at once; one more ends the session."""
 INTENT_AGE_SECONDS = 30.0
 """An extent that nothing has touched for about this long is flushed on both sides and goes cold."""
 INTENT_AHEAD_EXTENTS = 8

@@ -12,13 +12,11 @@ from concurrent.futures import Executor
 
 from bitarray import bitarray
 
-from twinsite.core.limits import BLOCK_BYTES, COMPARES_MAX, FETCHES_MAX
+from twinsite.core.limits import BLOCK_BYTES, QUESTIONS_MAX
 from twinsite.core.stream.frames import DIGEST_BYTES, SEED_BYTES, Frame, Kind, encode_header
 from twinsite.errors import PeerViolation
 from twinsite.stores.base import Store
 from twinsite.worker.block_digests import compare_digests, compare_zero
-
-QUESTIONS_MAX = COMPARES_MAX + FETCHES_MAX
 
 
 class _Question:

@@ -49,6 +49,9 @@ class Cooling:
         """Begin a round now; False when it must wait."""
         if self._machine.phase is not Phase.MIRRORED or not self._is_quiet():
             return False
+        if self._flushing is not None and self._session == self._machine.session:
+            # The end of one round would let go cold what was touched after the beginning of the other.
+            return False
         if not any(intents.any() for intents in self._intents.maps.values()):
             return False
         self._session = self._machine.session

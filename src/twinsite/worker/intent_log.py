@@ -93,7 +93,12 @@ class IntentLog:
         self._start()
 
     def clear(self, volume: int, first: int, count: int) -> None:
-        """Both sides are durable and equal there: let the extents go cold. The record of that need not be durable."""
+        """Both sides are durable and equal there: let the extents go cold. The record of that need not be durable.
+
+        Nothing goes cold while records are on their way, since they may name the same extents.
+        """
+        if self._committing is not None:
+            return
         self.maps[volume].clear(first, count)
         self._pending.append(IntentRecord(volume, first, count, False))
 
@@ -132,10 +137,14 @@ class IntentLog:
             self._is_changing = False
             self._start()
 
-    async def close(self) -> None:
-        """Finish what is being written, and leave the log where it is."""
+    async def quiet(self) -> None:
+        """Wait until nothing is being written; that holds up to the next await."""
         while self._committing is not None:
             await asyncio.wait([self._committing])
+
+    async def close(self) -> None:
+        """Finish what is being written, and leave the log where it is."""
+        await self.quiet()
         if self._log is not None:
             self._log.close()
             self._log = None

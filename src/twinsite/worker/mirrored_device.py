@@ -89,6 +89,9 @@ class MirroredDevice(StoreDevice):
         if sink not in self._sinks:
             self._sinks.add(sink)
             self._mirror.sink_joined(sink)
+        self._execute(batch, sink)
+
+    def _execute(self, batch: Sequence[Request], sink: ReplySink) -> None:
         records = self._cold(batch)
         if records:
             self._submit_later(batch, sink, records)
@@ -126,8 +129,8 @@ class MirroredDevice(StoreDevice):
         def done(fault: StorageFault | None) -> None:
             self._jobs -= 1
             if fault is None:
-                # Extents that went cold meanwhile are recorded again.
-                self.submit(kept, sink)
+                # Extents that went cold meanwhile are recorded again. The connection may be gone, and stays so.
+                self._execute(kept, sink)
             else:
                 self._refuse(kept, sink, fault)
             sink.flush()
@@ -142,7 +145,8 @@ class MirroredDevice(StoreDevice):
         rest = []
         for request in batch:
             if request.command == _WRITE and not request.is_last:
-                self._broken_writes[sink, request.cookie] = fault.errno_value
+                if sink in self._sinks:
+                    self._broken_writes[sink, request.cookie] = fault.errno_value
             elif request.command in _CHANGES:
                 self._broken_writes.pop((sink, request.cookie), None)
                 sink.fail(request.cookie, fault.errno_value)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from bitarray import bitarray
 
 from twinsite.core.group.resync import READ_BLOCKS_MAX, RUN_BLOCKS_MAX, Piece, ReadOrder, without
-from twinsite.core.limits import BLOCK_BYTES, COMPARES_MAX, FETCH_BYTES_MAX, FETCHES_MAX
+from twinsite.core.limits import BLOCK_BYTES, COMPARES_MAX, COMPARES_OF_READ_MAX, FETCH_BYTES_MAX, FETCHES_MAX
 from twinsite.core.stream.frames import DIGEST_BYTES
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import PeerViolation
@@ -61,7 +61,7 @@ class MemberCompare:
     def take_back(self, order: ReadOrder, pieces: list[Piece]) -> list[Piece]:
         """The read is done: return the comparisons to send. The digests of overtaken blocks are of the past: left out.
 
-        Pieces are consecutive from `order.first_block` on.
+        Pieces are consecutive from `order.first_block` on. What would be one comparison too many stays suspected.
         """
         self.orders.remove(order)
         end = order.first_block
@@ -70,7 +70,12 @@ class MemberCompare:
             assert piece.first_block == end
             end += piece.block_count
             sendable.extend(without(piece, order.overtaken, DIGEST_BYTES))
-        if not self.orders:
+        if len(sendable) > COMPARES_OF_READ_MAX:
+            end = sendable[COMPARES_OF_READ_MAX].first_block
+            del sendable[COMPARES_OF_READ_MAX:]
+        if self._cursor == order.first_block + order.block_count:
+            # What the newest read has left over is next. Of an older one it waits for the next round, since what lies
+            # behind it has been asked about.
             self._cursor = end
         self._is_in_data = pieces[-1].data is not None
         return sendable
@@ -125,15 +130,17 @@ class Questions:
 
     def want(self, run: BlockRun) -> None:
         """Let a run be fetched, in pieces that one frame can bring."""
-        end = run.first_block + run.block_count
-        for start in range(run.first_block, end, FETCH_BLOCKS_MAX):
-            self.to_fetch.append(BlockRun(run.volume, start, min(FETCH_BLOCKS_MAX, end - start)))
+        self.to_fetch.append(run)
 
     def next_fetch(self) -> BlockRun | None:
         """Return a run to ask for now, or None."""
-        if self.to_fetch and len(self._fetching) < FETCHES_MAX:
-            return self.to_fetch.popleft()
-        return None
+        if not self.to_fetch or len(self._fetching) >= FETCHES_MAX:
+            return None
+        volume, first, count = self.to_fetch.popleft()
+        if count > FETCH_BLOCKS_MAX:
+            # Cut when it is due: a whole volume is millions of pieces.
+            self.to_fetch.appendleft(BlockRun(volume, first + FETCH_BLOCKS_MAX, count - FETCH_BLOCKS_MAX))
+        return BlockRun(volume, first, min(count, FETCH_BLOCKS_MAX))
 
     def fetch_sent(self, sequence: int, run: BlockRun) -> None:
         """A FETCH is on its way."""
