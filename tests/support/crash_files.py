@@ -15,8 +15,8 @@ from tests.support.stream import WAIT_SECONDS
 class CrashFiles:
     """The `Files` of one directory tree.
 
-    `failing` names operations that raise: read, replace, open, write, sync. While `may_sync` is clear, syncs and
-    replacements wait.
+    `failing` names operations that raise: read, replace, rename, open, write, sync. While `may_sync` is clear, syncs
+    and replacements wait.
     """
 
     def __init__(self, durable: dict[Path, bytes] | None = None) -> None:
@@ -71,6 +71,18 @@ class CrashFiles:
         with self.lock:
             for files in (self.contents, self.durable, self.unsynced):
                 files.pop(path, None)
+
+    def rename(self, path: Path, new_path: Path) -> None:
+        self.note("rename")
+        with self.lock:
+            self.contents[new_path] = self.contents.pop(path)
+            self.durable[new_path] = self.durable.pop(path)
+            self.unsynced.pop(new_path, None)
+            if path in self.unsynced:
+                self.unsynced[new_path] = self.unsynced.pop(path)
+
+    def list(self, directory: Path) -> list[Path]:
+        return sorted(path for path in self.contents if path.parent == directory)
 
     def create_log(self, path: Path) -> CrashLogFile:
         self.replace(path, b"")

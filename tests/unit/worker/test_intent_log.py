@@ -256,7 +256,7 @@ async def test_members_come_whole_and_go_and_an_index_of_another_volume_is_anoth
     bench.record(2, volume=3)
     await bench.until_told(2)
     changed = [MEMBERS[0], MemberSpec(3, "another volume", SIZE), MemberSpec(7, "small volume", 512)]
-    bench.log.change_members(changed)
+    await bench.log.change_members(changed)
     everything = set(range(EXTENTS))
     assert {index: extents_in(intents) for index, intents in bench.log.maps.items()} == {0: {1}, 3: everything, 7: {0}}
     found = load_intents(CrashFiles(bench.files.durable), PATH, changed)
