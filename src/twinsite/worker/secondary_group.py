@@ -19,8 +19,8 @@ from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import Failure, MemberStatus, Mode, WorkerSpec, split_endpoint
 from twinsite.stores.base import Store
 from twinsite.worker.secondary_session import SecondarySession
-from twinsite.worker.starting import doubt_of, recorded_runs
-from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
+from twinsite.worker.starting import recorded_runs
+from twinsite.worker.state import ReplicaState, StateDirectory, doubt_of, read_boot_id
 from twinsite.worker.stream_connection import StreamConnection
 from twinsite.worker.taking_over import compare_images, remember_secondary
 from twinsite.worker.undo_log import UndoLog

@@ -17,7 +17,7 @@ from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.core.tracking.intents import EXTENT_BLOCKS, IntentMap
 from twinsite.messages import MemberSpec
 from twinsite.worker.intent_log import load_intents
-from twinsite.worker.state import MapKind, ReplicaState, StateDirectory
+from twinsite.worker.state import MapKind, ReplicaState, StateDirectory, doubt_of
 from twinsite.worker.taking_over import ImageChanges
 
 log = structlog.get_logger(__name__)
@@ -47,13 +47,6 @@ def judge_past(state: ReplicaState, boot_id: str) -> Past:
     if state.generation and state.is_consistent:
         return Past.FOLLOWED if doubt_of(state, boot_id) is Doubt.NONE else Past.DOUBTED
     return Past.UNKNOWN
-
-
-def doubt_of(state: ReplicaState, boot_id: str) -> Doubt:
-    """Return why a secondary's image may lack what was applied to it."""
-    if state.doubt is Doubt.NONE and state.unstable_boot_id not in (None, boot_id):
-        return Doubt.RESTARTED
-    return state.doubt
 
 
 def recorded_runs(directory: StateDirectory, members: Sequence[MemberSpec]) -> list[list[int]]:

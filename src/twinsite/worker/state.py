@@ -148,6 +148,13 @@ class StateDirectory:
             raise StorageFault("save", str(path), error) from error
 
 
+def doubt_of(state: ReplicaState, boot_id: str) -> Doubt:
+    """Return why a secondary's image may lack what was applied to it."""
+    if state.doubt is Doubt.NONE and state.unstable_boot_id not in (None, boot_id):
+        return Doubt.RESTARTED
+    return state.doubt
+
+
 def read_boot_id() -> str:
     """Return the kernel's name of this boot: it changes when the machine restarts."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

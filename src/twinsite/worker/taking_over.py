@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import structlog
 
 from twinsite.core.stream.hello import Doubt
+from twinsite.errors import StorageFault
 from twinsite.messages import MemberSpec
 from twinsite.stores.base import Store
-from twinsite.worker.state import ReplicaState, StateDirectory
+from twinsite.worker.state import ReplicaState, StateDirectory, doubt_of, read_boot_id
 from twinsite.worker.undo_log import UndoLog
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,25 @@ def compare_images(state: ReplicaState, members: Sequence[MemberSpec], stores: M
     replaced = state.replace_images({member.volume_id: stores[member.index].identity for member in members})
     joined = {member.volume_id for member in members} - known if known else set()
     return ImageChanges(frozenset(replaced), frozenset(joined))
+
+
+def flush_what_was_left(directory: StateDirectory, state: ReplicaState, stores: Mapping[int, Store]) -> None:
+    """Make durable what a secondary had applied here when its process ended without a flush. Blocks.
+
+    A primary's intent log does not name it, and the undo log of a resync takes it for part of its point. So whoever
+    begins a role counts on it, and a restart of the machine would take it away unnoticed. A flush that fails is
+    remembered as a doubt. Raises `StorageFault` when that cannot be.
+    """
+    if state.unstable_boot_id is None or doubt_of(state, read_boot_id()) is not Doubt.NONE:
+        return
+    try:
+        for store in stores.values():
+            store.flush()
+        state.unstable_boot_id = None
+    except StorageFault as fault:
+        log.error("worker.left_unflushed", error=str(fault))
+        state.doubt = Doubt.FLUSH_FAILED
+    directory.save(state)
 
 
 def return_to_common_point(

@@ -38,7 +38,7 @@ from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.spec_check import check_spec
 from twinsite.worker.state import ReplicaState, StateDirectory
 from twinsite.worker.store_device import StoreDevice, export_info
-from twinsite.worker.taking_over import return_to_common_point
+from twinsite.worker.taking_over import flush_what_was_left, return_to_common_point
 
 log = structlog.get_logger(__name__)
 
@@ -265,12 +265,15 @@ class Worker:
         self._stores = dict(stores)
         self._members = {member.index: member for member in spec.members}
         self._role = spec.role
+        loop = asyncio.get_running_loop()
         try:
+            if spec.role is not Role.SOLO:
+                await loop.run_in_executor(self._executor, flush_what_was_left, self._directory, self._state, stores)
             if spec.role is Role.SECONDARY:
                 self._group = SecondaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
                 await self._group.listen()
             elif spec.role is Role.PRIMARY:
-                await asyncio.get_running_loop().run_in_executor(
+                await loop.run_in_executor(
                     self._executor, return_to_common_point, self._directory, self._state, spec.members, stores
                 )
                 self._group = PrimaryGroup(

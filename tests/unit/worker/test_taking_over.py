@@ -10,13 +10,16 @@ import pytest
 from tests.support.leader import Leader
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.stream.frames import Frame, Kind
+from twinsite.core.stream.hello import Doubt
 from twinsite.core.tracking.undo import UndoHeader
 from twinsite.durable_file import SystemFiles
-from twinsite.messages import MemberSpec, Mode, StorePlace
+from twinsite.errors import StorageFault
+from twinsite.messages import MemberSpec, Mode, Role, StorePlace
 from twinsite.stores.base import Store
+from twinsite.stores.file import FileStore
 from twinsite.stores.opening import create_file_store, open_store
 from twinsite.worker import worker
-from twinsite.worker.state import ReplicaState, StateDirectory
+from twinsite.worker.state import ReplicaState, StateDirectory, read_boot_id
 from twinsite.worker.taking_over import return_to_common_point
 from twinsite.worker.undo_log import UndoLog
 
@@ -104,3 +107,51 @@ async def test_a_start_that_failed_leaves_no_trace_in_what_is_believed(
     status = await leader.mode(Mode.PAUSED)
     assert status.dirty_bytes == 0, "a secondary's image that was consistent is known to be the other side's"
     assert directory.load().term == 2
+
+
+# What a secondary's process left unflushed
+
+
+def unflushed(leader: Leader, boot_id: str) -> None:
+    """Leave the state of a secondary that was killed while it followed, under some boot."""
+    state = ReplicaState(term=1, generation="lineage", is_consistent=True, unstable_boot_id=boot_id)
+    StateDirectory(leader.directory / "state").save(state)
+
+
+@pytest.mark.parametrize("role", [Role.PRIMARY, Role.SECONDARY])
+async def test_what_a_killed_secondary_had_applied_is_durable_before_anybody_relies_on_it(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    await leader.stop()
+    unflushed(leader, read_boot_id())
+    said_at_flush = []
+
+    def flush(store: FileStore) -> None:
+        said_at_flush.append(StateDirectory(leader.directory / "state").load())
+
+    monkeypatch.setattr(FileStore, "flush", flush)
+    leader.start()
+    leader.lead(2)
+    await leader.put(leader.spec(role, term=2))
+    assert said_at_flush, "nothing was flushed"
+    assert (said_at_flush[0].unstable_boot_id, said_at_flush[0].generation) == (read_boot_id(), "lineage")
+    saved = StateDirectory(leader.directory / "state").load()
+    assert (saved.unstable_boot_id, saved.doubt) == (None, Doubt.NONE)
+
+
+async def test_a_primary_whose_disk_lost_what_was_left_unflushed_does_not_serve_it(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await leader.stop()
+    unflushed(leader, read_boot_id())
+
+    def flush(store: FileStore) -> None:
+        raise StorageFault("flush", store.path, OSError(5, "Input/output error"))
+
+    monkeypatch.setattr(FileStore, "flush", flush)
+    leader.start()
+    leader.lead(2)
+    leader.give(leader.spec(term=2))
+    status = await leader.wait(lambda s: s.doubtful, "doubtful")
+    assert not any(member.serving for member in status.members)
+    assert StateDirectory(leader.directory / "state").load().doubt is Doubt.FLUSH_FAILED
