@@ -142,7 +142,7 @@ class PrimaryGroup:
 
     @property
     def _wants_stream(self) -> bool:
-        """Say whether the other side is to be connected to: also in a pause, while this side lacks what that one has."""
+        """Say whether the other side is to be connected to: in a pause too, while only that one has all writes."""
         return self._wish is not Replication.PAUSED or self.machine.must_wait
 
     def in_force(self) -> bool:
