@@ -58,7 +58,7 @@ class Mischief:
         share = rng.choice([0.2, 0.5, 1.0])
         self.kinds = [kind for kind in kinds if rng.random() < share]
         self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
-        self.operator_seconds = rng.choice([2.0, 5.0, 15.0])
+        self.operator_seconds = rng.choice([1.0, 3.0, 10.0])
         self.forces = rng.random() < 0.3
         self.suspects: dict[str, bool] = {}
 
@@ -278,13 +278,21 @@ class Mischief:
         rng = self.random
         while True:
             await asyncio.sleep(rng.expovariate(1.0) * self.operator_seconds)
-            if rng.random() < 0.6:
+            if self.forces and self._is_half_copied():
+                self.call("force")
+            elif rng.random() < 0.6:
                 self.do_what_is_due()
             else:
                 calls = ["synchronize", "stop", "failover", "reverse", "reverse", "reprotect"]
                 if self.forces:
                     calls += ["force"]
                 self.call(rng.choice(calls))
+
+    def _is_half_copied(self) -> bool:
+        """Say whether a forced failover would roll the secondary back."""
+        controller = self._world.controller
+        report = controller.reports.get(controller.group.secondary_station)
+        return report is not None and report.status is not None and report.status.rollback_point is not None
 
     def do_what_is_due(self, *, even_if_known: bool = False) -> None:
         """What the operating guide says: protect what was failed over, repeat what failed, go on after a pause."""

@@ -1,4 +1,4 @@
-"""The checkers of a world: they look at what hosts were told, at the disks and at the arbiter's row only.
+"""The checkers of a world: they look at what hosts were told, at the disks and at the arbiter's row.
 
 1. Whenever a site shows its disks to hosts, they show every change that a host was told is done.
 2. A site that was promoted by force shows the disks of one moment, no change without those that it depended on, and has
@@ -68,7 +68,7 @@ class Judge:
                 return
             self._unchecked = None
         if self._is_beyond:
-            self._start_over(process)
+            self._start_over(process, must_have_flushed=promotion is None or not promotion.is_forced)
             return
         key = (id(process), row.term)
         is_new = key not in self._shown
@@ -151,16 +151,18 @@ class Judge:
                         f"{change.done_at:.4f}, is lost too; {shown} is shown"
                     )
 
-    def _start_over(self, process: Process) -> None:
-        """What is known and not yet solved has happened: take what is shown for the history."""
+    def _start_over(self, process: Process, *, must_have_flushed: bool) -> None:
+        """What is known and not yet solved has happened: take what is shown for the history, if what was flushed is."""
         self._is_beyond = False
         self._shown.add((id(process), self._controller.row.term))
         self._trace.add("checker", "a known gap was met: what is shown now is the history")
         images = self.images(process.machine.name)
-        self._ledger.start_anew(images, self._loop.time(), "a known gap", is_of_one_moment=False)
+        what = f"{process.name} after both sites have lost writes"
+        if must_have_flushed:
+            self._ledger.check_flushed(images, what)
+        self._ledger.start_anew(images, self._loop.time(), what, is_of_one_moment=False)
 
-    def _row_changed(self, row: Row, why: str) -> None:
-        del why
+    def _row_changed(self, row: Row, is_late: bool) -> None:
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
             self._ledger.forked_machine = None
@@ -169,7 +171,7 @@ class Judge:
                     if is_lacking and not self._is_unsettled():
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
-        elif not is_in_sync and self._was_in_sync and self._lacking[row.primary_site] and self.spares_known_gaps:
+        elif not is_in_sync and is_late and self._lacking[row.primary_site] and self.spares_known_gaps:
             # A grant of the time before its machine crashed: it goes on with what it has, and the other has more.
             self._is_beyond = True
         self._was_in_sync = is_in_sync
