@@ -67,14 +67,18 @@ class Judge:
             if site != promotion.site:
                 return
             self._unchecked = None
+        is_forced = promotion is not None and promotion.is_forced
+        if is_forced:
+            # Until it hears of the failover, the old primary goes on alone under its grant.
+            self._ledger.forked_machine = self._machines[other_site(site)]
         if self._is_beyond:
-            self._start_over(process, must_have_flushed=promotion is None or not promotion.is_forced)
+            self._start_over(process, must_have_flushed=not is_forced)
             return
         key = (id(process), row.term)
         is_new = key not in self._shown
         self._shown.add(key)
         what = f"{process.name} shows its disks under term {row.term}"
-        if promotion is not None and promotion.is_forced:
+        if promotion is not None and is_forced:
             self._check_forced(promotion, what)
         elif is_new:
             self._ledger.settle(self.images(site), process, self._loop.time(), what)
@@ -135,7 +139,7 @@ class Judge:
     def _promoted(self, promotion: Promotion) -> None:
         self._is_beyond = self._is_beyond or self.is_known_gap() or self._unchecked is not None
         self._unchecked = promotion
-        self._ledger.forked_machine = self._machines[other_site(promotion.site)] if promotion.is_forced else None
+        self._ledger.forked_machine = None
 
     def _check_forced(self, promotion: Promotion, what: str) -> None:
         lost = self._ledger.start_anew(self.images(promotion.site), self._loop.time(), what)

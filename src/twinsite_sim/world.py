@@ -210,7 +210,7 @@ class World:
             warnings.simplefilter("ignore", RuntimeWarning)  # A coroutine that never began says so at its end.
             for process in self.loop.processes:
                 process.dispose()
-        self.loop.close()
+            self.loop.dispose()
         forget_runs()
 
 

@@ -22,7 +22,7 @@ from twinsite.worker import primary_group, secondary_group, taking_over, worker
 from twinsite.worker.arbitration import Arbitration
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.secondary_session import SecondarySession, _owned
-from twinsite.worker.state import StateDirectory
+from twinsite_sim.files import SimFiles
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -180,17 +180,22 @@ def claim_the_lineage_with_differences(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(primary_group, "remember_clean_stop", remember_clean_stop)
 
 
-def keep_maps_while_following(patch: pytest.MonkeyPatch) -> None:
-    """Believe after a time as secondary what was saved before it."""
-    patch.setattr(secondary_group, "remember_secondary", lambda state: None)
-    honest = StateDirectory.save
+def follow_a_log_that_was_left_over(patch: pytest.MonkeyPatch) -> None:
+    """Roll back whoever finds an undo log, and let a crash bring removed ones back."""
+    honest = taking_over.return_to_common_point
 
-    def save(self: StateDirectory, state: Any) -> None:
-        if self.files is not None and state.unstable_boot_id is not None:
-            state.is_clean = True
-        honest(self, state)
+    def return_to_common_point(directory: Any, state: Any, members: Any, stores: Any) -> None:
+        if not state.is_consistent:
+            generation, state.generation = state.generation, state.generation or "?"
+            honest(directory, state, members, stores)
+            if state.generation == "?":
+                state.generation = generation
 
-    patch.setattr(StateDirectory, "save", save)
+    def remove(self: SimFiles, path: Any) -> None:
+        self._files.pop(path, None)
+
+    patch.setattr(worker, "return_to_common_point", return_to_common_point)
+    patch.setattr(SimFiles, "remove", remove)
 
 
 PLANTS: list[Plant] = [
@@ -211,5 +216,5 @@ PLANTS: list[Plant] = [
     lead_without_rolling_back,
     hide_that_an_image_is_suspect,
     claim_the_lineage_with_differences,
-    keep_maps_while_following,
+    follow_a_log_that_was_left_over,
 ]
