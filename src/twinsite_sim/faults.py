@@ -28,7 +28,8 @@ Fault = Callable[[], Any]
 class Mischief:
     """The faults of one world."""
 
-    def __init__(self, world: World, seed: str) -> None:
+    def __init__(self, world: World, seed: str, focus: frozenset[str]) -> None:
+        """Choose what goes wrong; with a `focus` only the kinds of these names do, and operators force failovers."""
         self._world = world
         self.random = random.Random(f"{seed} mischief")
         rng = self.random
@@ -57,10 +58,12 @@ class Mischief:
         # Each world has some kinds only: rare combinations come up because the rest is quiet.
         share = rng.choice([0.2, 0.5, 1.0])
         self.kinds = [kind for kind in kinds if rng.random() < share]
+        if focus:
+            assert focus <= {name for name, _, _ in kinds}
+            self.kinds = [kind for kind in kinds if kind[0] in focus]
         self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
         self.operator_seconds = rng.choice([1.0, 3.0, 10.0])
-        self.forces = rng.random() < 0.3
-        self.suspects: dict[str, bool] = {}
+        self.forces = rng.random() < 0.3 or bool(focus)
 
     async def run(self) -> None:
         """Let faults happen for ever; cancel to end them all."""

@@ -198,23 +198,29 @@ def follow_a_log_that_was_left_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimFiles, "remove", remove)
 
 
-PLANTS: list[Plant] = [
-    answer_before_the_secondary,
-    answer_a_flush_before_the_secondary,
-    skip_the_grant,
-    send_a_stale_resync_read,
-    forget_what_was_in_flight,
-    resume_with_frames_missing,
-    report_in_sync_while_copying,
-    serve_before_it_is_confirmed,
-    forget_that_writes_may_be_lacking,
-    believe_old_maps,
-    keep_the_claim_while_leading,
-    acknowledge_before_applying,
-    answer_flushes_of_the_stream_at_once,
-    keep_nothing_of_what_a_resync_overwrites,
-    lead_without_rolling_back,
-    hide_that_an_image_is_suspect,
-    claim_the_lineage_with_differences,
-    follow_a_log_that_was_left_over,
+_BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
+_CRASHES = frozenset({"machine crash", "worker killed", "blip"})
+_RESTARTS = frozenset({"worker killed", "worker restarted", "stream blocked", "blip"})
+_ALL: frozenset[str] = frozenset()
+
+PLANTS: list[tuple[Plant, frozenset[str]]] = [
+    (answer_before_the_secondary, _ALL),
+    (answer_a_flush_before_the_secondary, _ALL),
+    (skip_the_grant, _ALL),
+    (send_a_stale_resync_read, _ALL),
+    (forget_what_was_in_flight, _ALL),
+    (resume_with_frames_missing, _ALL),
+    (report_in_sync_while_copying, _ALL),
+    (serve_before_it_is_confirmed, _ALL),
+    (forget_that_writes_may_be_lacking, _ALL),
+    (believe_old_maps, _RESTARTS),
+    (keep_the_claim_while_leading, _ALL),
+    (acknowledge_before_applying, _ALL),
+    (answer_flushes_of_the_stream_at_once, _ALL),
+    (keep_nothing_of_what_a_resync_overwrites, _BROKEN_COPIES),
+    (lead_without_rolling_back, _BROKEN_COPIES),
+    (hide_that_an_image_is_suspect, _CRASHES),
+    (claim_the_lineage_with_differences, _RESTARTS),
+    (follow_a_log_that_was_left_over, _CRASHES),
 ]
+"""Each with the faults of the worlds that look for it: those that have to do with it, or all."""
