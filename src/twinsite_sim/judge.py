@@ -127,8 +127,16 @@ class Judge:
                     )
 
     def is_known_gap(self) -> bool:
-        """Say whether a failover would now meet what is known and not yet solved: the target's machine lost writes."""
-        return self.spares_known_gaps and self._lacking[other_site(self._controller.row.primary_site)]
+        """Say whether a failover would now meet what is known and not yet solved.
+
+        The target's machine has lost writes that were not flushed, or its worker is silent, so that nobody knows
+        whether its disks are of one moment.
+        """
+        target = other_site(self._controller.row.primary_site)
+        report = self._controller.reports.get(target)
+        is_silent = report is None or report.status is None or not report.alive
+        is_behind = self._controller.row.secondary is Secondary.STALE
+        return self.spares_known_gaps and (self._lacking[target] or (is_silent and is_behind))
 
     # Inside
 
@@ -172,7 +180,9 @@ class Judge:
             self._ledger.forked_machine = None
             for site, is_lacking in self._lacking.items():
                 with contextlib.suppress(WorldFailure):
-                    if is_lacking and not self._is_unsettled():
+                    # Of a machine that is down, or after a late report, the primary may not know yet.
+                    knows = self._machines[site].is_up and not is_late
+                    if is_lacking and knows and not self._is_unsettled():
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
         elif not is_in_sync and is_late and self._lacking[row.primary_site] and self.spares_known_gaps:
@@ -189,6 +199,10 @@ class Judge:
         site = machine.name
         is_in_sync = row.secondary is Secondary.IN_SYNC
         self._lacking[site] = True
+        if self._unchecked is not None and self._unchecked.site == site:
+            # It was promoted by force and has not shown its disks yet: what it could show then is not known any more.
+            self._is_beyond = True
+            return
         if site != row.primary_site and not is_in_sync:
             return
         index = list(machine.disks).index(path)
