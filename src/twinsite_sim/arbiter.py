@@ -84,4 +84,4 @@ class ArbiterWorld:
     def _arrive(self, body: dict[str, Any]) -> None:
         if self._controller.machine.is_up:
             self._network.trace.add("network", f"brings a late {body['call']} to the arbiter")
-            self._controller.answer(body)
+            self._controller.answer(body, is_late=True)

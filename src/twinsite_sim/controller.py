@@ -74,7 +74,10 @@ class Promotion:
 
 
 class Controller:
-    """One controller. `on_promoted` hears of failovers before anybody acts on them, `on_row` of each new row."""
+    """One controller. `on_promoted` hears of failovers before anybody acts on them, `on_row` of each new row.
+
+    `on_row` also hears whether a call made it that nobody waits for any more.
+    """
 
     def __init__(self, machine: Machine, sizes_bytes: list[int]) -> None:
         self.machine = machine
@@ -84,7 +87,7 @@ class Controller:
         self.reported_at: dict[str, float] = {}
         self.heard: dict[str, float] = {}
         self.on_promoted: Callable[[Promotion], None] = lambda promotion: None
-        self.on_row: Callable[[Row, str], None] = lambda row, why: None
+        self.on_row: Callable[[Row, bool], None] = lambda row, is_late: None
         self._sizes_bytes = sizes_bytes
 
     def is_down(self) -> bool:
@@ -94,15 +97,15 @@ class Controller:
     def _note(self, event: str) -> None:
         self.machine.trace.add("controller", event)
 
-    def _set_row(self, row: Row, why: str) -> None:
+    def _set_row(self, row: Row, why: str, *, is_late: bool = False) -> None:
         self.row = row
         self._note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
-        self.on_row(row, why)
+        self.on_row(row, is_late)
 
     # The arbiter
 
-    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Answer a worker as the HTTP API does."""
+    def answer(self, question: dict[str, Any], *, is_late: bool = False) -> dict[str, Any]:
+        """Answer a worker as the HTTP API does; `is_late`: nobody waits for the answer any more."""
         call, site, term, version = (question[name] for name in ("call", "site", "term", "version"))
         result: Row | Refusal
         if call == "read":
@@ -116,7 +119,7 @@ class Controller:
             self._note(f"refuses {call} of {site} at term {term}, version {version}: {result.reason}")
             return {"granted": False, "reason": result.reason.value, "row": to_wire(result.row)}
         if call != "read":
-            self._set_row(result, f"grants {call} to {site}")
+            self._set_row(result, f"grants {call} to {site}", is_late=is_late)
             self._settle_status()
         return {"granted": True, "reason": None, "row": to_wire(result)}
 

@@ -28,7 +28,8 @@ Fault = Callable[[], Any]
 class Mischief:
     """The faults of one world."""
 
-    def __init__(self, world: World, seed: str) -> None:
+    def __init__(self, world: World, seed: str, focus: frozenset[str]) -> None:
+        """Choose what goes wrong; with a `focus` only the kinds of these names do, and operators force failovers."""
         self._world = world
         self.random = random.Random(f"{seed} mischief")
         rng = self.random
@@ -57,10 +58,12 @@ class Mischief:
         # Each world has some kinds only: rare combinations come up because the rest is quiet.
         share = rng.choice([0.2, 0.5, 1.0])
         self.kinds = [kind for kind in kinds if rng.random() < share]
+        if focus:
+            assert focus <= {name for name, _, _ in kinds}
+            self.kinds = [kind for kind in kinds if kind[0] in focus]
         self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
-        self.operator_seconds = rng.choice([2.0, 5.0, 15.0])
-        self.forces = rng.random() < 0.3
-        self.suspects: dict[str, bool] = {}
+        self.operator_seconds = rng.choice([1.0, 3.0, 10.0])
+        self.forces = rng.random() < 0.3 or bool(focus)
 
     async def run(self) -> None:
         """Let faults happen for ever; cancel to end them all."""
@@ -278,13 +281,21 @@ class Mischief:
         rng = self.random
         while True:
             await asyncio.sleep(rng.expovariate(1.0) * self.operator_seconds)
-            if rng.random() < 0.6:
+            if self.forces and self._is_half_copied():
+                self.call("force")
+            elif rng.random() < 0.6:
                 self.do_what_is_due()
             else:
                 calls = ["synchronize", "stop", "failover", "reverse", "reverse", "reprotect"]
                 if self.forces:
                     calls += ["force"]
                 self.call(rng.choice(calls))
+
+    def _is_half_copied(self) -> bool:
+        """Say whether a forced failover would roll the secondary back."""
+        controller = self._world.controller
+        report = controller.reports.get(controller.group.secondary_station)
+        return report is not None and report.status is not None and report.status.rollback_point is not None
 
     def do_what_is_due(self, *, even_if_known: bool = False) -> None:
         """What the operating guide says: protect what was failed over, repeat what failed, go on after a pause."""

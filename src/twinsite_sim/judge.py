@@ -1,4 +1,4 @@
-"""The checkers of a world: they look at what hosts were told, at the disks and at the arbiter's row only.
+"""The checkers of a world: they look at what hosts were told, at the disks and at the arbiter's row.
 
 1. Whenever a site shows its disks to hosts, they show every change that a host was told is done.
 2. A site that was promoted by force shows the disks of one moment, no change without those that it depended on, and has
@@ -67,14 +67,18 @@ class Judge:
             if site != promotion.site:
                 return
             self._unchecked = None
+        is_forced = promotion is not None and promotion.is_forced
+        if is_forced:
+            # Until it hears of the failover, the old primary goes on alone under its grant.
+            self._ledger.forked_machine = self._machines[other_site(site)]
         if self._is_beyond:
-            self._start_over(process)
+            self._start_over(process, must_have_flushed=not is_forced)
             return
         key = (id(process), row.term)
         is_new = key not in self._shown
         self._shown.add(key)
         what = f"{process.name} shows its disks under term {row.term}"
-        if promotion is not None and promotion.is_forced:
+        if promotion is not None and is_forced:
             self._check_forced(promotion, what)
         elif is_new:
             self._ledger.settle(self.images(site), process, self._loop.time(), what)
@@ -123,8 +127,16 @@ class Judge:
                     )
 
     def is_known_gap(self) -> bool:
-        """Say whether a failover would now meet what is known and not yet solved: the target's machine lost writes."""
-        return self.spares_known_gaps and self._lacking[other_site(self._controller.row.primary_site)]
+        """Say whether a failover would now meet what is known and not yet solved.
+
+        The target's machine has lost writes that were not flushed, or its worker is silent, so that nobody knows
+        whether its disks are of one moment.
+        """
+        target = other_site(self._controller.row.primary_site)
+        report = self._controller.reports.get(target)
+        is_silent = report is None or report.status is None or not report.alive
+        is_behind = self._controller.row.secondary is Secondary.STALE
+        return self.spares_known_gaps and (self._lacking[target] or (is_silent and is_behind))
 
     # Inside
 
@@ -135,7 +147,7 @@ class Judge:
     def _promoted(self, promotion: Promotion) -> None:
         self._is_beyond = self._is_beyond or self.is_known_gap() or self._unchecked is not None
         self._unchecked = promotion
-        self._ledger.forked_machine = self._machines[other_site(promotion.site)] if promotion.is_forced else None
+        self._ledger.forked_machine = None
 
     def _check_forced(self, promotion: Promotion, what: str) -> None:
         lost = self._ledger.start_anew(self.images(promotion.site), self._loop.time(), what)
@@ -151,25 +163,29 @@ class Judge:
                         f"{change.done_at:.4f}, is lost too; {shown} is shown"
                     )
 
-    def _start_over(self, process: Process) -> None:
-        """What is known and not yet solved has happened: take what is shown for the history."""
+    def _start_over(self, process: Process, *, must_have_flushed: bool) -> None:
+        """What is known and not yet solved has happened: take what is shown for the history, if what was flushed is."""
         self._is_beyond = False
         self._shown.add((id(process), self._controller.row.term))
         self._trace.add("checker", "a known gap was met: what is shown now is the history")
         images = self.images(process.machine.name)
-        self._ledger.start_anew(images, self._loop.time(), "a known gap", is_of_one_moment=False)
+        what = f"{process.name} after both sites have lost writes"
+        if must_have_flushed:
+            self._ledger.check_flushed(images, what)
+        self._ledger.start_anew(images, self._loop.time(), what, is_of_one_moment=False)
 
-    def _row_changed(self, row: Row, why: str) -> None:
-        del why
+    def _row_changed(self, row: Row, is_late: bool) -> None:
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
             self._ledger.forked_machine = None
             for site, is_lacking in self._lacking.items():
                 with contextlib.suppress(WorldFailure):
-                    if is_lacking and not self._is_unsettled():
+                    # Of a machine that is down, or after a late report, the primary may not know yet.
+                    knows = self._machines[site].is_up and not is_late
+                    if is_lacking and knows and not self._is_unsettled():
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
-        elif not is_in_sync and self._was_in_sync and self._lacking[row.primary_site] and self.spares_known_gaps:
+        elif not is_in_sync and is_late and self._lacking[row.primary_site] and self.spares_known_gaps:
             # A grant of the time before its machine crashed: it goes on with what it has, and the other has more.
             self._is_beyond = True
         self._was_in_sync = is_in_sync
@@ -183,6 +199,10 @@ class Judge:
         site = machine.name
         is_in_sync = row.secondary is Secondary.IN_SYNC
         self._lacking[site] = True
+        if self._unchecked is not None and self._unchecked.site == site:
+            # It was promoted by force and has not shown its disks yet: what it could show then is not known any more.
+            self._is_beyond = True
+            return
         if site != row.primary_site and not is_in_sync:
             return
         index = list(machine.disks).index(path)

@@ -190,12 +190,7 @@ class Ledger:
                     change.excused.add(sector)
             if held is not None and held in {change.word for change in history[floor:] if sector not in change.gone}:
                 continue
-            lasting = [
-                n
-                for n in range(floor + 1)
-                if history[n].is_flushed and sector not in history[n].gone and sector not in history[n].excused
-            ]
-            flushed = lasting[-1] if lasting else 0
+            flushed = _last_flushed(history[: floor + 1], sector)
             shown = word_at(image, sector)
             places = [n for n in range(flushed, floor + 1) if history[n].word == shown]
             if places and places[-1] < floor:
@@ -230,6 +225,18 @@ class Ledger:
                 volume.floor[sector] = place
                 volume.words[sector] = history[place].word
         return lost
+
+    def check_flushed(self, images: Sequence[bytes | bytearray], what: str) -> None:
+        """Raise `WorldFailure` unless disks show every change that a host has flushed."""
+        for volume, places in zip(self.volumes, self._shown(images, what), strict=True):
+            for sector, place in enumerate(places):
+                history = volume.history[sector]
+                flushed = _last_flushed(history, sector)
+                if place < flushed:
+                    raise WorldFailure(
+                        f"{what}: a flushed change is lost: sector {sector} of volume {volume.index} shows "
+                        f"{history[place]} and not {history[flushed]}"
+                    )
 
     def one_moment(self, images: Sequence[bytes | bytearray], what: str) -> None:
         """Raise `WorldFailure` unless disks are of one moment, whichever.
@@ -326,6 +333,15 @@ class Ledger:
     def _describe(self, word: int) -> str:
         change = self.by_number.get(word)
         return f"{word:#x}, which nobody wrote" if change is None and word else str(change or "zeros")
+
+
+def _last_flushed(history: Sequence[Change], sector: int) -> int:
+    """Return the place of the newest change that a host has flushed and no crash has taken back."""
+    for place in range(len(history) - 1, 0, -1):
+        change = history[place]
+        if change.is_flushed and sector not in change.gone and sector not in change.excused:
+            return place
+    return 0
 
 
 def word_at(image: bytes | bytearray, sector: int) -> int:

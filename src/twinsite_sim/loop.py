@@ -22,6 +22,9 @@ from twinsite.errors import InternalError, TwinsiteError
 if TYPE_CHECKING:
     from twinsite_sim.network import Network, SimServer, SimSocket
 
+CLOSE_ATTEMPTS_MAX = 100
+"""A coroutine that is closed may await on its way out, so often at most."""
+
 Entry = tuple["Owner | None", asyncio.Handle]
 
 
@@ -61,6 +64,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._numbers = itertools.count()
         self.network: Network | None = None
         self.failure: BaseException | None = None
+        self._own_tasks: list[asyncio.Task[Any]] = []
         self.steps = 0
         self.processes: list[Any] = []
         """Every process that ever was: the coroutines of the dead ones end with the world and not before."""
@@ -166,10 +170,33 @@ class SimLoop(asyncio.BaseEventLoop):
         """Make a task that its process remembers; one that dies of a bug ends the world."""
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
         owner = (context or contextvars.copy_context()).get(OWNER)
-        if owner is not None:
+        if owner is None:
+            self._own_tasks.append(task)
+        else:
             owner.tasks.append(task)
             task.add_done_callback(self._look_at_end)
         return task
+
+    def close_tasks(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Close the coroutines of tasks that will not run any more. The world is over."""
+        for task in tasks:
+            if task.done():
+                continue
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            for _ in range(CLOSE_ATTEMPTS_MAX):
+                try:
+                    task.get_coro().close()
+                except (RuntimeError, Killed):
+                    continue  # It awaits something on its way out.
+                except BaseException:
+                    break
+                break
+        tasks.clear()
+
+    def dispose(self) -> None:
+        """Close what the world itself still does, and the loop."""
+        self.close_tasks(self._own_tasks)
+        self.close()
 
     def _look_at_end(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():

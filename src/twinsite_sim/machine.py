@@ -198,19 +198,7 @@ class Process:
 
     def dispose(self) -> None:
         """Close the coroutines that the end has left behind. The world is over."""
-        for task in self.tasks:
-            if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                coroutine = task.get_coro()
-                for _ in range(100):
-                    try:
-                        coroutine.close()
-                    except (RuntimeError, Killed):
-                        continue  # It awaits something on its way out.
-                    except BaseException:
-                        break
-                    break
-        self.tasks.clear()
+        self.loop.close_tasks(self.tasks)
 
 
 def current_process() -> Process:

@@ -57,10 +57,11 @@ class NbdClient(asyncio.Protocol):
             self._take_replies()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone: nothing that was asked will be answered."""
+        """The connection is gone: nothing that was asked will be answered, or take effect from now on."""
         del exc
         if not self.is_lost:
             self.is_lost = True
+            self.close()
             self._asked.clear()
             self._on_lost(self)
 

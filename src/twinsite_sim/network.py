@@ -489,7 +489,11 @@ class SimTransport(asyncio.Transport):
         self._lose(None)
 
     def fence(self) -> None:
-        """Abort so that nothing that was sent is read any more: the reset arrives at once, whatever the link does."""
+        """Abort so that nothing that was sent is read any more: the reset arrives at once, whatever the link does.
+
+        A host may write the same sectors anew over another connection; no NBD server can keep what it had sent over
+        an older one from taking effect after that, so a host must not let it come to that.
+        """
         self._outgoing.purge()
         self._outgoing.mark = Mark.RESET
         if self._outgoing.reader is not None:

@@ -56,8 +56,8 @@ class WorldResult:
 class World:
     """The parts of one world."""
 
-    def __init__(self, seed: int) -> None:
-        """Build the world of a seed; nothing has happened yet."""
+    def __init__(self, seed: int, focus: frozenset[str] = frozenset()) -> None:
+        """Build the world of a seed; nothing has happened yet. `focus` names the only faults that it has, if any."""
         name = world_name(seed)
         self.random = random.Random(f"{name} world")
         self.trace = Trace()
@@ -81,7 +81,7 @@ class World:
         self.hosts.on_done = self.judge.answered
         self.hosts.can_check_reads = self.judge.can_check_reads
         self.nodes = [SimNode(site, self.machines[site], self.network, self.controller, name) for site in SITES]
-        self.mischief = Mischief(self, name)
+        self.mischief = Mischief(self, name, focus)
         self.fault_seconds = self.random.choice([15.0, 30.0, 60.0])
         self._healed_at = 0.0
 
@@ -210,7 +210,7 @@ class World:
             warnings.simplefilter("ignore", RuntimeWarning)  # A coroutine that never began says so at its end.
             for process in self.loop.processes:
                 process.dispose()
-        self.loop.close()
+            self.loop.dispose()
         forget_runs()
 
 
@@ -219,10 +219,10 @@ def world_name(seed: int) -> str:
     return f"twinsite {seed}"
 
 
-def run_world(seed: int) -> WorldResult:
-    """Run one world to its end; a failure is in the result."""
+def run_world(seed: int, focus: frozenset[str] = frozenset()) -> WorldResult:
+    """Run one world to its end; a failure is in the result. `focus` is as for `World`."""
     with _no_collection():
-        world = World(seed)
+        world = World(seed, focus)
         failure: BaseException | None = None
         with simulated_outside(world.network, world.arbiter, world.trace, world_name(seed)):
             try:

@@ -1,0 +1,226 @@
+"""Bugs to plant in the product, so that the simulator can show that it would find them.
+
+Each is a patch of one class or function of the product: the kind of mistake that a change could bring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from twinsite.core.group.flight import Flight
+from twinsite.core.group.primary import Primary
+from twinsite.core.group.resync import MemberResync
+from twinsite.core.group.secondary import welcome_of
+from twinsite.core.group.states import Phase
+from twinsite.errors import StorageFault
+from twinsite.worker import primary_group, secondary_group, taking_over, worker
+from twinsite.worker.arbitration import Arbitration
+from twinsite.worker.secondary_group import SecondaryGroup
+from twinsite.worker.secondary_session import SecondarySession, _owned
+from twinsite_sim.files import SimFiles
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def answer_before_the_secondary(patch: pytest.MonkeyPatch) -> None:
+    """Tell the host that a write is done when it is applied here."""
+    honest = Primary.write_applied
+
+    def write_applied(self: Primary, index: int, offset: int, data: Any, token: Any) -> None:
+        honest(self, index, offset, data, None)
+        if token is not None:
+            self.completed.append(token)
+
+    patch.setattr(Primary, "write_applied", write_applied)
+
+
+def answer_a_flush_before_the_secondary(patch: pytest.MonkeyPatch) -> None:
+    """Tell the host that a flush is done when it is done here; the frame travels, and its answer is ignored."""
+    honest = Primary.flush_begun
+
+    def flush_begun(self: Primary, index: int, token: Any) -> Any:
+        waiter = honest(self, index, token)
+        waiter.is_remote_done = True
+        return waiter
+
+    patch.setattr(Primary, "flush_begun", flush_begun)
+
+
+def skip_the_grant(patch: pytest.MonkeyPatch) -> None:
+    """Go on alone as soon as the stream breaks."""
+    honest = Primary.broken
+
+    def broken(self: Primary) -> None:
+        honest(self)
+        if self.phase is Phase.HOLDING:
+            self.granted()
+
+    patch.setattr(Primary, "broken", broken)
+
+
+def send_a_stale_resync_read(patch: pytest.MonkeyPatch) -> None:
+    """Send what a resync has read although a host has written there meanwhile."""
+    patch.setattr(MemberResync, "touch", lambda self, offset, length: None)
+
+
+def forget_what_was_in_flight(patch: pytest.MonkeyPatch) -> None:
+    """Go on alone without marking dirty what the secondary never acknowledged."""
+    patch.setattr(Primary, "_mark_dirty", lambda self, entries: None)
+
+
+def resume_with_frames_missing(patch: pytest.MonkeyPatch) -> None:
+    """Resume the stream behind the frames that were not acknowledged."""
+    patch.setattr(Primary, "first_sequence", property(lambda self: self.sequence + 1))
+
+    def take_frames_to_resend(self: Flight, acknowledged: int) -> list[bytes]:
+        self._kept.clear()
+        return []
+
+    patch.setattr(Flight, "take_frames_to_resend", take_frames_to_resend)
+
+
+def report_in_sync_while_copying(patch: pytest.MonkeyPatch) -> None:
+    """Tell the arbiter that the secondary has everything while it is being brought there."""
+    early = (Phase.COPYING, Phase.FINISHING, Phase.MIRRORED)
+    patch.setattr(Primary, "wants_report", property(lambda self: self.phase in early and not self.is_confirmed))
+
+
+def serve_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
+    """Show the disks to hosts as soon as the role begins."""
+    patch.setattr(primary_group.PrimaryGroup, "may_serve", property(lambda self: True))
+
+
+def forget_that_writes_may_be_lacking(patch: pytest.MonkeyPatch) -> None:
+    """Let a primary whose machine restarted go on as if it had lost nothing."""
+    patch.setattr(Arbitration, "forbid_alone", lambda self: None)
+
+
+def believe_old_maps(patch: pytest.MonkeyPatch) -> None:
+    """Keep the mark of a clean stop while a primary runs."""
+    honest = taking_over.remember_primary
+
+    def remember_primary(state: Any, start: Any, boot_id: str) -> None:
+        was_clean = state.is_clean
+        honest(state, start, boot_id)
+        state.is_clean = was_clean
+
+    patch.setattr(primary_group, "remember_primary", remember_primary)
+
+
+def keep_the_claim_while_leading(patch: pytest.MonkeyPatch) -> None:
+    """Go on to claim the lineage of the time as secondary after having led."""
+    honest = taking_over.remember_primary
+
+    def remember_primary(state: Any, start: Any, boot_id: str) -> None:
+        before = state.generation, state.is_consistent
+        honest(state, start, boot_id)
+        state.generation, state.is_consistent = before
+
+    patch.setattr(primary_group, "remember_primary", remember_primary)
+
+
+def acknowledge_before_applying(patch: pytest.MonkeyPatch) -> None:
+    """Let the secondary answer frames that it applies a moment later."""
+    honest = SecondaryGroup.apply_frames
+
+    def apply_frames(self: SecondaryGroup, session: Any, operations: Any) -> None:
+        copies = [_owned(operation) for operation in operations]
+
+        def late() -> None:
+            with contextlib.suppress(StorageFault):
+                honest(self, session, copies)
+
+        asyncio.get_running_loop().call_later(0.05, late)
+
+    patch.setattr(SecondaryGroup, "apply_frames", apply_frames)
+
+
+def answer_flushes_of_the_stream_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Let the secondary say that a flush is durable without doing it."""
+    patch.setattr(SecondarySession, "flush", lambda self, volume, sequence: self._say_flushed([sequence]))
+
+
+def keep_nothing_of_what_a_resync_overwrites(patch: pytest.MonkeyPatch) -> None:
+    """Forget the undo log's records."""
+
+    async def save_first(self: SecondaryGroup, operations: Any) -> None:
+        del self, operations
+
+    patch.setattr(SecondaryGroup, "save_first", save_first)
+
+
+def lead_without_rolling_back(patch: pytest.MonkeyPatch) -> None:
+    """Promote a secondary in the middle of a resync as it is."""
+    patch.setattr(worker, "return_to_common_point", lambda directory, state, members, stores: None)
+
+
+def hide_that_an_image_is_suspect(patch: pytest.MonkeyPatch) -> None:
+    """Welcome a primary after a reboot as if nothing could have been lost."""
+
+    def welcome(**values: Any) -> Any:
+        return welcome_of(**{**values, "unstable_boot_id": None})
+
+    patch.setattr(secondary_group, "welcome_of", welcome)
+
+
+def claim_the_lineage_with_differences(patch: pytest.MonkeyPatch) -> None:
+    """Claim at a clean stop to be equal although something was dirty or in flight."""
+    honest = taking_over.remember_clean_stop
+
+    def remember_clean_stop(state: Any, machine: Primary) -> None:
+        honest(state, machine)
+        if machine.generations:
+            state.generation, state.is_consistent = max(machine.generations), True
+
+    patch.setattr(primary_group, "remember_clean_stop", remember_clean_stop)
+
+
+def follow_a_log_that_was_left_over(patch: pytest.MonkeyPatch) -> None:
+    """Roll back whoever finds an undo log, and let a crash bring removed ones back."""
+    honest = taking_over.return_to_common_point
+
+    def return_to_common_point(directory: Any, state: Any, members: Any, stores: Any) -> None:
+        if not state.is_consistent:
+            generation, state.generation = state.generation, state.generation or "?"
+            honest(directory, state, members, stores)
+            if state.generation == "?":
+                state.generation = generation
+
+    def remove(self: SimFiles, path: Any) -> None:
+        self._files.pop(path, None)
+
+    patch.setattr(worker, "return_to_common_point", return_to_common_point)
+    patch.setattr(SimFiles, "remove", remove)
+
+
+_BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
+_CRASHES = frozenset({"machine crash", "worker killed", "blip"})
+_RESTARTS = frozenset({"worker killed", "worker restarted", "stream blocked", "blip"})
+_ALL: frozenset[str] = frozenset()
+
+PLANTS: list[tuple[Plant, frozenset[str]]] = [
+    (answer_before_the_secondary, _ALL),
+    (answer_a_flush_before_the_secondary, _ALL),
+    (skip_the_grant, _ALL),
+    (send_a_stale_resync_read, _ALL),
+    (forget_what_was_in_flight, _ALL),
+    (resume_with_frames_missing, _ALL),
+    (report_in_sync_while_copying, _ALL),
+    (serve_before_it_is_confirmed, _ALL),
+    (forget_that_writes_may_be_lacking, _ALL),
+    (believe_old_maps, _RESTARTS),
+    (keep_the_claim_while_leading, _ALL),
+    (acknowledge_before_applying, _ALL),
+    (answer_flushes_of_the_stream_at_once, _ALL),
+    (keep_nothing_of_what_a_resync_overwrites, _BROKEN_COPIES),
+    (lead_without_rolling_back, _BROKEN_COPIES),
+    (hide_that_an_image_is_suspect, _CRASHES),
+    (claim_the_lineage_with_differences, _RESTARTS),
+    (follow_a_log_that_was_left_over, _CRASHES),
+]
+"""Each with the faults of the worlds that look for it: those that have to do with it, or all."""

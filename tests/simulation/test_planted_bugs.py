@@ -1,0 +1,24 @@
+"""The checkers bite: each planted bug is found within a bounded number of worlds, which hold without it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.plants import PLANTS, Plant
+from twinsite_sim.world import run_world
+
+WORLDS_MAX = 60
+"""A planted bug must be found within so many worlds."""
+
+
+@pytest.mark.parametrize(("plant", "focus"), [pytest.param(*entry, id=entry[0].__name__) for entry in PLANTS])
+def test_a_planted_bug_is_found(plant: Plant, focus: frozenset[str]) -> None:
+    for seed in range(1, WORLDS_MAX + 1):
+        with pytest.MonkeyPatch.context() as patch:
+            plant(patch)
+            failure = run_world(seed, focus).failure
+        if failure is not None:
+            print(f"found with seed {seed}: {failure}")
+            assert run_world(seed, focus).failure is None, "the world fails without the planted bug too"
+            return
+    pytest.fail(f"{plant.__name__} was not found in {WORLDS_MAX} worlds")

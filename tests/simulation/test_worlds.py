@@ -1,0 +1,61 @@
+"""Whole installations from seeds: faults first, then peace. See docs/simulator.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from twinsite_sim.world import run_world
+
+FIRST_SEED = 1
+SEEDS_OF_ONE_TEST = 10
+TESTS = 12
+PROCESS_SECONDS_MAX = 120
+
+DIGESTS = "from twinsite_sim.world import run_world; print([run_world(seed).digest for seed in (3, 7, 11)])"
+
+
+@pytest.mark.parametrize("number", range(TESTS))
+def test_every_world_holds(number: int) -> None:
+    first = FIRST_SEED + number * SEEDS_OF_ONE_TEST
+    for seed in range(first, first + SEEDS_OF_ONE_TEST):
+        result = run_world(seed)
+        if result.failure is not None:
+            print(result.trace.tail())
+            print(f"replay with: make sim SEED={seed}")
+            raise result.failure
+
+
+def test_a_seed_is_one_history_whatever_the_order_of_hashes() -> None:
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", DIGESTS],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PROCESS_SECONDS_MAX,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(printed) == 1, printed
+
+
+def test_worlds_do_what_they_are_for() -> None:
+    """Faults happen, groups move in every way, and hosts get answers."""
+    operations: dict[str, int] = {}
+    told = ""
+    answered = 0
+    for seed in range(1, 25):
+        result = run_world(seed)
+        answered += result.answered
+        told += "\n".join(result.trace.lines)
+        for name, count in result.operations.items():
+            operations[name] = operations.get(name, 0) + count
+    assert answered > 5000
+    assert all(operations.get(name, 0) > 0 for name in ("failover", "force", "reprotect", "reverse", "stop"))
+    for event in ("machine crashes", "arbiter.granted", "is stopped", "resets", "switches"):
+        assert event in told, event
