@@ -85,6 +85,8 @@ FETCHES_MAX = 8
 """Ranges that a primary has asked its secondary for and has not got."""
 QUESTIONS_MAX = COMPARES_MAX + RESYNC_READS_MAX * COMPARES_OF_READ_MAX + FETCHES_MAX
 """Questions that a secondary lets be open at once; one more ends the session."""
+LINEAGES_MAX = 16
+"""Lineages that a primary knows its maps to be good for; past that, all but its secondary's are forgotten."""
 INTENT_AGE_SECONDS = 30.0
 """An extent that nothing has touched for about this long is flushed on both sides and goes cold."""
 INTENT_AHEAD_EXTENTS = 8

@@ -19,7 +19,10 @@ from twinsite.worker.intent_log import IntentLog
 
 
 class Cooling:
-    """One round every `INTENT_AGE_SECONDS`. `is_quiet` says whether no change is between its start and its hooks."""
+    """One round every `INTENT_AGE_SECONDS`. `is_quiet` says whether no change is between its start and its hooks.
+
+    `on_failed` is called when a flush fails here.
+    """
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class Cooling:
         executor: Executor,
         drain: Callable[[], None],
         is_quiet: Callable[[], bool],
+        on_failed: Callable[[], None],
     ) -> None:
         self._machine = machine
         self._intents = intents
@@ -36,6 +40,7 @@ class Cooling:
         self._executor = executor
         self._drain = drain
         self._is_quiet = is_quiet
+        self._on_failed = on_failed
         self._flushing: FlushBoth | None = None
         self._session = 0
         self._timer = asyncio.get_running_loop().call_later(INTENT_AGE_SECONDS, self._tick)
@@ -55,7 +60,9 @@ class Cooling:
         if not any(intents.any() for intents in self._intents.maps.values()):
             return False
         self._session = self._machine.session
-        self._flushing = FlushBoth(self._machine, self._stores, self._executor, self._drain, self._flushed)
+        self._flushing = FlushBoth(
+            self._machine, self._stores, self._executor, self._drain, self._flushed, self._on_failed
+        )
         self._drain()
         return True
 

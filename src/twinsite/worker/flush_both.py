@@ -20,7 +20,8 @@ class FlushBoth:
     """Flushes every member on both sides, once: what was applied before is durable when `is_done`.
 
     `drain` lets the group send and tell; `on_done` is called when everything is durable. A flush that fails leaves it
-    unfinished. If the stream ends meanwhile, only this side is flushed: the caller must see that it did not.
+    unfinished; one that fails here calls `on_failed`, since what is read may not be on the disk then. If the stream
+    ends meanwhile, only this side is flushed: the caller must see that it did not.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class FlushBoth:
         executor: Executor,
         drain: Callable[[], None],
         on_done: Callable[[], None],
+        on_failed: Callable[[], None],
     ) -> None:
         """Start the flushes."""
         self._machine = machine
         self._drain = drain
         self._on_done = on_done
+        self._on_failed = on_failed
         self._waiting = set(stores)
         self.is_done = False
         loop = asyncio.get_running_loop()
@@ -59,6 +62,7 @@ class FlushBoth:
         else:
             log.error("primary.flush_failed", error=str(error))
             self._machine.flush_local_failed(waiter)
+            self._on_failed()
         self._drain()
 
 

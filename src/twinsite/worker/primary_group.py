@@ -115,7 +115,9 @@ class PrimaryGroup:
         self._patience = self._loop.call_later(START_PATIENCE_SECONDS, self._arbitration.allow_asking)
         self.devices = {m.volume_id: MirroredDevice(m, self._stores[m.index], executor, self) for m in spec.members}
         self._link = PrimaryLink(self, bytes.fromhex(spec.stream_key))
-        self._cooling = Cooling(self.machine, self.intents, self._stores, executor, self.drain, self._is_quiet)
+        self._cooling = Cooling(
+            self.machine, self.intents, self._stores, executor, self.drain, self._is_quiet, self.flush_failed
+        )
 
     # What the worker says
 
@@ -536,15 +538,17 @@ class PrimaryGroup:
         """Make durable what was healed; then mirror, and be shown to hosts."""
         attempt = self._attempt
         try:
-            flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
-            await asyncio.gather(*flushes)
-            if attempt != self._attempt or not self.machine.is_healed:
-                return
-            if not await self._standing.healed():
+            await self._flush_healed()
+            is_healed = attempt == self._attempt and self.machine.is_healed
+            if is_healed and not await self._standing.healed():
                 self._arbitration.allow_asking()
                 self._link.say_goodbye()
         finally:
             self._is_flushing_healed = False
+        if attempt != self._attempt:
+            # The next session may have found nothing left to take, and waits for its own end of the healing.
+            self._heal_if_due()
+            return
         if self.machine.phase is Phase.MIRRORED:
             self._resync_times.finish()
             self._came_in_sync()
@@ -553,6 +557,14 @@ class PrimaryGroup:
             self._arbitration.allow_asking()
         self.drain()
         self._on_change()
+
+    async def _flush_healed(self) -> None:
+        try:
+            flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
+            await asyncio.gather(*flushes)
+        except StorageFault:
+            await self._standing.distrust()
+            raise
 
     async def _accept_loss(self, acceptances: int) -> None:
         """An operator lets this side go on with what it has."""
@@ -586,7 +598,9 @@ class PrimaryGroup:
             self._nothing_in_flight.set()
             is_equal = machine.is_confirmed and not machine.is_dirty
             if self._wish is Replication.HANDOVER and is_equal and self._handover is None:
-                self._handover = FlushBoth(machine, self._stores, self._executor, self.drain, self._on_change)
+                self._handover = FlushBoth(
+                    machine, self._stores, self._executor, self.drain, self._on_change, self.flush_failed
+                )
                 self.drain()
                 return
         if machine.phase in (Phase.ALONE, Phase.REPLACED):

@@ -74,7 +74,7 @@ class Standing:
                 else:
                     await self._secondary_has_all()
             elif phase is Phase.ALONE:
-                await self._doubt(welcome, machine.generations | {generation})
+                await self._doubt(welcome, machine.lineages_with(welcome, generation))
             if not is_still_there() or machine.phase is not phase or not machine.connected(welcome, generation):
                 return Joined.GONE
             if machine.phase is Phase.HEALING:

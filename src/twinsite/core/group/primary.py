@@ -19,7 +19,7 @@ from twinsite.core.group.member import Member, ResyncTally
 from twinsite.core.group.recovery import Action, decide, judge, may_ask_alone
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import MIRRORING, Event, Phase, next_phase
-from twinsite.core.limits import BLOCK_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, RESYNC_READS_MAX
+from twinsite.core.limits import BLOCK_BYTES, LINEAGES_MAX, RESYNC_IN_FLIGHT_BYTES_MAX, RESYNC_READS_MAX
 from twinsite.core.stream.frames import SEED_BYTES, Flag, Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Welcome
 from twinsite.errors import InternalError, PeerViolation
@@ -153,6 +153,16 @@ class Primary:
             differs=self._is_starting and self.is_dirty,
         )
 
+    def lineages_with(self, welcome: Welcome, new_generation: str) -> frozenset[str]:
+        """Return the lineages that the secondary may be of once it is told that it is of a new one.
+
+        A secondary that cannot take that, as on a full disk, is told again and again: the names must not pile up.
+        """
+        known = self.generations
+        if len(known) >= LINEAGES_MAX:
+            known = known & {welcome.generation, *welcome.led}
+        return known | {new_generation}
+
     def connected(self, welcome: Welcome, new_generation: str) -> bool:
         """The secondary is there: resume, heal, or start a resync. `new_generation` is a fresh random name.
 
@@ -186,7 +196,7 @@ class Primary:
             self.generations = frozenset({welcome.generation})
         else:
             self.peer_consistent = False
-            self.generations |= {new_generation}
+            self.generations = self.lineages_with(welcome, new_generation)
             self._begin_generation = new_generation
             self._send_json(Kind.RESYNC_BEGIN, {"generation": new_generation})
             self._begin_sequence = self.sequence
