@@ -137,14 +137,10 @@ class IntentLog:
             self._is_changing = False
             self._start()
 
-    async def quiet(self) -> None:
-        """Wait until nothing is being written; that holds up to the next await."""
-        while self._committing is not None:
-            await asyncio.wait([self._committing])
-
     async def close(self) -> None:
         """Finish what is being written, and leave the log where it is."""
-        await self.quiet()
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
         if self._log is not None:
             self._log.close()
             self._log = None

@@ -186,7 +186,6 @@ class PrimaryGroup:
         Raises `RetryableError` when the stream does not end soon: a newer spec may make that needless.
         """
         await self._end_stream()
-        await self.intents.quiet()
         self._link.want(None)
         self._link.say_goodbye()
         for index in removed:
