@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health, living_status
-from twinsite.control.lifecycle.outlook import FailoverFacts, Loss, is_known_inconsistent, loss_of
+from twinsite.control.lifecycle.outlook import (
+    FailoverFacts,
+    Loss,
+    is_known_doubtful,
+    is_known_inconsistent,
+    loss_of,
+)
 from twinsite.control.lifecycle.settling import MoveFacts, Step, next_step
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus, ReplicationStatus
 from twinsite.core.arbiter import (
@@ -59,6 +65,7 @@ class Group:
     peer_endpoint: str | None = None
     move_ends_at: float | None = None
     synced_at: float | None = None
+    loss_acceptances: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Promotion:
     stater: str
     """The machine by whose clock the loss was stated."""
     reported_at: float
+    accepts_loss: bool
+    """The operator gave force: the promoted side goes on although it may lack writes that nobody has flushed."""
 
 
 class Controller:
@@ -88,6 +97,8 @@ class Controller:
         self.heard: dict[str, float] = {}
         self.on_promoted: Callable[[Promotion], None] = lambda promotion: None
         self.on_row: Callable[[Row, bool], None] = lambda row, is_late: None
+        self.on_loss_accepted: Callable[[], None] = lambda: None
+        """Called when an operator lets a promoted primary go on although it may lack writes that nobody has flushed."""
         self._sizes_bytes = sizes_bytes
 
     def is_down(self) -> bool:
@@ -163,6 +174,7 @@ class Controller:
             arbiter_token="token",
             stream_key=STREAM_KEY,
             peer_endpoint=group.peer_endpoint if is_primary else None,
+            loss_acceptances=group.loss_acceptances,
         )
 
     # What is shown
@@ -265,9 +277,13 @@ class Controller:
             "replication_status": ReplicationStatus.ACTIVE_STOPPED,
             "move_ends_at": now + FAILOVER_WAIT_SECONDS,
         }
+        if force:
+            moving["loss_acceptances"] = group.loss_acceptances + 1
         if group.status is GroupStatus.ERROR_FAILING_OVER:
             self._require_connected(group.priority_station)
             self._wish(**moving)
+            if force:
+                self.on_loss_accepted()
             return
         target = group.secondary_station
         self._require_connected(target)
@@ -282,6 +298,8 @@ class Controller:
         )
         if force and self.row.secondary is Secondary.STALE and is_known_inconsistent(facts.secondary):
             raise Refused("the DR side is not at one point in time")
+        if not force and is_known_doubtful(facts.secondary):
+            raise Refused("the DR side may have lost writes")
         answer = promote(self.row, site=target, version=self.row.version, force=force, now=self.machine.wall_clock())
         if isinstance(answer, Refusal):
             raise Refused("stale" if answer.reason is Reason.STALE else answer.reason.value)
@@ -297,6 +315,7 @@ class Controller:
                 loss=loss,
                 stater=target if is_rolled_back else self.machine.name,
                 reported_at=self.reported_at.get(group.secondary_station, 0.0),
+                accepts_loss=force,
             )
         )
         self._set_row(answer, f"promotes, stating the loss of {loss or 'nothing'}")

@@ -297,24 +297,28 @@ class Mischief:
         report = controller.reports.get(controller.group.secondary_station)
         return report is not None and report.status is not None and report.status.rollback_point is not None
 
-    def do_what_is_due(self, *, even_if_known: bool = False) -> None:
-        """What the operating guide says: protect what was failed over, repeat what failed, go on after a pause."""
+    def do_what_is_due(self, *, accepts_loss: bool = False) -> None:
+        """What an operator should: protect what was failed over, repeat what failed, go on after a pause.
+
+        `accepts_loss`: force a failover that would be refused.
+        """
+        failover = "force" if accepts_loss else "failover"
         controller = self._world.controller
         group = controller.group
         if group.status is GroupStatus.FAILED_OVER:
             self.call("reprotect")
         elif group.status is GroupStatus.ERROR_FAILING_OVER:
-            self.call("failover")
+            self.call(failover)
         elif group.status is GroupStatus.ERROR_REVERSING or group.replication is Replication.PAUSED:
             self.call("synchronize")
         elif controller.health().fault_level == "2":
-            self.call("failover", even_if_known=even_if_known)
+            self.call(failover)
 
-    def call(self, name: str, *, even_if_known: bool = False) -> None:
+    def call(self, name: str) -> None:
         """Make an operator's call; what is refused is refused."""
         world = self._world
         controller = world.controller
-        if name in ("failover", "force") and world.judge.is_known_gap() and not even_if_known:
+        if name == "force" and world.judge.is_known_gap():
             return
         with contextlib.suppress(Refused):
             if name == "force":

@@ -31,8 +31,6 @@ class Judge:
     def __init__(
         self, loop: SimLoop, trace: Trace, machines: dict[str, Machine], controller: Controller, ledger: Ledger
     ) -> None:
-        self.spares_known_gaps = True
-        """Do not go where docs/safety.md says that there is no promise yet."""
         self._loop = loop
         self._trace = trace
         self._machines = machines
@@ -45,6 +43,7 @@ class Judge:
         self._is_beyond = False
         controller.on_promoted = self._promoted
         controller.on_row = self._row_changed
+        controller.on_loss_accepted = self._loss_accepted
         for site in ("az1", "az2"):
             machines[site].on_lost_writes = self._lost_writes
 
@@ -127,16 +126,13 @@ class Judge:
                     )
 
     def is_known_gap(self) -> bool:
-        """Say whether a failover would now meet what is known and not yet solved.
+        """Say whether a forced failover would now meet what is known and not yet solved.
 
-        The target's machine has lost writes that were not flushed, or its worker is silent, so that nobody knows
-        whether its disks are of one moment.
+        The worker at the DR side is silent, so that nobody knows whether its disks are of one moment.
         """
-        target = other_site(self._controller.row.primary_site)
-        report = self._controller.reports.get(target)
+        report = self._controller.reports.get(other_site(self._controller.row.primary_site))
         is_silent = report is None or report.status is None or not report.alive
-        is_behind = self._controller.row.secondary is Secondary.STALE
-        return self.spares_known_gaps and (self._lacking[target] or (is_silent and is_behind))
+        return is_silent and self._controller.row.secondary is Secondary.STALE
 
     # Inside
 
@@ -145,7 +141,9 @@ class Judge:
         return self._unchecked is not None or self._is_beyond
 
     def _promoted(self, promotion: Promotion) -> None:
-        self._is_beyond = self._is_beyond or self.is_known_gap() or self._unchecked is not None
+        # Whoever gives force accepts that unflushed changes are missing, also where that was not known and not said.
+        lacks_unflushed = promotion.accepts_loss and self._lacking[promotion.site]
+        self._is_beyond = self._is_beyond or lacks_unflushed or self._unchecked is not None
         self._unchecked = promotion
         self._ledger.forked_machine = None
 
@@ -163,11 +161,14 @@ class Judge:
                         f"{change.done_at:.4f}, is lost too; {shown} is shown"
                     )
 
+    def _loss_accepted(self) -> None:
+        self._is_beyond = True
+
     def _start_over(self, process: Process, *, must_have_flushed: bool) -> None:
-        """What is known and not yet solved has happened: take what is shown for the history, if what was flushed is."""
+        """Unflushed changes may be lost, as was said: take what is shown for the history, if it has what was flushed."""
         self._is_beyond = False
         self._shown.add((id(process), self._controller.row.term))
-        self._trace.add("checker", "a known gap was met: what is shown now is the history")
+        self._trace.add("checker", "unflushed changes may be lost: what is shown now is the history")
         images = self.images(process.machine.name)
         what = f"{process.name} after both sites have lost writes"
         if must_have_flushed:
@@ -185,9 +186,6 @@ class Judge:
                     if is_lacking and knows and not self._is_unsettled():
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
-        elif not is_in_sync and is_late and self._lacking[row.primary_site] and self.spares_known_gaps:
-            # A grant of the time before its machine crashed: it goes on with what it has, and the other has more.
-            self._is_beyond = True
         self._was_in_sync = is_in_sync
 
     def _lost_writes(self, machine: Machine, path: str, sectors: list[int], was_told: bool) -> None:

@@ -22,8 +22,10 @@ from typing import Any
 
 import twinsite.core.group
 import twinsite.core.stream
+import twinsite.core.tracking
 import twinsite.stores
 import twinsite.worker
+from twinsite.core.limits import BLOCK_BYTES
 from twinsite.errors import StorageFault
 from twinsite.messages import StorePlace
 from twinsite.stores import opening
@@ -37,7 +39,14 @@ from twinsite_sim.node import SimControl
 from twinsite_sim.stores import SimStore
 from twinsite_sim.trace import Trace
 
-_PACKAGES = [twinsite.worker, twinsite.stores, twinsite.core.group, twinsite.core.stream]
+_PACKAGES = [twinsite.worker, twinsite.stores, twinsite.core.group, twinsite.core.stream, twinsite.core.tracking]
+_EXTENT_BYTES = 2 * BLOCK_BYTES
+_SMALL_EXTENTS = {
+    "EXTENT_BYTES": _EXTENT_BYTES,
+    "EXTENT_BLOCKS": _EXTENT_BYTES // BLOCK_BYTES,
+    "_EXTENT_SHIFT": _EXTENT_BYTES.bit_length() - 1,
+}
+"""Simulated disks are small: extents of the product's size would make each of them one."""
 _NOT_LOADED = frozenset({"twinsite.worker.__main__"})
 
 
@@ -131,6 +140,8 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
         for name, value in list(vars(module).items()):
             if type(value).__name__ == "BoundLoggerLazyProxy":
                 put(module, name, log)
+            elif name in _SMALL_EXTENTS:
+                put(module, name, _SMALL_EXTENTS[name])
             elif id(value) in replacements and defining.get(name) is not module:
                 put(module, name, replacements[id(value)])
     put(

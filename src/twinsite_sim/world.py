@@ -89,7 +89,7 @@ class World:
         """Choose what the machines and links are like; return the sizes of the volumes in bytes."""
         rng = self.random
         count = rng.choice([1, 2, 2, 3])
-        sizes = [rng.choice([2, 3, 5]) * BLOCK_BYTES + rng.choice([0, 0, 1536]) for _ in range(count)]
+        sizes = [rng.choice([2, 3, 5, 9]) * BLOCK_BYTES + rng.choice([0, 0, 1536]) for _ in range(count)]
         for site in SITES:
             machine = self.machines[site]
             for index, size in enumerate(sizes):
@@ -146,7 +146,7 @@ class World:
             await asyncio.sleep(1.0)
             looks += 1
             if looks % 10 == 0:
-                self.mischief.do_what_is_due(even_if_known=looks >= 30)
+                self.mischief.do_what_is_due(accepts_loss=looks >= 60)
             if self.loop.time() > self._healed_at + HEAL_SECONDS_MAX:
                 raise WorldFailure(
                     f"the group is not active again {HEAL_SECONDS_MAX:.0f} s after the faults: {self._how()}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,10 @@ import pytest
 from twinsite.core.group.flight import Flight
 from twinsite.core.group.primary import Primary
 from twinsite.core.group.resync import MemberResync
-from twinsite.core.group.secondary import welcome_of
 from twinsite.core.group.states import Phase
+from twinsite.core.stream.hello import Doubt
 from twinsite.errors import StorageFault
-from twinsite.worker import primary_group, secondary_group, taking_over, worker
-from twinsite.worker.arbitration import Arbitration
+from twinsite.worker import primary_group, secondary_group, starting, taking_over, worker
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.secondary_session import SecondarySession, _owned
 from twinsite_sim.files import SimFiles
@@ -97,12 +97,17 @@ def serve_before_it_is_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 def forget_that_writes_may_be_lacking(patch: pytest.MonkeyPatch) -> None:
     """Let a primary whose machine restarted go on as if it had lost nothing."""
-    patch.setattr(Arbitration, "forbid_alone", lambda self: None)
+    honest = starting.starting_point
+
+    def starting_point(*arguments: Any) -> Any:
+        return replace(honest(*arguments), lacks_writes=False, peer_has_all=False)
+
+    patch.setattr(primary_group, "starting_point", starting_point)
 
 
 def believe_old_maps(patch: pytest.MonkeyPatch) -> None:
     """Keep the mark of a clean stop while a primary runs."""
-    honest = taking_over.remember_primary
+    honest = starting.remember_primary
 
     def remember_primary(state: Any, start: Any, boot_id: str) -> None:
         was_clean = state.is_clean
@@ -114,7 +119,7 @@ def believe_old_maps(patch: pytest.MonkeyPatch) -> None:
 
 def keep_the_claim_while_leading(patch: pytest.MonkeyPatch) -> None:
     """Go on to claim the lineage of the time as secondary after having led."""
-    honest = taking_over.remember_primary
+    honest = starting.remember_primary
 
     def remember_primary(state: Any, start: Any, boot_id: str) -> None:
         before = state.generation, state.is_consistent
@@ -161,16 +166,12 @@ def lead_without_rolling_back(patch: pytest.MonkeyPatch) -> None:
 
 def hide_that_an_image_is_suspect(patch: pytest.MonkeyPatch) -> None:
     """Welcome a primary after a reboot as if nothing could have been lost."""
-
-    def welcome(**values: Any) -> Any:
-        return welcome_of(**{**values, "unstable_boot_id": None})
-
-    patch.setattr(secondary_group, "welcome_of", welcome)
+    patch.setattr(secondary_group, "doubt_of", lambda state, boot_id: Doubt.NONE)
 
 
 def claim_the_lineage_with_differences(patch: pytest.MonkeyPatch) -> None:
     """Claim at a clean stop to be equal although something was dirty or in flight."""
-    honest = taking_over.remember_clean_stop
+    honest = starting.remember_clean_stop
 
     def remember_clean_stop(state: Any, machine: Primary) -> None:
         honest(state, machine)
