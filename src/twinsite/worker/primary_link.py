@@ -187,10 +187,10 @@ class PrimaryLink:
             )
         except (OSError, ValueError, OverflowError) as error:
             host, port = endpoint
+            # A time-out of our own has no text.
+            cause = str(error) or f"no answer within {STREAM_HANDSHAKE_SECONDS:.0f} seconds"
             self._owner.link_down(
-                Failure(
-                    "37100043", f"the other site's worker at {host}:{port} cannot be reached: {error or 'time-out'}"
-                )
+                Failure("37100043", f"the other site's worker at {host}:{port} cannot be reached: {cause}")
             )
             return
         if self._endpoint != endpoint and self._connection is not None:

@@ -135,6 +135,24 @@ def test_holding_while_the_dr_side_has_everything() -> None:
     assert "writes wait" in health.failure.message
 
 
+@pytest.mark.parametrize(
+    ("primary", "connected", "cause"),
+    [
+        (worker(Mode.IN_SYNC), False, "the node of the primary site is not connected"),
+        (replace(worker(Mode.IN_SYNC), alive=False), True, "the worker of the primary site is not running"),
+        (None, True, "the worker of the primary site is not running"),
+    ],
+)
+def test_a_silent_production_side_is_told_with_its_fault_level(
+    primary: ObservedWorker | None, connected: bool, cause: str
+) -> None:
+    health = derive_health(facts(primary, primary_connected=connected))
+    assert (health.replication_status, health.fault_level) == ("active", "2")
+    assert health.failure is not None
+    assert health.failure.code == "37100043"
+    assert cause in health.failure.message
+
+
 def test_holding_while_the_dr_side_is_stale() -> None:
     health = derive_health(facts(worker(Mode.HOLDING), recorded_in_sync=False))
     assert (health.replication_status, health.fault_level) == ("inactive", "5")

@@ -136,10 +136,14 @@ def derive_health(facts: GroupFacts) -> GroupHealth:
         failure = fatal_failure(facts.secondary)
         if failure is not None:
             replication_status = ReplicationStatus.ERROR
+    fault_level = _fault_level(facts, status)
+    failure = failure or _passing_failure(status) or member_failure(facts.primary)
+    if failure is None and fault_level == FAULT_PRODUCTION:
+        failure = _silence(facts)
     return GroupHealth(
         replication_status=replication_status,
-        fault_level=_fault_level(facts, status),
-        failure=failure or _passing_failure(status) or member_failure(facts.primary),
+        fault_level=fault_level,
+        failure=failure,
         status=status,
         members={member.volume_id: member for member in status.members} if status is not None else {},
         member_failures=_member_failures(facts.primary, facts.secondary),
@@ -168,6 +172,13 @@ def _passing_failure(status: WorkerStatus | None) -> Failure | None:
             "writes wait: the stream to the DR side is down, and the arbiter has not yet let production go on alone",
         )
     return status.failure
+
+
+def _silence(facts: GroupFacts) -> Failure:
+    """Return why nothing is known of production, in words; its worker may still serve hosts."""
+    if not facts.primary_connected:
+        return Failure(PEER_UNREACHABLE, "the node of the primary site is not connected to the controller")
+    return Failure(PEER_UNREACHABLE, "the worker of the primary site is not running")
 
 
 def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, facts: GroupFacts) -> ReplicationStatus:
