@@ -1,12 +1,16 @@
-"""A group of an installation, driven through the HTTP API as a client does."""
+"""A group of an installation, driven through the HTTP API as a client does, and what its workers and disks say."""
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.installation import Installation, wait_for
+from tests.support.installation import WAIT_SECONDS_MAX, Installation, wait_for
+from twinsite.messages import WorkerStatus, from_wire
 
 
 class Group:
@@ -23,6 +27,46 @@ class Group:
         self.id = str(made["replication_consistency_group"]["id"])
         wait_for(lambda: self.show()["status"] == "available", "the group")
 
+    def disks(self, site: str) -> list[str]:
+        """The group's volumes at a site."""
+        return self.production if site == "az1" else self.dr
+
+    def connect(self, site: str) -> list[str]:
+        """Attach a host to the group's volumes at a site and return their NBD URIs."""
+        return [self.installation.connect(volume_id) for volume_id in self.disks(site)]
+
+    def worker_status(self, site: str) -> WorkerStatus:
+        """What the worker at a site says of itself, asked without controller and node."""
+        path = self.installation.directory / site / "run" / "w" / f"{self.id}.ctl"
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(WAIT_SECONDS_MAX)
+            connection.connect(str(path))
+            with connection.makefile("rb") as lines:
+                return from_wire(WorkerStatus, json.loads(lines.readline()))
+
+    def wait_worker(self, site: str, wanted: Callable[[WorkerStatus], bool], what: str) -> WorkerStatus:
+        """Wait until the worker at a site says what is wanted."""
+        said: list[WorkerStatus] = []
+
+        def is_so() -> bool:
+            said[:] = [self.worker_status(site)]
+            return wanted(said[0])
+
+        wait_for(is_so, what)
+        return said[0]
+
+    def wait_shown(self, what: str, **fields: object) -> Any:
+        """Wait until the API shows these values for the group; return all that it shows."""
+        shown: dict[str, Any] = {}
+
+        def is_so() -> bool:
+            shown.clear()
+            shown.update(self.show())
+            return all(shown[name] == value for name, value in fields.items())
+
+        wait_for(is_so, lambda: f"{what}: {fields}, not {shown}")
+        return shown
+
     def _pair(self, production: str, dr: str) -> str:
         body = {"volume_ids": [production, dr], "priority_station": "az1", "replication_model": "hypermetro"}
         pair_id = str(self._call("POST", "s", {"replication": body})["replication"]["id"])
@@ -37,9 +81,15 @@ class Group:
         """The group as the API shows it."""
         return self._call("GET", f"-consistency-groups/{self.id}")["replication_consistency_group"]
 
-    def act(self, name: str) -> None:
+    def act(self, name: str, argument: object = None) -> None:
         """Ask for an action."""
-        self._call("POST", f"-consistency-groups/{self.id}/action", {f"os-{name}-replication-consistency-group": None})
+        action = {f"os-{name}-replication-consistency-group": argument}
+        self._call("POST", f"-consistency-groups/{self.id}/action", action)
+
+    def fail_over(self) -> None:
+        """Promote the DR side, which loses nothing, and wait until it serves."""
+        self.act("failover")
+        self.wait_shown("a served DR side", status="failovered")
 
     def change(self, **fields: object) -> None:
         """Update the group, and wait until that is in force."""
@@ -53,7 +103,7 @@ class Group:
 
     def wait_active(self) -> None:
         """Wait until the data in all pairs is consistent and stays so."""
-        wait_for(lambda: self.show()["replication_status"] == "active", f"an active group: {self.show()}")
+        wait_for(lambda: self.show()["replication_status"] == "active", lambda: f"an active group: {self.show()}")
 
     def pool_file(self, volume_id: str) -> Path:
         """Where a volume's bytes lie."""

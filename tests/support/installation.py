@@ -30,22 +30,24 @@ READY_LINE = re.compile(
 COMMAND = [sys.executable, "-m", "twinsite.cli.services"]
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Poll until the condition holds, or fail the test after `WAIT_SECONDS_MAX`."""
+def wait_for(condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
+    """Poll until the condition holds, or fail the test after `WAIT_SECONDS_MAX`; `what` may be told at the end only."""
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS_MAX} seconds for {what}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"waited {WAIT_SECONDS_MAX} seconds for {what if isinstance(what, str) else what()}")
         time.sleep(POLL_SECONDS)
 
 
 class Installation:
     """Runs `up`, over and over on one directory. `close` ends and removes everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: httpx.BaseTransport | None = None) -> None:
+        """`transport` carries the calls of the API where the plain one cannot reach it."""
         self.directory = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
-        self._http = httpx.Client(trust_env=False, timeout=WAIT_SECONDS_MAX)
+        self._http = httpx.Client(transport=transport, trust_env=False, timeout=WAIT_SECONDS_MAX)
         self._project = ""
 
     def command(self, *arguments: str) -> list[str]:
