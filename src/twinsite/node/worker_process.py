@@ -137,6 +137,7 @@ class WorkerProcess:
             try:
                 process = await self._find_or_start()
                 await self._attend(process)
+                self._last_end = "it ended"
             except (OSError, RetryableError) as error:
                 self._last_end = f"it cannot be started: {error}"
             self._note_end(time.monotonic() - started_at)
@@ -200,12 +201,13 @@ class WorkerProcess:
 
     async def _attend(self, process: LivingProcess) -> None:
         self._pid = process.pid
-        self._last_end = "it ended"
         self._on_status()
         conversation = asyncio.create_task(self._converse())
+        healthy = asyncio.get_running_loop().call_later(HEALTHY_SECONDS, self._note_healthy)
         try:
             await process.wait_ended()
         finally:
+            healthy.cancel()
             conversation.cancel()
             await asyncio.gather(conversation, return_exceptions=True)
             process.close()
@@ -241,6 +243,11 @@ class WorkerProcess:
         self._on_status()
         if released or was_unheard:
             self._on_lifecycle()
+
+    def _note_healthy(self) -> None:
+        """It lives on: whatever it died of has passed."""
+        self._early_deaths = 0
+        self._on_status()
 
     def _note_end(self, lived_seconds: float) -> None:
         status = self._reap()

@@ -279,6 +279,28 @@ async def test_a_worker_that_keeps_dying_is_reported_with_its_exit_status(
     await site.until(lambda: site.in_force(spec))
 
 
+async def test_a_worker_that_lives_on_after_early_deaths_is_complained_of_no_more(
+    settings: NodeSettings, make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site()
+    spec = make_spec(settings, new_volume(settings))
+    die = settings.worker_state_dir(spec.id) / "die"
+    die.parent.mkdir(parents=True)
+    die.touch()
+    site.want(spec)
+    await site.until(lambda: any(worker.failure is not None for worker in site.seen))
+    monkeypatch.setattr(worker_process, "HEALTHY_SECONDS", 1.0)
+    die.unlink()
+    await site.until(lambda: site.in_force(spec))
+    await site.until(lambda: no_complaint(site, spec))
+    assert site.in_force(spec)
+
+
+def no_complaint(site: Site, spec: WorkerSpec) -> bool:
+    worker = site.worker(spec)
+    return worker is not None and worker.failure is None
+
+
 async def test_a_worker_that_ignores_sigterm_is_killed(
     settings: NodeSettings, make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
