@@ -24,9 +24,14 @@ _NUMBER = struct.Struct(">Q")
 class DependentWriter:
     """Writes from `start` to `stop`, or until a volume is taken away; knows what was answered over all its runs."""
 
-    def __init__(self) -> None:
-        self.answered = [0, 0]
-        self.tried = [0, 0]
+    def __init__(self, past: DependentWriter | None = None, *, patience_seconds: float = WAIT_SECONDS) -> None:
+        """Go on where `past` is, which may still wait for an answer at another site.
+
+        A single write is waited for at most `patience_seconds`, by the host and by who waits for the host.
+        """
+        self.answered: list[int] = [0, 0] if past is None else list(past.answered)
+        self.tried: list[int] = [0, 0] if past is None else list(past.tried)
+        self._patience_seconds = patience_seconds
         self._stop = threading.Event()
         self._progress = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -34,7 +39,7 @@ class DependentWriter:
     def start(self, uris: Sequence[str]) -> None:
         """Begin on what the two volumes show, which is checked first."""
         self._stop.clear()
-        clients = [NbdClient(uri, timeout_seconds=WAIT_SECONDS) for uri in uris]
+        clients = [NbdClient(uri, timeout_seconds=self._patience_seconds) for uri in uris]
         last = self.check([last_number(client) for client in clients])
         self._thread = threading.Thread(target=self._run, args=(clients, last), daemon=True)
         self._thread.start()
@@ -47,7 +52,7 @@ class DependentWriter:
     def wait_ended(self) -> None:
         """Wait until a volume was taken away, or the number under way is written."""
         assert self._thread is not None
-        self._thread.join(WAIT_SECONDS)
+        self._thread.join(self._patience_seconds)
         assert not self._thread.is_alive(), f"write {self.tried} was never answered"
         self._thread = None
 
@@ -55,7 +60,7 @@ class DependentWriter:
         """Wait until this many further numbers were answered on both volumes."""
         with self._progress:
             target = self.answered[1] + count
-            assert self._progress.wait_for(lambda: self.answered[1] >= target, WAIT_SECONDS), (
+            assert self._progress.wait_for(lambda: self.answered[1] >= target, self._patience_seconds), (
                 f"after {self.answered} nothing was answered"
             )
 

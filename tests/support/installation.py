@@ -152,6 +152,10 @@ class Installation:
         body = {"os-terminate_connection": {"connector": {"host": "test-host"}}}
         self.call("POST", f"/volumes/{volume_id}/action", body)
 
+    def wait_connected(self) -> None:
+        """Wait until the controller hears the nodes of all sites."""
+        wait_for(lambda: all(self._http.get(f"{self.url}/healthz").json()["sites"].values()), "all nodes")
+
     def is_answering(self) -> bool:
         """Tell whether the API answers at all."""
         try:

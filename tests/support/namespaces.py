@@ -33,6 +33,7 @@ QUEUE_MILLISECONDS = 2000
 
 _PREFIX = "tsnet"
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-\d+-\w+")
+_COUNTER = re.compile(r"counter packets (\d+)")
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count(1)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -101,6 +102,12 @@ class Network:
         self._loss_percent |= dict.fromkeys(paths, percent)
         self._apply()
 
+    def lost_packets(self) -> int:
+        """Return how many packets were dropped at random since the paths last changed."""
+        return sum(
+            map(int, _COUNTER.findall(_run("ip", "netns", "exec", self._name("router"), "nft", "list", "ruleset")))
+        )
+
     def slow_down(self, place: str, bits_per_second: int) -> None:
         """Let no more than this through towards a place; what must wait too long is dropped."""
         limit = ["rate", f"{bits_per_second}bit", "burst", str(BURST_BYTES), "latency", f"{QUEUE_MILLISECONDS}ms"]
@@ -159,7 +166,7 @@ class Network:
         rules = [f"ip saddr {self.address(a)} ip daddr {self.address(b)} drop" for a, b in sorted(self._cut)]
         for (a, b), percent in sorted(self._loss_percent.items()):
             path = f"ip saddr {self.address(a)} ip daddr {self.address(b)}"
-            rules.append(f"{path} numgen random mod 100 < {percent} drop")
+            rules.append(f"{path} numgen random mod 100 < {percent} counter drop")
         lines = ["flush ruleset", "table inet paths {", "chain forward {", "type filter hook forward priority 0"]
         text = "\n".join([*lines, *rules, "}", "}", ""])
         command = ["ip", "netns", "exec", self._name("router"), "nft", "-f", "-"]
@@ -198,10 +205,11 @@ def _enter(descriptor: int) -> None:
         raise OSError(number, f"setns: {os.strerror(number)}")
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX)
     if done.returncode != 0:
         raise CommandFailed(f"{' '.join(command)}: {done.stderr}")
+    return done.stdout
 
 
 def _try(*command: str) -> None:
