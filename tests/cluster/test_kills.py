@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.api_group import Group
 from tests.support.dependent_writer import DependentWriter
-from tests.support.group import Group
 from tests.support.installation import Installation, open_client, wait_for
 from tests.support.moving import SITES
 from tests.support.parts import Parts

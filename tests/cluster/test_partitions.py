@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests.support.api_group import Group
 from tests.support.dependent_writer import DependentWriter
-from tests.support.group import Group
 from tests.support.installation import wait_for
 from tests.support.namespaces import Network
 from tests.support.parts import CONTROLLER, PLACES, Parts

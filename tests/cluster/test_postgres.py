@@ -14,8 +14,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.attached_disk import AttachedDisk, require_tools
 from tests.support.api_group import Group
+from tests.support.attached_disk import AttachedDisk, require_tools
 from tests.support.parts import Parts
 from tests.support.postgres import USER, CommittingClient, Postgres, programs
 
