@@ -61,6 +61,7 @@ class SecondaryGroup:
         self._active: SecondarySession | None = None
         self._settling: asyncio.Task[None] | None = None
         self._bytes_of_past_sessions = (0, 0)
+        self._applied_in_past_sessions = 0
         self.session_count = 0
         self._undo_lock = asyncio.Lock()
         self._undo = UndoLog.resume(directory.files, directory.undo_path)
@@ -159,8 +160,14 @@ class SecondaryGroup:
 
     @property
     def acknowledged_sequence(self) -> int:
-        """Return the last sequence that this side applied in the current session, or 0."""
-        return self._active.machine.applied_sequence if self._active and self._active.machine else 0
+        """Return the last sequence that this side applied since it started, or 0."""
+        machine = self._active.machine if self._active is not None else None
+        return machine.applied_sequence if machine is not None else self._applied_in_past_sessions
+
+    @property
+    def has_primary(self) -> bool:
+        """Say whether a primary is let in."""
+        return self._active is not None
 
     sent_sequence = acknowledged_sequence
 
@@ -306,6 +313,8 @@ class SecondaryGroup:
         if self._active is not session:
             return
         self._active = None
+        if session.machine is not None:
+            self._applied_in_past_sessions = session.machine.applied_sequence
         if session.connection is not None:
             sent, received = self._bytes_of_past_sessions
             connection = session.connection
