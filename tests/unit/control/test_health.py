@@ -141,6 +141,7 @@ def test_holding_while_the_dr_side_has_everything() -> None:
         (worker(Mode.IN_SYNC), False, "the node of the primary site is not connected"),
         (replace(worker(Mode.IN_SYNC), alive=False), True, "the worker of the primary site is not running"),
         (None, True, "the worker of the primary site is not running"),
+        (worker(Mode.FOLLOWING, role=Role.SECONDARY), True, "has not taken up its role as primary"),
     ],
 )
 def test_a_silent_production_side_is_told_with_its_fault_level(

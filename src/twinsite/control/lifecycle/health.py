@@ -178,6 +178,8 @@ def _silence(facts: GroupFacts) -> Failure:
     """Return why nothing is known of production, in words; its worker may still serve hosts."""
     if not facts.primary_connected:
         return Failure(PEER_UNREACHABLE, "the node of the primary site is not connected to the controller")
+    if facts.primary is not None and facts.primary.alive:
+        return Failure(PEER_UNREACHABLE, "the worker of the primary site has not taken up its role as primary")
     return Failure(PEER_UNREACHABLE, "the worker of the primary site is not running")
 
 
