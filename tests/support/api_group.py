@@ -52,7 +52,7 @@ class Group:
             said[:] = [self.worker_status(site)]
             return wanted(said[0])
 
-        wait_for(is_so, what)
+        wait_for(is_so, lambda: f"{what}: {said[0]}")
         return said[0]
 
     def wait_shown(self, what: str, **fields: object) -> Any:

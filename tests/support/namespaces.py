@@ -89,6 +89,11 @@ class Network:
         self._cut |= set(paths)
         self._apply()
 
+    def cut_only(self, *paths: tuple[str, str]) -> None:
+        """Let nothing through on these paths, and everything on those that were cut before, in one step."""
+        self._cut = set(paths)
+        self._apply()
+
     def cut_between(self, first: str, second: str) -> None:
         """Let nothing through between two places, in neither direction."""
         self.cut((first, second), (second, first))
