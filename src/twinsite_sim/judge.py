@@ -165,7 +165,7 @@ class Judge:
         self._is_beyond = True
 
     def _start_over(self, process: Process, *, must_have_flushed: bool) -> None:
-        """Unflushed changes may be lost, as was said: take what is shown for the history, if it has what was flushed."""
+        """Unflushed changes may be lost, as was said: what is shown is the history, if it has what was flushed."""
         self._is_beyond = False
         self._shown.add((id(process), self._controller.row.term))
         self._trace.add("checker", "unflushed changes may be lost: what is shown now is the history")

@@ -74,12 +74,10 @@ def loss_of(facts: FailoverFacts) -> Loss | None:
     unflushed = is_known_doubtful(facts.secondary)
     if facts.row.secondary is Secondary.IN_SYNC:
         return Loss(None, None, unflushed=True, is_stale=False) if unflushed else None
-    point = rollback_point(facts.secondary)
-    if point is not None:
-        # What a broken resync had brought is undone, so the primary's last count of dirty bytes is too small. And the
-        # secondary's time of the point is that of its own clock, when it noticed that it followed no more: hosts may
-        # have been answered without it a little earlier, but never before the arbiter had it as stale.
-        return Loss(point if facts.row.stale_since is None else min(point, facts.row.stale_since), None, unflushed)
+    if rollback_point(facts.secondary) is not None:
+        # What a broken resync had brought is undone, so the primary's last count of dirty bytes is too small. The point
+        # has all that was acknowledged before the arbiter had the secondary as stale; its own time is of another clock.
+        return Loss(facts.row.stale_since, None, unflushed)
     status = facts.primary.status if facts.primary is not None else None
     known = status is not None and status.role is Role.PRIMARY and status.term == facts.row.term
     return Loss(facts.row.stale_since, status.dirty_bytes if status is not None and known else None, unflushed)
