@@ -280,10 +280,6 @@ class PrimaryGroup:
         if not self._wants_stream or self.machine.phase not in (Phase.ALONE, Phase.HOLDING):
             self._link.say_goodbye()
             return
-        if self.machine.first_sequence != self._hello_sequence:
-            # A grant came after the hello: what it announced will not be sent any more.
-            self._link.say_goodbye()
-            return
         self._run(self._join(welcome))
 
     async def _join(self, welcome: Welcome) -> None:
@@ -291,7 +287,9 @@ class PrimaryGroup:
         attempt = self._attempt
 
         def is_still_there() -> bool:
-            return attempt == self._attempt and self._link.is_up() and self._wants_stream
+            is_up = attempt == self._attempt and self._link.is_up() and self._wants_stream
+            # After a grant, what the hello announced will not be sent any more.
+            return is_up and self.machine.first_sequence == self._hello_sequence
 
         joined = await self._standing.join(welcome, is_still_there)
         if joined in (Joined.MUST_ASK, Joined.MUST_WAIT):

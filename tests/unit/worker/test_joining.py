@@ -100,3 +100,25 @@ async def test_a_change_of_members_that_the_disk_refuses_is_done_at_the_next_att
         assert intents.maps.keys() == {0, 2}
     finally:
         await leader.close()
+
+
+async def test_a_grant_that_comes_after_the_welcome_ends_a_session_that_was_announced_otherwise(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    writing = [asyncio.create_task(leader.write(number * BLOCK_BYTES, DATA)) for number in range(2)]
+    for _ in writing:
+        await pipe.expect(Kind.WRITE)
+    async with leader.group()._standing._lock:
+        pipe.abort()
+        pipe, hello = await secondary.admit(image(name))
+        await leader.wait(lambda s: leader.group()._link.is_up(), "welcomed")
+        await leader.wait(lambda s: not leader.arbiter.has_in_sync(), "granted")
+        assert leader.group().machine.first_sequence == hello.first_sequence
+    await asyncio.gather(*writing)
+    frame = await pipe.next()
+    while frame is None or frame.kind == Kind.BYE:
+        await pipe.close()
+        pipe, hello = await secondary.admit(image(name))
+        frame = await pipe.next()
+    assert (frame.kind, frame.sequence) == (Kind.RESYNC_BEGIN, hello.first_sequence)
