@@ -46,6 +46,7 @@ class Judge:
         controller.on_loss_accepted = self._loss_accepted
         for site in ("az1", "az2"):
             machines[site].on_lost_writes = self._lost_writes
+            machines[site].on_crash = self._crashed
 
     def images(self, site: str) -> list[bytearray]:
         """Return what a site's disks show."""
@@ -165,7 +166,7 @@ class Judge:
         self._is_beyond = True
 
     def _start_over(self, process: Process, *, must_have_flushed: bool) -> None:
-        """Unflushed changes may be lost, as was said: what is shown is the history, if it has what was flushed."""
+        """Unflushed changes may be lost, as was said: take what is shown, if it has what was flushed."""
         self._is_beyond = False
         self._shown.add((id(process), self._controller.row.term))
         self._trace.add("checker", "unflushed changes may be lost: what is shown now is the history")
@@ -188,6 +189,11 @@ class Judge:
                         self._lacking[site] = False
         self._was_in_sync = is_in_sync
 
+    def _crashed(self, machine: Machine) -> None:
+        """A second machine crashes before the group has recovered from the first: only what was flushed is promised."""
+        if self._controller.row.secondary is Secondary.IN_SYNC and self._lacking[other_site(machine.name)]:
+            self._is_beyond = True
+
     def _lost_writes(self, machine: Machine, path: str, sectors: list[int], was_told: bool) -> None:
         """A disk has lost what was not flushed: hosts may miss it, if it was the group's only copy.
 
@@ -204,7 +210,7 @@ class Judge:
         if site != row.primary_site and not is_in_sync:
             return
         index = list(machine.disks).index(path)
-        is_held = is_in_sync and not (was_told and site == row.primary_site)
+        is_held = is_in_sync and not self._is_beyond and not (was_told and site == row.primary_site)
         other: Any = self.images(other_site(site))[index] if is_held else None
         excused = self._ledger.crashed(index, sectors, machine.disks[path].content, other)
         if excused:

@@ -46,6 +46,7 @@ class Machine:
         self.slow_seconds = 1.0
         self.on_lost_writes: Callable[[Machine, str, list[int], bool], None] = lambda machine, path, sectors, told: None
         """Called when a disk has lost what was not flushed: its path, the sectors, and whether a flush has said so."""
+        self.on_crash: Callable[[Machine], None] = lambda machine: None
         self._next_port = 30_000
 
     @property
@@ -107,6 +108,7 @@ class Machine:
             return
         self.trace.add(self.name, "machine crashes")
         self.is_up = False
+        self.on_crash(self)
         for process in list(self.processes):
             process.end(is_heard=False)
         for path, disk in self.disks.items():

@@ -41,12 +41,15 @@ from twinsite_sim.trace import Trace
 
 _PACKAGES = [twinsite.worker, twinsite.stores, twinsite.core.group, twinsite.core.stream, twinsite.core.tracking]
 _EXTENT_BYTES = 2 * BLOCK_BYTES
-_SMALL_EXTENTS = {
+_SMALL_NUMBERS = {
     "EXTENT_BYTES": _EXTENT_BYTES,
     "EXTENT_BLOCKS": _EXTENT_BYTES // BLOCK_BYTES,
     "_EXTENT_SHIFT": _EXTENT_BYTES.bit_length() - 1,
+    "INTENT_AHEAD_EXTENTS": 1,
+    "INTENT_AGE_SECONDS": 1.5,
+    "INTENT_LOG_RECORDS_MAX": 64,
 }
-"""Simulated disks are small: extents of the product's size would make each of them one."""
+"""Simulated disks are small and worlds short: with the product's numbers each disk were one extent, always hot."""
 _NOT_LOADED = frozenset({"twinsite.worker.__main__"})
 
 
@@ -140,8 +143,8 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
         for name, value in list(vars(module).items()):
             if type(value).__name__ == "BoundLoggerLazyProxy":
                 put(module, name, log)
-            elif name in _SMALL_EXTENTS:
-                put(module, name, _SMALL_EXTENTS[name])
+            elif name in _SMALL_NUMBERS:
+                put(module, name, _SMALL_NUMBERS[name])
             elif id(value) in replacements and defining.get(name) is not module:
                 put(module, name, replacements[id(value)])
     put(

@@ -18,11 +18,12 @@ from twinsite.core.group.primary import Primary
 from twinsite.core.group.resync import MemberResync
 from twinsite.core.group.states import Phase
 from twinsite.core.stream.hello import Doubt
+from twinsite.core.tracking.intents import IntentMap
 from twinsite.errors import StorageFault
-from twinsite.worker import primary_group, secondary_group, starting, taking_over, worker
+from twinsite.worker import intent_log, primary_group, secondary_group, starting, worker
+from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.secondary_session import SecondarySession, _owned
-from twinsite_sim.files import SimFiles
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -117,16 +118,26 @@ def believe_old_maps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(primary_group, "remember_primary", remember_primary)
 
 
-def keep_the_claim_while_leading(patch: pytest.MonkeyPatch) -> None:
-    """Go on to claim the lineage of the time as secondary after having led."""
-    honest = starting.remember_primary
+def record_no_intent(patch: pytest.MonkeyPatch) -> None:
+    """Let a write to a cold extent go on without its record."""
+    patch.setattr(IntentLog, "cold_runs", lambda self, volume, offset, length: [])
 
-    def remember_primary(state: Any, start: Any, boot_id: str) -> None:
-        before = state.generation, state.is_consistent
-        honest(state, start, boot_id)
-        state.generation, state.is_consistent = before
 
-    patch.setattr(primary_group, "remember_primary", remember_primary)
+def clear_intents_early(patch: pytest.MonkeyPatch) -> None:
+    """Let extents go cold that were written since the flush began."""
+    patch.setattr(IntentMap, "idle_runs", IntentMap.runs)
+
+
+def forget_intents(patch: pytest.MonkeyPatch) -> None:
+    """Believe after a crash that nothing was recorded."""
+
+    def load_intents(*arguments: Any) -> Any:
+        maps = intent_log.load_intents(*arguments)
+        for intents in maps.values():
+            intents.clear(0, intents.extent_count)
+        return maps
+
+    patch.setattr(starting, "load_intents", load_intents)
 
 
 def acknowledge_before_applying(patch: pytest.MonkeyPatch) -> None:
@@ -181,24 +192,6 @@ def claim_the_lineage_with_differences(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(primary_group, "remember_clean_stop", remember_clean_stop)
 
 
-def follow_a_log_that_was_left_over(patch: pytest.MonkeyPatch) -> None:
-    """Roll back whoever finds an undo log, and let a crash bring removed ones back."""
-    honest = taking_over.return_to_common_point
-
-    def return_to_common_point(directory: Any, state: Any, members: Any, stores: Any) -> None:
-        if not state.is_consistent:
-            generation, state.generation = state.generation, state.generation or "?"
-            honest(directory, state, members, stores)
-            if state.generation == "?":
-                state.generation = generation
-
-    def remove(self: SimFiles, path: Any) -> None:
-        self._files.pop(path, None)
-
-    patch.setattr(worker, "return_to_common_point", return_to_common_point)
-    patch.setattr(SimFiles, "remove", remove)
-
-
 _BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
 _CRASHES = frozenset({"machine crash", "worker killed", "blip"})
 _RESTARTS = frozenset({"worker killed", "worker restarted", "stream blocked", "blip"})
@@ -215,13 +208,14 @@ PLANTS: list[tuple[Plant, frozenset[str]]] = [
     (serve_before_it_is_confirmed, _ALL),
     (forget_that_writes_may_be_lacking, _ALL),
     (believe_old_maps, _RESTARTS),
-    (keep_the_claim_while_leading, _ALL),
+    (record_no_intent, _CRASHES),
+    (clear_intents_early, _CRASHES),
+    (forget_intents, _CRASHES),
     (acknowledge_before_applying, _ALL),
-    (answer_flushes_of_the_stream_at_once, _ALL),
+    (answer_flushes_of_the_stream_at_once, _CRASHES),
     (keep_nothing_of_what_a_resync_overwrites, _BROKEN_COPIES),
     (lead_without_rolling_back, _BROKEN_COPIES),
     (hide_that_an_image_is_suspect, _CRASHES),
     (claim_the_lineage_with_differences, _RESTARTS),
-    (follow_a_log_that_was_left_over, _CRASHES),
 ]
 """Each with the faults of the worlds that look for it: those that have to do with it, or all."""

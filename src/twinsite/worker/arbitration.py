@@ -26,7 +26,8 @@ RETRY_SECONDS_MAX = 2.0
 
 MAY_LACK_WRITES = (
     "acknowledged writes may be missing at this site: its machine restarted, or a flush failed, before they were "
-    "durable; the other site has them: bring it back, or fail over to it, or accept the loss with a forced failover"
+    "durable; the other site has them: bring it back, or fail over to it, or accept the loss by a forced stop or "
+    "failover"
 )
 
 
