@@ -13,19 +13,19 @@ from collections.abc import Sequence
 
 from xxhash import xxh3_64_intdigest
 
-from twinsite.core.group.comparing import BlockRun, Questions
-from twinsite.core.group.flight import Entry, Flight, FlushWaiter, Token
+from twinsite.core.group.comparing import BlockRun
+from twinsite.core.group.convergence import Convergence
+from twinsite.core.group.flight import Entry, FlushWaiter, Token
 from twinsite.core.group.member import Member, ResyncTally
 from twinsite.core.group.recovery import Action, decide, judge, may_ask_alone
-from twinsite.core.group.resync import Piece, ReadOrder
-from twinsite.core.group.states import MIRRORING, Event, Phase, next_phase
-from twinsite.core.limits import BLOCK_BYTES, LINEAGES_MAX, RESYNC_IN_FLIGHT_BYTES_MAX, RESYNC_READS_MAX
-from twinsite.core.stream.frames import SEED_BYTES, Flag, Frame, Kind, encode_header, encode_json
+from twinsite.core.group.states import Event, Phase
+from twinsite.core.limits import LINEAGES_MAX
+from twinsite.core.stream.frames import Flag, Frame, Kind
 from twinsite.core.stream.hello import Welcome
 from twinsite.errors import InternalError, PeerViolation
 
 
-class Primary:
+class Primary(Convergence):
     """The replication machine of a primary. See `states` for its phases and the invariant they keep."""
 
     def __init__(
@@ -46,32 +46,20 @@ class Primary:
         `recovery` explains `peer_has_all` and `lacks_writes`. `reads_prove_nothing`: a flush failed here, so what is to
         be healed is taken without a comparison.
         """
-        self.members = {member.index: member for member in members}
+        super().__init__(members, sequence)
         self.generations = generations
-        self.sequence = sequence
         self.acknowledged_sequence = sequence
         self.peer_consistent = peer_consistent
         self.peer_has_all = peer_has_all
         self.lacks_writes = lacks_writes
-        self.phase = Phase.HOLDING
-        self.session = 0
-        self.outbox: list[bytes | bytearray | memoryview] = []
         self.completed: list[Token] = []
-        self.flight = Flight()
-        self.tally: ResyncTally | None = None
         self.may_be_recorded = True  # The arbiter may have the secondary as in sync.
         self.is_confirmed = False  # It has, and has said so.
-        self._mirrors = True
         self._is_starting = True  # No host has seen what this side holds.
         self._reads_prove_nothing = reads_prove_nothing
         self._heals_from_led = False
-        self._questions = Questions()
-        self._contents: list[tuple[int, int, memoryview]] = []
-        self._seed = 0
-        self._reads_out = 0
         self._begin_sequence = 0
         self._begin_generation = ""
-        self._end_sequence = 0
 
     # What hosts do
 
@@ -121,16 +109,6 @@ class Primary:
         if self._reads_out:
             self._overtake(index, offset, length)
         self.members[index].dirty.mark(offset, length)
-
-    def grow(self, index: int, size_bytes: int) -> None:
-        """A member's store has grown here and at the secondary; the new range reads as zeros on both sides."""
-        member = self.members[index]
-        old_bytes = member.dirty.size_bytes
-        if old_bytes % BLOCK_BYTES:
-            # A read that is out brings the last block as short as it was: read it again.
-            self._overtake(index, old_bytes - 1, 1)
-        member.dirty.grow(size_bytes)
-        member.suspect.grow(size_bytes)
 
     # What the stream does
 
@@ -201,13 +179,6 @@ class Primary:
             self._send_json(Kind.RESYNC_BEGIN, {"generation": new_generation})
             self._begin_sequence = self.sequence
         self._finish_if_shipped()
-
-    def _count_differences(self) -> int:
-        for member in self.members.values():
-            # What is copied anyway need not be compared.
-            member.suspect.remove(member.dirty)
-            member.resync_bytes_total = member.differing_bytes()
-        return sum(member.resync_bytes_total for member in self.members.values())
 
     def _heal(self) -> None:
         """Take the secondary's word for everything that may differ: it has every write that was acknowledged.
@@ -368,70 +339,6 @@ class Primary:
             self.flight.keep(self.sequence, batch)
         return batch
 
-    # What the resync does
-
-    def next_read(self) -> ReadOrder | None:
-        """Return a resync read for the shell to do, or None when there is nothing to read or no room to send it."""
-        if self.phase not in _READING:
-            return None
-        if self.flight.resync_bytes >= RESYNC_IN_FLIGHT_BYTES_MAX or self._reads_out >= RESYNC_READS_MAX:
-            return None
-        may_copy = self.phase is not Phase.HEALING
-        may_compare = self.phase is not Phase.MIRRORED and self._questions.may_compare()
-        for member in self.members.values():
-            order = member.resync.next_order(self.session) if may_copy else None
-            if order is None and may_compare:
-                order = member.compare.next_order(self.session, self._seed)
-            if order is not None:
-                self._reads_out += 1
-                return order
-        return None
-
-    def read_done(self, order: ReadOrder, pieces: list[Piece]) -> None:
-        """A read is done: send what no guest has overtaken. Of an ended session nothing is taken."""
-        if order.session != self.session or (self.phase not in _READING and self.phase is not Phase.STOPPING):
-            return
-        self._reads_out -= 1
-        member = self.members[order.index]
-        if order.seed is not None:
-            self._compare(member, order, pieces)
-            self._finish_if_shipped()
-            return
-        tally = self.tally
-        assert tally is not None
-        for piece in member.resync.take_back(order, pieces):
-            offset = piece.first_block * BLOCK_BYTES
-            length = min(piece.block_count * BLOCK_BYTES, member.dirty.size_bytes - offset)
-            if piece.data is None:
-                tally.bytes_zero += length
-                self._send(Kind.ZERO, Flag.RESYNC | Flag.PUNCH, order.index, offset, length, None, None, True)
-            else:
-                assert len(piece.data) == length
-                tally.bytes_shipped += length
-                self._send(Kind.WRITE, Flag.RESYNC, order.index, offset, length, piece.data, None, True)
-        self._finish_if_shipped()
-
-    def take_contents(self) -> list[tuple[int, int, memoryview]]:
-        """Return what the secondary sent to heal this side: (member index, offset, data) for the shell to write.
-
-        To be called, and `content_applied` for each, before the receive buffer is filled again.
-        """
-        contents, self._contents = self._contents, []
-        return contents
-
-    def content_applied(self, index: int, offset: int, length: int) -> None:
-        """What the secondary holds there is in the local store."""
-        tally = self.tally
-        assert tally is not None
-        tally.bytes_shipped += length
-        self.members[index].dirty.clear_blocks(offset // BLOCK_BYTES, -(-length // BLOCK_BYTES))
-        self._ask()
-
-    @property
-    def is_healed(self) -> bool:
-        """Say whether everything that may have differed is the secondary's; the shell then flushes the stores."""
-        return self.phase is Phase.HEALING and not self._reads_out and not self._questions.any() and not self.is_dirty
-
     def healed(self) -> bool:
         """The healed stores are flushed: from here on this side has everything, and mirrors.
 
@@ -447,44 +354,7 @@ class Primary:
         self.peer_consistent = True
         return True
 
-    @property
-    def is_dirty(self) -> bool:
-        """Say whether the secondary may lack anything that is not on its way."""
-        return any(member.differs() for member in self.members.values())
-
-    def resync_bytes_left(self, member: Member) -> int:
-        """Return how many bytes of a member the secondary has not yet got and acknowledged."""
-        return member.differing_bytes() + self.flight.resync_bytes_of.get(member.index, 0)
-
     # Inside
-
-    def _enter(self, event: Event) -> None:
-        self.phase = next_phase(self.phase, event)
-        self._mirrors = self.phase in MIRRORING
-
-    def _send(
-        self,
-        kind: int,
-        flags: int,
-        index: int,
-        offset: int,
-        length: int,
-        data: bytes | bytearray | memoryview | None,
-        token: Token | None,
-        is_resync: bool = False,
-    ) -> None:
-        self.sequence = sequence = self.sequence + 1
-        self.outbox.append(encode_header(kind, flags, index, length, sequence, offset, data))
-        payload_bytes = 0
-        if data is not None:
-            self.outbox.append(data)
-            payload_bytes = length
-        self.flight.add(sequence, index, offset, length, payload_bytes, is_resync, token)
-
-    def _send_json(self, kind: Kind, body: dict[str, str]) -> None:
-        self.sequence += 1
-        self.outbox.append(encode_json(kind, body, self.sequence))
-        self.flight.add(self.sequence, 0, 0, 0, 0, False, None)
 
     def _applied_while_stale(
         self,
@@ -508,72 +378,6 @@ class Primary:
                 self._send(kind, flags, index, offset, length, data, None)
         if token is not None:
             self.completed.append(token)
-
-    def _overtake(self, index: int, offset: int, length: int) -> None:
-        member = self.members[index]
-        member.resync.touch(offset, length)
-        member.compare.touch(offset, length)
-
-    def _compare(self, member: Member, order: ReadOrder, pieces: list[Piece]) -> None:
-        """Ask the secondary about what was read; what a guest has overtaken is copied instead."""
-        for block in order.overtaken:
-            self._differ(BlockRun(member.index, block, 1))
-        for piece in member.compare.take_back(order, pieces):
-            run = BlockRun(member.index, piece.first_block, piece.block_count)
-            offset = run.first_block * BLOCK_BYTES
-            if piece.data is None:
-                length = min(run.block_count * BLOCK_BYTES, member.dirty.size_bytes - offset)
-                self._send(Kind.COMPARE_ZERO, 0, member.index, offset, length, None, None)
-            else:
-                payload = self._seed.to_bytes(SEED_BYTES, "big") + bytes(piece.data)
-                self._send(Kind.COMPARE, 0, member.index, offset, len(payload), payload, None)
-            self._questions.compare_sent(self.sequence, run)
-            member.compare.unanswered += 1
-
-    def _compared(self, frame: Frame) -> None:
-        """Drop the suspicion of what is equal; copy, or fetch, what is not."""
-        assert frame.payload is not None
-        run, differing = self._questions.compared(frame.sequence, frame.payload)
-        member, tally = self.members[run.volume], self.tally
-        assert tally is not None
-        member.compare.unanswered -= 1
-        tally.bytes_compared += run.block_count * BLOCK_BYTES
-        if self.phase is Phase.HEALING:
-            member.suspect.clear_blocks(run.first_block, run.block_count)
-            for part in differing:
-                self._differ(part)
-                self._questions.want(part)
-            self._ask()
-            return
-        if self.phase is Phase.COPYING:
-            member.suspect.clear_blocks(run.first_block, run.block_count)
-            for part in differing:
-                self._differ(part)
-            self._finish_if_shipped()
-
-    def _differ(self, run: BlockRun) -> None:
-        member = self.members[run.volume]
-        member.suspect.clear_blocks(run.first_block, run.block_count)
-        member.dirty.mark_blocks(run.first_block, run.block_count)
-
-    def _ask(self) -> None:
-        """Fetch what is wanted, as far as may be out at once."""
-        while (run := self._questions.next_fetch()) is not None:
-            offset = run.first_block * BLOCK_BYTES
-            length = min(run.block_count * BLOCK_BYTES, self.members[run.volume].dirty.size_bytes - offset)
-            self._send(Kind.FETCH, 0, run.volume, offset, length, None, None)
-            self._questions.fetch_sent(self.sequence, run)
-
-    def _fetched(self, frame: Frame) -> None:
-        assert frame.payload is not None
-        run = self._questions.fetched(frame.sequence)
-        offset = run.first_block * BLOCK_BYTES
-        if len(frame.payload) != min(run.block_count * BLOCK_BYTES, self.members[run.volume].dirty.size_bytes - offset):
-            raise PeerViolation(
-                f"the secondary sent {len(frame.payload)} bytes where {frame.sequence} asked for others"
-            )
-        if self.phase is Phase.HEALING:
-            self._contents.append((run.volume, offset, frame.payload))
 
     def _end_healing(self) -> None:
         """What was asked will not be answered; what is suspected stays so."""
@@ -614,15 +418,6 @@ class Primary:
             self.completed.append(waiter.token)
             waiter.token = None
 
-    def _finish_if_shipped(self) -> None:
-        if self.phase is not Phase.COPYING or self._reads_out or self._questions.any():
-            return
-        if self.is_dirty:
-            return
-        self._enter(Event.SHIPPED)
-        self._send_json(Kind.RESYNC_END, {})
-        self._end_sequence = self.sequence
-
     def _end_session(self) -> None:
         """The session is over and the secondary stale: what was in flight is dirty, and whoever waited is answered."""
         entries, waiters = self.flight.clear()
@@ -640,15 +435,3 @@ class Primary:
         for entry in entries:
             if entry.length:
                 self.members[entry.volume].dirty.mark(entry.offset, entry.length)
-
-    def _forget_reads(self) -> None:
-        for member in self.members.values():
-            member.resync.forget_orders()
-            member.compare.forget()
-        self._questions.forget()
-        self._contents.clear()
-        self._reads_out = 0
-
-
-_READING = (Phase.COPYING, Phase.MIRRORED, Phase.HEALING)
-"""Phases in which blocks are read to be copied or compared."""
