@@ -304,8 +304,6 @@ class Controller:
         if isinstance(answer, Refusal):
             raise Refused("stale" if answer.reason is Reason.STALE else answer.reason.value)
         loss = loss_of(facts)
-        status = facts.secondary.status if facts.secondary is not None else None
-        is_rolled_back = status is not None and not status.consistent and status.rollback_point is not None
         self._other_way_round()
         self._wish(**moving)
         self.on_promoted(
@@ -313,7 +311,7 @@ class Controller:
                 site=target,
                 is_forced=loss is not None,
                 loss=loss,
-                stater=target if is_rolled_back else self.machine.name,
+                stater=self.machine.name,
                 reported_at=self.reported_at.get(group.secondary_station, 0.0),
                 accepts_loss=force,
             )
