@@ -31,6 +31,10 @@ PENDING_CONNECTIONS_MAX = 16
 """Connections in their handshake; one more ends the oldest that has not yet said who it is."""
 
 
+_CHANGING = frozenset({Kind.WRITE, Kind.ZERO})
+"""Frames that change what the disks hold."""
+
+
 class SecondaryGroup:
     """Follows the stream. Serves no host."""
 
@@ -216,7 +220,6 @@ class SecondaryGroup:
             runs=self._runs if state.led else [],
         )
         self._state.term = hello.term
-        self._state.unstable_boot_id = self._boot_id
         # Maps that this side saved as a primary do not know what the stream brings from now on.
         self._state.is_clean, self._state.generations = False, []
         await self._save()
@@ -250,6 +253,8 @@ class SecondaryGroup:
 
     def apply_frames(self, session: SecondarySession, operations: Sequence[Frame]) -> None:
         """Do the operations of one receive, in order. Raises `StorageFault`."""
+        if self._state.unstable_boot_id != self._boot_id and any(frame.kind in _CHANGING for frame in operations):
+            self._record_unstable()
         stores = self._stores
         answers = session.answers
         for operation in operations:
@@ -295,6 +300,9 @@ class SecondaryGroup:
         """Everything up to the end of a resync is durable."""
         self._state.is_consistent = True
         self._state.doubt = Doubt.NONE
+        if self._state.unstable_boot_id != self._boot_id:
+            # Nothing was applied since the restart that was doubted, and everything is flushed.
+            self._state.unstable_boot_id = None
         await self._save()
         # Frames that follow the end may be saved in a thread just now: the log must not be closed under it.
         async with self._undo_lock:
@@ -338,6 +346,16 @@ class SecondaryGroup:
                 silent.end(Failure("37000216", "too many connections are in their handshake"))
         self._pending[session] = None
         return StreamConnection(session, STREAM_RECEIVE_BUFFER_BYTES)
+
+    def _record_unstable(self) -> None:
+        """Make durable that from now on a restart of the machine may lose something; before it, it loses nothing."""
+        before, self._state.unstable_boot_id = self._state.unstable_boot_id, self._boot_id
+        try:
+            # In the loop on purpose: nothing may be applied before, and it is once a session at most.
+            self._directory.save(self._state)
+        except StorageFault:
+            self._state.unstable_boot_id = before
+            raise
 
     def _begin_resync(self, payload: memoryview | None) -> None:
         assert payload is not None

@@ -16,7 +16,7 @@ from tests.support.stream import WAIT_SECONDS
 from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
 from twinsite.core.stream.frames import Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Doubt
-from twinsite.worker.state import ReplicaState
+from twinsite.worker.state import ReplicaState, read_boot_id
 from twinsite.worker.taking_over import return_to_common_point
 
 
@@ -522,3 +522,13 @@ async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_th
     members = follower.spec().members
     return_to_common_point(follower.directory, follower.state, members, follower.stores)
     assert follower.content(0) == b"point" + bytes(2 * SIZE - 5)
+
+
+async def test_a_session_that_has_brought_nothing_leaves_nothing_in_doubt(follower: Follower) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    assert follower.saved().unstable_boot_id is None
+    await primary.write(1, 0, b"data")
+    await primary.until(Kind.ACK, 1)
+    assert follower.saved().unstable_boot_id == read_boot_id(), "it was acknowledged before that was on disk"
+    await primary.close()
