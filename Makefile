@@ -4,7 +4,7 @@ UV = $(shell scripts/find-uv)
 RUN = $(UV) run --frozen --no-dev
 RUN_DEV = $(UV) run --frozen --group dev
 
-.PHONY: help demo test check unit bench lint format lock openapi clean
+.PHONY: help demo test check unit bench sim lint format lock openapi clean
 
 help: ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,12 @@ bench: ## Measure side by side with real peers; prints a table, writes bench/res
 	@scripts/setup-python dev
 	@scripts/setup-test-packages
 	@$(RUN_DEV) python -m bench $(BENCH_ARGS)
+
+SEED ?= 1
+WORLDS ?= 1
+sim: ## Run simulated installations: WORLDS=… of them from SEED=… on; SIM_ARGS=--trace shows the story.
+	@scripts/setup-python dev
+	@PYTHONPATH=src $(RUN_DEV) python -m twinsite_sim --seed $(SEED) --worlds $(WORLDS) $(SIM_ARGS)
 
 format: ## Format and fix what can be fixed.
 	@$(RUN_DEV) ruff check --fix .

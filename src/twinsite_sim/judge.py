@@ -41,6 +41,7 @@ class Judge:
         self._lacking = {"az1": False, "az2": False}
         self._was_in_sync = False
         self._is_beyond = False
+        self._is_forked = False
         controller.on_promoted = self._promoted
         controller.on_row = self._row_changed
         controller.on_loss_accepted = self._loss_accepted
@@ -109,7 +110,11 @@ class Judge:
         if self._is_unsettled():
             return
         row = self._controller.row
-        if not self._lacking[row.primary_site]:
+        if self._lacking[row.primary_site]:
+            with contextlib.suppress(WorldFailure):
+                self._ledger.check(self.images(row.primary_site), row.primary_site)
+                self._lacking[row.primary_site] = False  # What it had lost came back, or was written anew.
+        else:
             self._ledger.check(self.images(row.primary_site), f"the primary {row.primary_site}")
         other = other_site(row.primary_site)
         if row.secondary is Secondary.IN_SYNC and not self._lacking[other]:
@@ -144,7 +149,10 @@ class Judge:
     def _promoted(self, promotion: Promotion) -> None:
         # Whoever gives force accepts that unflushed changes are missing, also where that was not known and not said.
         lacks_unflushed = promotion.accepts_loss and self._lacking[promotion.site]
-        self._is_beyond = self._is_beyond or lacks_unflushed or self._unchecked is not None
+        # A second forced failover before the group was in sync again may go back to a history that the first one left.
+        is_second = promotion.is_forced and self._is_forked
+        self._is_beyond = self._is_beyond or lacks_unflushed or is_second or self._unchecked is not None
+        self._is_forked = self._is_forked or promotion.is_forced
         self._unchecked = promotion
         self._ledger.forked_machine = None
 
@@ -174,12 +182,13 @@ class Judge:
         what = f"{process.name} after both sites have lost writes"
         if must_have_flushed:
             self._ledger.check_flushed(images, what)
-        self._ledger.start_anew(images, self._loop.time(), what, is_of_one_moment=False)
+        self._ledger.start_anew(images, self._loop.time(), what, is_of_one_moment=False, place=process)
 
     def _row_changed(self, row: Row, is_late: bool) -> None:
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
             self._ledger.forked_machine = None
+            self._is_forked = False
             for site, is_lacking in self._lacking.items():
                 with contextlib.suppress(WorldFailure):
                     # Of a machine that is down, or after a late report, the primary may not know yet.

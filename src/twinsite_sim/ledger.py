@@ -202,9 +202,17 @@ class Ledger:
         return excused
 
     def start_anew(
-        self, images: Sequence[bytes | bytearray], now: float, what: str, *, is_of_one_moment: bool = True
+        self,
+        images: Sequence[bytes | bytearray],
+        now: float,
+        what: str,
+        *,
+        is_of_one_moment: bool = True,
+        place: Any = None,
     ) -> list[tuple[Change, Change]]:
         """A forced failover has made these disks the history. Returns what is lost: (was done, is shown instead).
+
+        `place` is the process that shows them: what it has been sent and has not answered may still appear.
 
         Raises `WorldFailure` unless the images are of one moment, as `one_moment` has it.
         """
@@ -215,15 +223,16 @@ class Ledger:
             change.is_forked |= change.place is not None and change.place.machine is self.forked_machine
         lost = []
         for volume, places in zip(self.volumes, shown, strict=True):
-            for sector, place in enumerate(places):
+            for sector, found in enumerate(places):
                 history = volume.history[sector]
-                for later in history[place + 1 :]:
+                for later in history[found + 1 :]:
                     if later.done_at is not None and sector not in later.gone and sector not in later.excused:
-                        lost.append((later, history[place]))
-                    later.gone.setdefault(sector, now)
-                history[place].gone.pop(sector, None)
-                volume.floor[sector] = place
-                volume.words[sector] = history[place].word
+                        lost.append((later, history[found]))
+                    if place is None or later.place is not place or not later.is_pending:
+                        later.gone.setdefault(sector, now)
+                history[found].gone.pop(sector, None)
+                volume.floor[sector] = found
+                volume.words[sector] = history[found].word
         return lost
 
     def check_flushed(self, images: Sequence[bytes | bytearray], what: str) -> None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twinsite.errors import InternalError, TwinsiteError
 
 if TYPE_CHECKING:
-    from twinsite_sim.network import Network, SimServer, SimSocket
+    from twinsite_sim.network import Network, SimServer
+    from twinsite_sim.transport import SimSocket
 
 CLOSE_ATTEMPTS_MAX = 100
 """A coroutine that is closed may await on its way out, so often at most."""

@@ -18,7 +18,8 @@ from twinsite_sim.stores import SimDisk
 from twinsite_sim.trace import Trace
 
 if TYPE_CHECKING:
-    from twinsite_sim.network import SimServer, SimTransport
+    from twinsite_sim.network import SimServer
+    from twinsite_sim.transport import SimTransport
 
 EPOCH_SECONDS = 1_800_000_000.0
 """What a clock that is right shows at the start of a world."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from twinsite.core.nbd import constants
 from twinsite.core.nbd.constants import Command, CommandFlag, Option, OptionReply
-from twinsite_sim.network import SimTransport
+from twinsite_sim.transport import SimTransport
 
 _OPTION = struct.Struct("!QII")
 _OPTION_REPLY = struct.Struct("!QIII")

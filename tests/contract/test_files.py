@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from twinsite.durable_file import Files, LogFile, SystemFiles
+from twinsite_sim.files import SimFiles
 
 
 @pytest.fixture
@@ -20,11 +22,14 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(params=["system"])
-def files(request: pytest.FixtureRequest) -> Files:
+@pytest.fixture(params=["system", "simulated"])
+def files(request: pytest.FixtureRequest, directory: Path) -> Files:
     """Files of each kind."""
-    del request
-    return SystemFiles()
+    if request.param == "system":
+        return SystemFiles()
+    simulated = SimFiles(random.Random(1))
+    simulated.make_directory(directory)
+    return simulated
 
 
 def content(log: LogFile) -> bytes:

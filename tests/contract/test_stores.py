@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,10 @@ from twinsite.errors import StorageFault
 from twinsite.messages import StorePlace
 from twinsite.stores.base import Store
 from twinsite.stores.opening import create_file_store, open_store
+from twinsite_sim.stores import SimDisk, SimStore
+
+_SIMULATED: dict[str, SimDisk] = {}
+"""Simulated disks by their paths."""
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +48,21 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(scope="module", params=["file", pytest.param("block", marks=needs_root)])
+def open_at(place: StorePlace) -> Store:
+    """Open a store of any kind."""
+    if place.kind == "sim":
+        return SimStore(_SIMULATED[place.path], SIZE_BYTES, object())
+    return open_store(place, SIZE_BYTES)
+
+
+@pytest.fixture(scope="module", params=["file", pytest.param("block", marks=needs_root), "sim"])
 def place(request: pytest.FixtureRequest, directory: Path) -> Iterator[StorePlace]:
     """A place of each kind, `SIZE_BYTES` large."""
     path = directory / f"{request.param}.raw"
+    if request.param == "sim":
+        _SIMULATED[str(path)] = SimDisk(str(path), SIZE_BYTES, random.Random(1))
+        yield StorePlace("sim", str(path))
+        return
     create_file_store(str(path), SIZE_BYTES)
     if request.param == "file":
         yield StorePlace("file", str(path))
@@ -58,7 +74,7 @@ def place(request: pytest.FixtureRequest, directory: Path) -> Iterator[StorePlac
 @pytest.fixture
 def store(place: StorePlace) -> Iterator[Store]:
     """An open store that reads as zeros throughout."""
-    opened = open_store(place, SIZE_BYTES)
+    opened = open_at(place)
     opened.zero(0, SIZE_BYTES, punch=True)
     yield opened
     opened.close()
@@ -92,7 +108,7 @@ def test_content_survives_close_and_open(store: Store, place: StorePlace) -> Non
     store.write(pattern(10_000), 12_345)
     store.flush()
     store.close()
-    again = open_store(place, SIZE_BYTES)
+    again = open_at(place)
     try:
         assert read(again, 12_345, 10_000) == pattern(10_000)
     finally:
@@ -115,7 +131,7 @@ def test_zero_is_seen_after_reopening(store: Store, place: StorePlace) -> None:
     store.zero(64 * KIB, MIB, punch=True)
     store.flush()
     store.close()
-    again = open_store(place, SIZE_BYTES)
+    again = open_at(place)
     try:
         assert read(again, 64 * KIB, MIB) == bytes(MIB)
         assert read(again, 64 * KIB + MIB, KIB) == pattern(SIZE_BYTES)[64 * KIB + MIB :][:KIB]
@@ -132,7 +148,7 @@ def test_try_read_answers_rightly_or_not_at_all(store: Store) -> None:
 
 def test_try_read_finds_what_was_just_written(store: Store, place: StorePlace) -> None:
     store.write(pattern(64 * KIB), 4096)
-    if not kernel_reads_nowait(place.path):
+    if place.kind != "sim" and not kernel_reads_nowait(place.path):
         assert store.try_read(64 * KIB, 4096) is None
         assert store.try_read(64 * KIB, 4096) is None, "the answer stays the same once the kernel has refused"
         return
@@ -143,14 +159,16 @@ def test_try_read_finds_what_was_just_written(store: Store, place: StorePlace) -
 
 def test_one_store_is_open_once(store: Store, place: StorePlace) -> None:
     with pytest.raises(StorageFault) as caught:
-        open_store(place, SIZE_BYTES)
+        open_at(place)
     assert caught.value.errno_value == errno.EBUSY
     assert place.path in str(caught.value)
     store.close()
-    open_store(place, SIZE_BYTES).close()
+    open_at(place).close()
 
 
 def test_another_process_is_kept_out(store: Store, place: StorePlace) -> None:
+    if place.kind == "sim":
+        pytest.skip("a simulated disk lies in this process")
     program = (
         "import sys; from twinsite.stores.opening import open_store; from twinsite.messages import StorePlace\n"
         f"try: open_store(StorePlace({place.kind!r}, {place.path!r}), {store.size_bytes})\n"
@@ -231,7 +249,7 @@ def test_a_store_grows_while_it_is_open(kind: str, directory: Path) -> None:
     create_file_store(str(path), SIZE_BYTES)
     with contextlib.ExitStack() as stack:
         place = StorePlace(kind, stack.enter_context(loop_device(path)) if kind == "block" else str(path))
-        store = open_store(place, SIZE_BYTES)
+        store = open_at(place)
         stack.callback(store.close)
         store.write(pattern(4096), SIZE_BYTES - 4096)
         with pytest.raises(StorageFault, match="the volume is to have"):

@@ -209,7 +209,7 @@ PLANTS: list[tuple[Plant, frozenset[str]]] = [
     (forget_that_writes_may_be_lacking, _ALL),
     (believe_old_maps, _RESTARTS),
     (record_no_intent, _CRASHES),
-    (clear_intents_early, _CRASHES),
+    (clear_intents_early, frozenset({"machine crash"})),
     (forget_intents, _CRASHES),
     (acknowledge_before_applying, _ALL),
     (answer_flushes_of_the_stream_at_once, _CRASHES),

@@ -1,0 +1,86 @@
+"""The simulated machine loses what a real one may lose, and nothing that was made durable."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from twinsite.core.limits import SECTOR_BYTES
+from twinsite.errors import StorageFault
+from twinsite_sim.files import SimFiles
+from twinsite_sim.stores import SimDisk, SimStore
+
+SECTORS = 64
+OLD, NEW = b"o" * SECTOR_BYTES, b"n" * SECTOR_BYTES
+
+
+def shown(disk: SimDisk) -> list[bytes]:
+    return [bytes(disk.content[n * SECTOR_BYTES : (n + 1) * SECTOR_BYTES]) for n in range(SECTORS)]
+
+
+def test_a_crash_keeps_what_was_flushed_and_any_part_of_the_rest() -> None:
+    counts = set()
+    for seed in range(40):
+        disk = SimDisk("/disk", SECTORS * SECTOR_BYTES, random.Random(seed))
+        store = SimStore(disk, disk.size_bytes, "a process")
+        store.write(OLD * SECTORS, 0)
+        store.flush()
+        store.write(NEW * (SECTORS // 2), 0)
+        disk.release("a process")
+        assert shown(disk)[: SECTORS // 2] == [NEW] * (SECTORS // 2), "the page cache outlives the process"
+        lost = disk.crash()
+        sectors = shown(disk)
+        assert sectors[SECTORS // 2 :] == [OLD] * (SECTORS // 2)
+        assert [n for n, sector in enumerate(sectors[: SECTORS // 2]) if sector == OLD] == lost
+        counts.add(len(lost))
+    assert {0, SECTORS // 2} < counts, "all, nothing and parts are lost"
+
+
+def test_a_flush_that_fails_drops_pages_and_is_not_repeated() -> None:
+    disk = SimDisk("/disk", SECTORS * SECTOR_BYTES, random.Random(1))
+    store = SimStore(disk, disk.size_bytes, "a process")
+    store.write(OLD * SECTORS, 0)
+    store.flush()
+    store.write(NEW * SECTORS, 0)
+    disk.fails_flushes = True
+    with pytest.raises(StorageFault):
+        store.flush()
+    disk.fails_flushes = False
+    with pytest.raises(StorageFault):
+        store.flush()
+    assert {OLD, NEW} == set(shown(disk)), "some are evicted, some still shown"
+    assert disk.crash()
+    assert shown(disk) == [OLD] * SECTORS
+
+
+def test_a_crash_may_tear_what_a_log_was_not_synced_for() -> None:
+    lengths = set()
+    for seed in range(60):
+        files = SimFiles(random.Random(seed))
+        files.make_directory(Path("/state"))
+        log = files.create_log(Path("/state/log"))
+        log.write([OLD], 0)
+        log.sync()
+        log.write([NEW, NEW], SECTOR_BYTES)
+        files.crash()
+        content = files.read(Path("/state/log"))
+        assert content[:SECTOR_BYTES] == OLD
+        lengths.add(len(content))
+    assert len(lengths) > 3
+
+
+def test_a_replaced_file_is_the_old_one_or_the_new_one_and_a_removed_one_stays_away() -> None:
+    for seed in range(20):
+        files = SimFiles(random.Random(seed))
+        path = Path("/state/file")
+        files.make_directory(path.parent)
+        files.replace(path, b"one")
+        files.replace(path, b"two")
+        files.crash()
+        assert files.read(path) == b"two"
+        files.remove(path)
+        files.crash()
+        with pytest.raises(FileNotFoundError):
+            files.read(path)
