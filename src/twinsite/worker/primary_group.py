@@ -88,6 +88,7 @@ class PrimaryGroup:
         self._may_serve = False
         self._started_at = time.time()
         self._handover: FlushBoth | None = None
+        self._is_alone = False
         self._was_healing = False  # The session began so.
         self._is_flushing_healed = False
         boot_id = read_boot_id()
@@ -499,6 +500,15 @@ class PrimaryGroup:
         self._link.settled()
         log.info("primary.mirrored", sequence=self.machine.sequence)
 
+    async def _flush_what_is_only_here(self) -> None:
+        """From now on this side alone answers for everything: what was acknowledged before may not be durable here."""
+        flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
+        try:
+            await asyncio.gather(*flushes)
+        except StorageFault as fault:
+            log.error("primary.flush_failed", error=str(fault))
+            self.flush_failed()
+
     def _arbiter_answered(self) -> None:
         if self.machine.phase is Phase.REPLACED:
             self._link.want(None)
@@ -600,6 +610,10 @@ class PrimaryGroup:
                 )
                 self.drain()
                 return
+        is_alone = machine.phase is Phase.ALONE
+        if is_alone and not self._is_alone:
+            self._run(self._flush_what_is_only_here())
+        self._is_alone = is_alone
         if machine.phase in (Phase.ALONE, Phase.REPLACED):
             self._stream_ended.set()
         if machine.phase not in (Phase.HOLDING, Phase.HEALING):
