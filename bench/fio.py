@@ -42,8 +42,19 @@ class FioRun:
     latency_p99_us: float
 
 
-def run_fio(uri: str, pattern: Pattern, size_bytes: int, seconds: float, seed: int, directory: Path) -> FioRun:
-    """Write to the export for `seconds`. Raises `BenchError`."""
+def run_fio(
+    uri: str,
+    pattern: Pattern,
+    size_bytes: int,
+    seconds: float,
+    seed: int,
+    directory: Path,
+    write_count: int | None = None,
+) -> FioRun:
+    """Write to the export for `seconds`, or until `write_count` writes are done. Raises `BenchError`.
+
+    With a count, `seconds` is the longest time that they may take.
+    """
     command = [
         "fio",
         "--name=bench",
@@ -53,7 +64,6 @@ def run_fio(uri: str, pattern: Pattern, size_bytes: int, seconds: float, seed: i
         f"--bs={pattern.block_bytes}",
         f"--iodepth={pattern.queue_depth}",
         f"--size={size_bytes}",
-        "--time_based=1",
         f"--runtime={int(seconds * 1000)}ms",
         "--norandommap=1",
         f"--randseed={seed}",
@@ -61,6 +71,8 @@ def run_fio(uri: str, pattern: Pattern, size_bytes: int, seconds: float, seed: i
         "--thread=1",
         "--output-format=json",
     ]
+    # A run by time goes on when it has written as much as the volume holds.
+    command.append("--time_based=1" if write_count is None else f"--number_ios={write_count}")
     finished = run(command, directory / "fio.json", seconds + START_SECONDS)
     # The engine's library may print a warning before the document.
     start = finished.output.find("{")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.options import Options
-from bench.results import FORMAT, CaseResult, Comparison, Series
+from bench.results import FORMAT, CaseResult, Comparison, Limit, Series
 
 RESULTS = Path(__file__).parent / "results"
 LATEST = "latest"
@@ -35,6 +35,10 @@ def show(results: Sequence[CaseResult], facts: Mapping[str, Any], peers: Mapping
                 _ratio(comparison),
                 _goal(comparison),
                 f"{_cpu(comparison.ours)}\n{_cpu(comparison.peer)}",
+            )
+        for limit in result.limits:
+            table.add_row(
+                Text(f"  {limit.title}"), _side(limit.series), Text("-"), "-", _limit(limit), _cpu(limit.series)
             )
         table.add_section()
     to.print(table)
@@ -92,10 +96,19 @@ def _ratio(comparison: Comparison) -> str:
 def _goal(comparison: Comparison) -> Text:
     if comparison.goal is None:
         return Text("")
-    text = f"{'≤' if comparison.goal_is_most else '≥'} {comparison.goal:g}"
-    if comparison.is_met is None:
+    return _verdict(f"{'≤' if comparison.goal_is_most else '≥'} {comparison.goal:g}", comparison.is_met)
+
+
+def _limit(limit: Limit) -> Text:
+    if limit.most is None:
+        return Text("")
+    return _verdict(f"≤ {limit.most:g} {limit.series.unit}", limit.is_met)
+
+
+def _verdict(text: str, is_met: bool | None) -> Text:
+    if is_met is None:
         return Text(f"{text}\nunknown", style="red")
-    return Text(f"{text}\n{'met' if comparison.is_met else 'missed'}", style="green" if comparison.is_met else "yellow")
+    return Text(f"{text}\n{'met' if is_met else 'missed'}", style="green" if is_met else "yellow")
 
 
 def _cpu(series: Series) -> str:

@@ -131,6 +131,31 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What no round of a series should exceed: a promise is judged by its worst case, in the series' unit."""
+
+    title: str
+    series: Series
+    most: float | None  # None shows a value for which there is no goal.
+
+    @property
+    def is_met(self) -> bool | None:
+        """Say whether the highest value stays within the limit; None without a limit or a value."""
+        spread = self.series.spread
+        return None if spread is None or self.most is None else spread.maximum <= self.most
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "title": self.title,
+            "series": self.series.name,
+            "unit": self.series.unit,
+            "most": self.most,
+            "is_met": self.is_met,
+        }
+
+
 @dataclass(slots=True)
 class CaseResult:
     """What one case found. `problems` says what could not be measured, and why."""
@@ -139,6 +164,7 @@ class CaseResult:
     title: str
     series: list[Series] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -148,5 +174,6 @@ class CaseResult:
             "title": self.title,
             "series": [series.to_json() for series in self.series],
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
+            "limits": [limit.to_json() for limit in self.limits],
             "problems": list(self.problems),
         }

@@ -7,6 +7,9 @@ from functools import partial
 
 from bench.cases.delta import delta_resync
 from bench.cases.full_sync import DENSE, SPARSE, ZEROS, full_sync
+from bench.cases.intents import from_cold, hot_set
+from bench.cases.moves import interruption, moves
+from bench.cases.recovery import recovery
 from bench.cases.writes import writes
 from bench.fio import QD1, QD32, SEQUENTIAL
 from bench.results import CaseResult
@@ -16,4 +19,9 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     **{pattern.name: partial(writes, pattern) for pattern in (QD1, QD32, SEQUENTIAL)},
     **{content.name: partial(full_sync, content) for content in (DENSE, ZEROS, SPARSE)},
     "delta": delta_resync,
+    "intents-hot": hot_set,
+    "intents-cold": from_cold,
+    "recovery": recovery,
+    "interruption": interruption,
+    "moves": moves,
 }

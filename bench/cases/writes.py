@@ -7,7 +7,7 @@ after pauses of some 40 ms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ MIRRORED_OVER_UNMIRRORED_MIN = 0.7
 
 Started = tuple[Sequence[int], str]
 """The process ids whose CPU time counts, and the URI to write to."""
+Starter = tuple[str, tuple[str, ...], Callable[[ExitStack, Path], Started]]
+"""A contender's label, the programs it needs, and what starts it on `source.raw` in a directory."""
 ServeTarget = Callable[[ExitStack, Path, Path, str], tuple[Server, int]]
 """Serves a file on a port of the loopback."""
 
@@ -36,10 +38,18 @@ def writes(pattern: Pattern, context: Context) -> CaseResult:
     """Measure one pattern. Every volume is dense, so that no write allocates space."""
     result = CaseResult(pattern.name, pattern.title)
     size_bytes = min(context.options.size_bytes, VOLUME_BYTES_MAX)
+    contenders = measure_writes(pattern, context, size_bytes, _starters(context, size_bytes), result)
+    _compare(pattern, contenders, result)
+    return result
+
+
+def measure_writes(
+    pattern: Pattern, context: Context, size_bytes: int, starters: Mapping[str, Starter], result: CaseResult
+) -> dict[str, Contender]:
+    """Start every server on a file `source.raw` of its own, all with one content, and let them take turns."""
     with ExitStack() as stack:
         content = context.workspace.new_directory(stack) / "content.raw"
         write_random_file(content, size_bytes, context.options.seed)
-        starters = _starters(context, size_bytes)
         contenders: dict[str, Contender] = {}
         for name, (label, tools, start) in starters.items():
             if not can_run(("fio", *tools), label, result):
@@ -65,14 +75,10 @@ def writes(pattern: Pattern, context: Context) -> CaseResult:
 
             contenders[name] = Contender(Series(name, label, unit), measure)
         take_turns(list(contenders.values()), context, result)
-    _compare(pattern, contenders, result)
-    return result
+    return contenders
 
 
-def _starters(
-    context: Context, size_bytes: int
-) -> dict[str, tuple[str, tuple[str, ...], Callable[[ExitStack, Path], Started]]]:
-    """Return for each contender its label, the programs it needs, and what starts it on `source.raw`."""
+def _starters(context: Context, size_bytes: int) -> dict[str, Starter]:
     seconds_max = context.copy_seconds_max(size_bytes)
 
     def solo(stack: ExitStack, directory: Path) -> Started:

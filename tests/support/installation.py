@@ -42,9 +42,12 @@ def wait_for(condition: Callable[[], bool], what: str | Callable[[], str]) -> No
 class Installation:
     """Runs `up`, over and over on one directory. `close` ends and removes everything."""
 
-    def __init__(self, transport: httpx.BaseTransport | None = None) -> None:
-        """`transport` carries the calls of the API where the plain one cannot reach it."""
-        self.directory = Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
+    def __init__(self, transport: httpx.BaseTransport | None = None, directory: Path | None = None) -> None:
+        """`transport` carries the calls of the API where the plain one cannot reach it.
+
+        `directory` is used, and removed at the end, instead of a new one.
+        """
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
         self._http = httpx.Client(transport=transport, trust_env=False, timeout=WAIT_SECONDS_MAX)

@@ -36,6 +36,9 @@ WAIT_SECONDS = 30.0
 class WorkerProcess:
     """One worker process and a connection to its control socket."""
 
+    module: tuple[str, ...] = ("twinsite.worker",)
+    """What Python runs, and arguments of its own that come first."""
+
     def __init__(self, worker_id: str, directory: Path) -> None:
         self.id = worker_id
         self.directory = directory
@@ -55,7 +58,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process and connect to it."""
         log = (self.directory / "worker.log").open("ab")
-        command = [sys.executable, "-W", "error", "-m", "twinsite.worker", "--id", self.id]
+        command = [sys.executable, "-W", "error", "-m", *self.module, "--id", self.id]
         command += ["--run-dir", str(self.run_dir), "--state-dir", str(self.directory / "state")]
         self._process = subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True)
         log.close()
