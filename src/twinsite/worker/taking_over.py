@@ -85,6 +85,21 @@ def return_to_common_point(
     undo.discard()
 
 
+def refuse_half_copy(state: ReplicaState, members: Sequence[MemberSpec]) -> None:
+    """Raise `StorageFault` for a secondary that is to become primary in the middle of a copy that nothing can undo.
+
+    Its disks are of no moment: no file system or database should ever see them.
+    """
+    if state.primary_boot_id is None and state.generation and not state.is_consistent:
+        names = ", ".join(member.volume_id for member in members)
+        raise StorageFault(
+            "serve",
+            f"volumes {names}",
+            "a copy to them was not completed, so they are not at one common point in time; fail over to the other "
+            "site and synchronize again",
+        )
+
+
 def remember_secondary(state: ReplicaState, images: ImageChanges, boot_id: str) -> None:
     """Note that a secondary runs. What an earlier primary here knew is only good to tell the next one what may differ.
 

@@ -38,7 +38,7 @@ from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.spec_check import check_spec
 from twinsite.worker.state import ReplicaState, StateDirectory
 from twinsite.worker.store_device import StoreDevice, export_info
-from twinsite.worker.taking_over import flush_what_was_left, return_to_common_point
+from twinsite.worker.taking_over import flush_what_was_left, refuse_half_copy, return_to_common_point
 
 log = structlog.get_logger(__name__)
 
@@ -276,6 +276,7 @@ class Worker:
                 await loop.run_in_executor(
                     self._executor, return_to_common_point, self._directory, self._state, spec.members, stores
                 )
+                refuse_half_copy(self._state, spec.members)
                 self._group = PrimaryGroup(
                     spec,
                     stores,

@@ -227,6 +227,7 @@ async def test_a_stale_dr_side_is_not_failed_over_to(site: Site) -> None:
     assert (await site.act(group["id"], "failover", {"force": True})).status_code == 200
     await site.settle()
     assert state(await show(site, group["id"])) == ("failovered", "active-stopped", "az2", 2, "stale")
+    assert site.az2.spec(group["id"]).loss_acceptances == 0, "a loss that was not stated was accepted"
 
 
 async def test_an_inconsistent_dr_side_is_not_failed_over_to_by_force(site: Site) -> None:

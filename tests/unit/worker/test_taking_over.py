@@ -155,3 +155,16 @@ async def test_a_primary_whose_disk_lost_what_was_left_unflushed_does_not_serve_
     status = await leader.wait(lambda s: s.doubtful, "doubtful")
     assert not any(member.serving for member in status.members)
     assert StateDirectory(leader.directory / "state").load().doubt is Doubt.FLUSH_FAILED
+
+
+async def test_disks_in_the_middle_of_a_copy_that_nothing_can_undo_are_shown_to_nobody(leader: Leader) -> None:
+    await leader.stop()
+    directory = StateDirectory(leader.directory / "state")
+    directory.save(ReplicaState(term=1, generation="half", is_consistent=False))
+    leader.start()
+    leader.give(leader.spec())
+    status = await leader.wait(lambda s: s.mode is Mode.ERROR, "refusing")
+    assert status.failure is not None
+    assert "not at one common point" in status.failure.message
+    assert not (leader.directory / "0.sock").exists()
+    assert directory.load().generation == "half"

@@ -49,9 +49,12 @@ class MoveService(GroupCalls):
         admit_group(group_id, group.status, GroupCall.FAIL_OVER)
         _check_pairs(group, "fail over")
         wish = self._failing_over()
-        if force:
-            wish["loss_acceptances"] = group.loss_acceptances + 1
         async with self._context.database.write() as session:
+            reports = await observed_workers(session, [group_id])
+            doubtful = is_known_doubtful(reports.get((group.secondary_station, group_id)))
+            if force and (doubtful or group.status == GroupStatus.ERROR_FAILING_OVER):
+                # Only what was stated is accepted: a doubt that the new primary finds later needs another word.
+                wish["loss_acceptances"] = group.loss_acceptances + 1
             proof = await chronicle.proof_now(self._context, session, group_id)
             if group.status == GroupStatus.ERROR_FAILING_OVER:
                 await self._context.require_connected(session, [group.priority_station], NOTHING_CHANGED)
