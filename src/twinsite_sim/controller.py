@@ -16,6 +16,7 @@ from twinsite.control.lifecycle.outlook import (
     Loss,
     is_known_doubtful,
     is_known_inconsistent,
+    is_silent,
     loss_of,
 )
 from twinsite.control.lifecycle.settling import MoveFacts, Step, next_step
@@ -298,6 +299,8 @@ class Controller:
         )
         if force and self.row.secondary is Secondary.STALE and is_known_inconsistent(facts.secondary):
             raise Refused("the DR side is not at one point in time")
+        if force and self.row.secondary is Secondary.STALE and is_silent(facts.secondary):
+            raise Refused("the DR side does not say whether it is at one point in time")
         if not force and is_known_doubtful(facts.secondary):
             raise Refused("the DR side may have lost writes")
         answer = promote(self.row, site=target, version=self.row.version, force=force, now=self.machine.wall_clock())

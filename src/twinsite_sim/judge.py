@@ -131,15 +131,6 @@ class Judge:
                         f"the twins differ although the group is active: volume {index}, sector {sector}"
                     )
 
-    def is_known_gap(self) -> bool:
-        """Say whether a forced failover would now meet what is known and not yet solved.
-
-        The worker at the DR side is silent, so that nobody knows whether its disks are of one moment.
-        """
-        report = self._controller.reports.get(other_site(self._controller.row.primary_site))
-        is_silent = report is None or report.status is None or not report.alive
-        return is_silent and self._controller.row.secondary is Secondary.STALE
-
     # Inside
 
     def _is_unsettled(self) -> bool:

@@ -242,6 +242,15 @@ async def test_an_inconsistent_dr_side_is_not_failed_over_to_by_force(site: Site
     assert (await site.act(group["id"], "failover")).status_code == 200
 
 
+async def test_a_dr_side_that_says_nothing_is_not_failed_over_to_by_force(site: Site) -> None:
+    group = await stale_group(site)
+    del site.az2.workers[group["id"]]
+    await site.az2.post()
+    answer = await site.act(group["id"], "failover", {"force": True})
+    assert (answer.status_code, "does not say yet" in answer.text) == (400, True)
+    assert (await show(site, group["id"]))["status"] == "available"
+
+
 async def test_a_dr_side_that_may_have_lost_writes_is_failed_over_to_by_force_only(site: Site) -> None:
     group = await active_group(site)
     site.az2.alter(group["id"], doubtful=True)

@@ -132,6 +132,17 @@ def test_an_image_is_inconsistent_only_by_its_own_word(report: ObservedWorker | 
     assert ("not even a forced failover" in reason) is known
 
 
+@pytest.mark.parametrize("report", [None, secondary(alive=False), secondary(mode=Mode.STARTING), primary()])
+def test_a_stale_dr_side_that_does_not_say_what_it_holds_is_not_even_taken_by_force(
+    report: ObservedWorker | None,
+) -> None:
+    outlook = failover_outlook(replace(FACTS, row=STALE, secondary=report))
+    assert not outlook.possible
+    assert outlook.reason is not None
+    assert "does not say yet" in outlook.reason
+    assert failover_outlook(replace(FACTS, row=IN_SYNC, secondary=report)).possible
+
+
 @pytest.mark.parametrize("point", [SINCE - 60, SINCE + 1])
 def test_an_image_that_can_go_back_to_a_common_point_may_be_forced_and_nobody_knows_how_much_is_lost(
     point: float,

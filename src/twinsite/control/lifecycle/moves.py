@@ -22,7 +22,9 @@ from twinsite.control.lifecycle.outlook import (
     inconsistent,
     is_known_doubtful,
     is_known_inconsistent,
+    is_silent,
     loss_of,
+    silent,
     would_lose,
 )
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group
@@ -90,6 +92,11 @@ class MoveService(GroupCalls):
                 raise bad_request(
                     f"The group {group.id} cannot be failed over, not even by force: {inconsistent(target)}. "
                     "Bring its primary site back and synchronize it (os-sync-replication-consistency-group)."
+                )
+            if force and is_stale and is_silent(facts.secondary):
+                raise bad_request(
+                    f"The group {group.id} cannot be failed over now, not even by force: {silent(target)}. Wait until "
+                    "it runs; if it does not, its node says why (twinsite group status)."
                 )
             if not force and is_known_doubtful(facts.secondary):
                 return Refusal(Reason.STALE, row)

@@ -89,6 +89,11 @@ def is_known_inconsistent(secondary: ObservedWorker | None) -> bool:
     return status is not None and not status.consistent and status.rollback_point is None
 
 
+def is_silent(secondary: ObservedWorker | None) -> bool:
+    """Say whether the secondary does not say what its disks hold: while it is stale they may be of no one moment."""
+    return _following(secondary) is None
+
+
 def is_known_doubtful(secondary: ObservedWorker | None) -> bool:
     """Say whether the secondary itself reports that it may have lost what it had acknowledged."""
     status = _following(secondary)
@@ -121,6 +126,8 @@ def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
         return FailoverOutlook(False, f"the node of {facts.target} is not connected", loss)
     if loss is None:
         return FailoverOutlook(True)
+    if loss.is_stale and is_silent(facts.secondary):
+        return FailoverOutlook(False, f"{silent(facts.target)}; until then not even a forced one is possible", loss)
     if is_known_inconsistent(facts.secondary):
         return FailoverOutlook(False, f"{inconsistent(facts.target)}; not even a forced failover is possible", loss)
     return FailoverOutlook(False, would_lose(facts.target, loss), loss)
@@ -130,6 +137,11 @@ def would_lose(target: str, loss: Loss) -> str:
     """Return the sentence for a failover that is refused unless the loss is accepted."""
     state = "is stale" if loss.is_stale else "may lack writes"
     return f"the DR side in {target} {state}: a failover would lose {loss}"
+
+
+def silent(target: str) -> str:
+    """Return the sentence for a DR side that may be promoted only when it has said what its disks hold."""
+    return f"the worker in {target} does not say yet whether its disks are at one common point in time"
 
 
 def inconsistent(target: str) -> str:
