@@ -39,6 +39,7 @@ class Judge:
         self._shown: set[tuple[int, int]] = set()
         self._unchecked: Promotion | None = None
         self._lacking = {"az1": False, "az2": False}
+        self._has_crashed: set[str] = set()  # Machines, since the group was in sync.
         self._was_in_sync = False
         self._is_beyond = False
         self._is_forked = False
@@ -187,12 +188,17 @@ class Judge:
                     if is_lacking and knows and not self._is_unsettled():
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
+        if is_in_sync and not is_late:
+            self._has_crashed.clear()
         self._was_in_sync = is_in_sync
 
     def _crashed(self, machine: Machine) -> None:
         """A second machine crashes before the group has recovered from the first: only what was flushed is promised."""
-        if self._controller.row.secondary is Secondary.IN_SYNC and self._lacking[other_site(machine.name)]:
+        other = other_site(machine.name)
+        if other in self._has_crashed or (self._was_in_sync and self._lacking[other]):
             self._is_beyond = True
+        if self._was_in_sync:
+            self._has_crashed.add(machine.name)
 
     def _lost_writes(self, machine: Machine, path: str, sectors: list[int], was_told: bool) -> None:
         """A disk has lost what was not flushed: hosts may miss it, if it was the group's only copy.
