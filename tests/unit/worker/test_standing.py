@@ -229,7 +229,9 @@ async def test_a_resync_begins_when_its_name_and_its_extents_are_on_disk(make: C
     assert (1, 1) in found[0].runs() or (1, 2) in found[0].runs()
 
 
-@pytest.mark.parametrize("failing", [{"write", "replace"}, {"sync", "replace"}, {"replace"}], ids=str)
+@pytest.mark.parametrize(
+    "failing", [{"write", "replace"}, {"sync", "replace"}, {"replace"}], ids=lambda s: "+".join(sorted(s))
+)
 async def test_no_resync_begins_while_the_disk_refuses(make: Callable[..., Bench], failing: set[str]) -> None:
     bench = make(peer_has_all=False)
     await bench.standing.go_alone()
