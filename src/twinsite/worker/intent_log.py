@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from twinsite.core.limits import EXTENT_BYTES, INTENT_AHEAD_EXTENTS, INTENT_LOG_RECORDS_MAX
+from twinsite.core.limits import INTENT_AHEAD_EXTENTS, INTENT_LOG_RECORDS_MAX
 from twinsite.core.tracking.intents import (
     RECORD_BYTES,
     IntentMap,
@@ -22,6 +22,7 @@ from twinsite.core.tracking.intents import (
     decode_records,
     encode_header,
     encode_records,
+    extents_of,
 )
 from twinsite.durable_file import Files, LogFile
 from twinsite.errors import PeerViolation, StorageFault
@@ -78,7 +79,7 @@ class IntentLog:
         `IntentMap.touch` has said that some of it is cold.
         """
         intents = self.maps[volume]
-        first, end = offset // EXTENT_BYTES, (offset + length - 1) // EXTENT_BYTES + 1
+        first, end = extents_of(offset, length)
         if first > 0 and intents.states[first - 1]:
             end = min(max(end, first + INTENT_AHEAD_EXTENTS), intents.extent_count)
         return [IntentRecord(volume, start, count, True) for start, count in intents.cold_runs(first, end)]
@@ -154,8 +155,7 @@ class IntentLog:
             known = self._volume_ids.get(member.index) == member.volume_id
             intents = self.maps.get(member.index) if known else None
             if intents is None:
-                intents = IntentMap(member.size_bytes)
-                intents.set(0, intents.extent_count)
+                intents = IntentMap(member.size_bytes, all_set=True)
             maps[member.index] = intents
         self.maps, self._volume_ids = maps, {member.index: member.volume_id for member in members}
         try:

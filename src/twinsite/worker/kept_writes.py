@@ -48,7 +48,7 @@ def put_back(path: Path, volume_id: str, copy: Path) -> int:
     try:
         for record in _records(path):
             if record.volume in indexes:
-                data = bytes(BLOCK_BYTES) if record.data is None else bytes(record.data)
+                data = bytes(BLOCK_BYTES) if record.data is None else record.data
                 end = header.sizes_bytes[str(record.volume)]
                 count += os.pwrite(fd, data[: end - record.block * BLOCK_BYTES], record.block * BLOCK_BYTES)
         os.fsync(fd)

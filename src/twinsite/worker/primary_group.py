@@ -500,11 +500,15 @@ class PrimaryGroup:
         self._link.settled()
         log.info("primary.mirrored", sequence=self.machine.sequence)
 
+    async def _flush_here(self) -> None:
+        """Make every store of this side durable. Raises `StorageFault`."""
+        flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
+        await asyncio.gather(*flushes)
+
     async def _flush_what_is_only_here(self) -> None:
         """From now on this side alone answers for everything: what was acknowledged before may not be durable here."""
-        flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
         try:
-            await asyncio.gather(*flushes)
+            await self._flush_here()
         except StorageFault as fault:
             log.error("primary.flush_failed", error=str(fault))
             self.flush_failed()
@@ -567,8 +571,7 @@ class PrimaryGroup:
 
     async def _flush_healed(self) -> None:
         try:
-            flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
-            await asyncio.gather(*flushes)
+            await self._flush_here()
         except StorageFault:
             await self._standing.distrust()
             raise

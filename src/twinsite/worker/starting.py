@@ -57,10 +57,7 @@ def recorded_runs(directory: StateDirectory, members: Sequence[MemberSpec]) -> l
     recorded = load_intents(directory.files, directory.intent_path, members)
     runs = []
     for spec in members:
-        extents = recorded.get(spec.index)
-        if extents is None:
-            extents = IntentMap(spec.size_bytes)
-            extents.set(0, extents.extent_count)
+        extents = recorded.get(spec.index) or IntentMap(spec.size_bytes, all_set=True)
         runs += [[spec.index, first, count] for first, count in extents.runs()]
     if len(runs) <= WELCOME_RUNS_MAX:
         return runs

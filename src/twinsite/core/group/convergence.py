@@ -78,7 +78,7 @@ class Convergence:
         assert tally is not None
         for piece in member.resync.take_back(order, pieces):
             offset = piece.first_block * BLOCK_BYTES
-            length = min(piece.block_count * BLOCK_BYTES, member.dirty.size_bytes - offset)
+            length = member.bytes_of(piece.first_block, piece.block_count)
             if piece.data is None:
                 tally.bytes_zero += length
                 self._send(Kind.ZERO, Flag.RESYNC | Flag.PUNCH, order.index, offset, length, None, None, True)
@@ -168,7 +168,7 @@ class Convergence:
             run = BlockRun(member.index, piece.first_block, piece.block_count)
             offset = run.first_block * BLOCK_BYTES
             if piece.data is None:
-                length = min(run.block_count * BLOCK_BYTES, member.dirty.size_bytes - offset)
+                length = member.bytes_of(run.first_block, run.block_count)
                 self._send(Kind.COMPARE_ZERO, 0, member.index, offset, length, None, None)
             else:
                 payload = self._seed.to_bytes(SEED_BYTES, "big") + bytes(piece.data)
@@ -184,18 +184,15 @@ class Convergence:
         assert tally is not None
         member.compare.unanswered -= 1
         tally.bytes_compared += run.block_count * BLOCK_BYTES
-        if self.phase is Phase.HEALING:
-            member.suspect.clear_blocks(run.first_block, run.block_count)
-            for part in differing:
-                self._differ(part)
-                self._questions.want(part)
-            self._ask()
+        if self.phase not in (Phase.HEALING, Phase.COPYING):
             return
-        if self.phase is Phase.COPYING:
-            member.suspect.clear_blocks(run.first_block, run.block_count)
-            for part in differing:
-                self._differ(part)
-            self._finish_if_shipped()
+        member.suspect.clear_blocks(run.first_block, run.block_count)
+        for part in differing:
+            self._differ(part)
+            if self.phase is Phase.HEALING:
+                self._questions.want(part)
+        self._ask()
+        self._finish_if_shipped()
 
     def _differ(self, run: BlockRun) -> None:
         member = self.members[run.volume]
@@ -206,7 +203,7 @@ class Convergence:
         """Fetch what is wanted, as far as may be out at once."""
         while (run := self._questions.next_fetch()) is not None:
             offset = run.first_block * BLOCK_BYTES
-            length = min(run.block_count * BLOCK_BYTES, self.members[run.volume].dirty.size_bytes - offset)
+            length = self.members[run.volume].bytes_of(run.first_block, run.block_count)
             self._send(Kind.FETCH, 0, run.volume, offset, length, None, None)
             self._questions.fetch_sent(self.sequence, run)
 
@@ -214,7 +211,7 @@ class Convergence:
         assert frame.payload is not None
         run = self._questions.fetched(frame.sequence)
         offset = run.first_block * BLOCK_BYTES
-        if len(frame.payload) != min(run.block_count * BLOCK_BYTES, self.members[run.volume].dirty.size_bytes - offset):
+        if len(frame.payload) != self.members[run.volume].bytes_of(run.first_block, run.block_count):
             raise PeerViolation(
                 f"the secondary sent {len(frame.payload)} bytes where {frame.sequence} asked for others"
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from twinsite.core.group.comparing import MemberCompare
 from twinsite.core.group.resync import MemberResync
+from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.tracking.dirty_map import DirtyMap
 
 
@@ -31,6 +32,10 @@ class Member:
         self.resync = MemberResync(index, dirty)
         self.compare = MemberCompare(index, self.suspect)
         self.resync_bytes_total = self.differing_bytes()
+
+    def bytes_of(self, first_block: int, block_count: int) -> int:
+        """Return how many bytes of the volume these blocks cover; its last block may be short."""
+        return min(block_count * BLOCK_BYTES, self.dirty.size_bytes - first_block * BLOCK_BYTES)
 
     def differs(self) -> bool:
         """Say whether anything is dirty or suspected."""

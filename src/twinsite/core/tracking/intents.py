@@ -48,9 +48,9 @@ class IntentRecord(NamedTuple):
 class IntentMap:
     """The extents of one member. `states` has one byte an extent: COLD, IDLE or HOT; the hot path reads it directly."""
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, size_bytes: int, *, all_set: bool = False) -> None:
         self.extent_count = -(-size_bytes // EXTENT_BYTES)
-        self.states = bytearray(self.extent_count)
+        self.states = bytearray(bytes([HOT if all_set else COLD]) * self.extent_count)
 
     def touch(self, offset: int, length: int) -> bool:
         """Note that a write to the range is about to happen; False when an extent of it is cold."""
