@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bitarray import bitarray
 
-from twinsite.core.group.resync import READ_BLOCKS_MAX, RUN_BLOCKS_MAX, Piece, ReadOrder, without
+from twinsite.core.group.resync import MemberReads, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES, COMPARES_MAX, COMPARES_OF_READ_MAX, FETCH_BYTES_MAX, FETCHES_MAX
 from twinsite.core.stream.frames import DIGEST_BYTES
 from twinsite.core.tracking.dirty_map import DirtyMap
@@ -28,34 +28,24 @@ class BlockRun(NamedTuple):
     block_count: int
 
 
-class MemberCompare:
-    """The comparison of one member: a cursor over the blocks that are suspected, and what is out.
+class MemberCompare(MemberReads):
+    """The comparison of one member: reads over the blocks that are suspected, and how many answers are due.
 
     A suspected block stays in the map until its comparison is answered, so that a lost session loses nothing.
     """
 
     def __init__(self, index: int, suspect: DirtyMap) -> None:
-        self.index = index
+        super().__init__(index, suspect)
         self.suspect = suspect
-        self.orders: list[ReadOrder] = []
         self.unanswered = 0
-        self._cursor = 0
-        self._is_in_data = False
 
     def next_order(self, session: int, seed: int) -> ReadOrder | None:
         """Return blocks to read and digest next, or None while answers must come first, or nothing is suspected."""
-        if self.orders and not self._is_in_data:
-            return None
-        count_max = READ_BLOCKS_MAX if self._is_in_data else RUN_BLOCKS_MAX
-        is_past_end = self._cursor >= self.suspect.block_count
-        run = None if is_past_end else self.suspect.next_run(self._cursor, count_max)
-        if run is None and not self.orders and not self.unanswered:
-            run = self.suspect.next_run(0, count_max)
+        run = self._next_run(may_start_over=not self.orders and not self.unanswered)
         if run is None:
             return None
         order = ReadOrder(self.index, run[0], run[1], session, seed=seed)
         self.orders.append(order)
-        self._cursor = run[0] + run[1]
         return order
 
     def take_back(self, order: ReadOrder, pieces: list[Piece]) -> list[Piece]:
@@ -63,13 +53,7 @@ class MemberCompare:
 
         Pieces are consecutive from `order.first_block` on. What would be one comparison too many stays suspected.
         """
-        self.orders.remove(order)
-        end = order.first_block
-        sendable: list[Piece] = []
-        for piece in pieces:
-            assert piece.first_block == end
-            end += piece.block_count
-            sendable.extend(without(piece, order.overtaken, DIGEST_BYTES))
+        sendable, end = self._take_back(order, pieces, DIGEST_BYTES)
         if len(sendable) > COMPARES_OF_READ_MAX:
             end = sendable[COMPARES_OF_READ_MAX].first_block
             del sendable[COMPARES_OF_READ_MAX:]
@@ -77,20 +61,12 @@ class MemberCompare:
             # What the newest read has left over is next. Of an older one it waits for the next round, since what lies
             # behind it has been asked about.
             self._cursor = end
-        self._is_in_data = pieces[-1].data is not None
         return sendable
-
-    def touch(self, offset: int, length: int) -> None:
-        """A guest wrote this range while reads were out."""
-        for order in self.orders:
-            order.touch(offset, length)
 
     def forget(self) -> None:
         """The session is over: no answer will come."""
-        self.orders.clear()
+        super().forget()
         self.unanswered = 0
-        self._cursor = 0
-        self._is_in_data = False
 
 
 class Questions:

@@ -229,7 +229,7 @@ class Convergence:
 
     def _forget_reads(self) -> None:
         for member in self.members.values():
-            member.resync.forget_orders()
+            member.resync.forget()
             member.compare.forget()
         self._questions.forget()
         self._contents.clear()

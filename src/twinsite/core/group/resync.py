@@ -53,39 +53,79 @@ class ReadOrder:
             self.overtaken.update(range(first, last + 1))
 
 
-class MemberResync:
-    """The resync of one member: a cursor over its dirty map, front to back and round again.
+class MemberReads:
+    """The reads of one member that are out: a cursor over a map of blocks, front to back and round again.
 
     Where there is data, several short reads are out at once, side by side; where there is a hole, one long read finds
-    its end. What the last read found decides how the next one is cut. A read that guests have overtaken completely is
-    followed by one of a single block that the shell does at once: a block that a guest never leaves alone would
-    otherwise keep the resync from ending.
+    its end. What the last read found decides how the next one is cut.
+    """
+
+    def __init__(self, index: int, blocks: DirtyMap) -> None:
+        self.index = index
+        self.orders: list[ReadOrder] = []
+        self._blocks = blocks
+        self._cursor = 0
+        self._is_in_data = False
+
+    def touch(self, offset: int, length: int) -> None:
+        """A guest wrote this range while reads were out."""
+        for order in self.orders:
+            order.touch(offset, length)
+
+    def forget(self) -> None:
+        """The session of the reads is over; their results will not be taken."""
+        self.orders.clear()
+        self._cursor = 0
+        self._is_in_data = False
+
+    def _next_run(self, *, count_max: int | None = None, may_start_over: bool) -> tuple[int, int] | None:
+        """Return (first, count) of the blocks to read next and move behind them, or None for now."""
+        if self.orders and not self._is_in_data:
+            return None
+        if count_max is None:
+            count_max = READ_BLOCKS_MAX if self._is_in_data else RUN_BLOCKS_MAX
+        is_past_end = self._cursor >= self._blocks.block_count
+        run = None if is_past_end else self._blocks.next_run(self._cursor, count_max)
+        if run is None and may_start_over:
+            run = self._blocks.next_run(0, count_max)
+        if run is not None:
+            self._cursor = run[0] + run[1]
+        return run
+
+    def _take_back(self, order: ReadOrder, pieces: list[Piece], bytes_a_block: int) -> tuple[list[Piece], int]:
+        """Return the pieces without what was overtaken, and the block behind them. They begin where the order does."""
+        self.orders.remove(order)
+        end = order.first_block
+        sendable: list[Piece] = []
+        for piece in pieces:
+            assert piece.first_block == end
+            end += piece.block_count
+            sendable.extend(_without(piece, order.overtaken, bytes_a_block))
+        assert order.first_block < end <= order.first_block + order.block_count
+        self._is_in_data = pieces[-1].data is not None
+        return sendable, end
+
+
+class MemberResync(MemberReads):
+    """The resync of one member: reads over its dirty map.
+
+    A read that guests have overtaken completely is followed by one of a single block that the shell does at once: a
+    block that a guest never leaves alone would otherwise keep the resync from ending.
     """
 
     def __init__(self, index: int, dirty: DirtyMap) -> None:
-        self.index = index
+        super().__init__(index, dirty)
         self.dirty = dirty
-        self.orders: list[ReadOrder] = []
-        self._cursor = 0
-        self._is_in_data = False
         self._is_contended = False
 
     def next_order(self, session: int) -> ReadOrder | None:
         """Return a read to do next, or None while those that are out must come back first, or nothing is dirty."""
-        if self.orders and not self._is_in_data:
-            return None
-        count_max = READ_BLOCKS_MAX if self._is_in_data else RUN_BLOCKS_MAX
-        if self._is_contended:
-            count_max = 1
-        run = self.dirty.next_run(self._cursor, count_max) if self._cursor < self.dirty.block_count else None
-        if run is None and not self.orders:
-            run = self.dirty.next_run(0, count_max)
+        run = self._next_run(count_max=1 if self._is_contended else None, may_start_over=not self.orders)
         if run is None:
             return None
         order = ReadOrder(self.index, run[0], run[1], session, self._is_contended)
         self._is_contended = False
         self.orders.append(order)
-        self._cursor = run[0] + run[1]
         return order
 
     def take_back(self, order: ReadOrder, pieces: list[Piece]) -> list[Piece]:
@@ -93,36 +133,21 @@ class MemberResync:
 
         Pieces are consecutive from `order.first_block` on. Overtaken blocks stay dirty.
         """
-        self.orders.remove(order)
-        expected = order.first_block
-        sendable: list[Piece] = []
-        for piece in pieces:
-            assert piece.first_block == expected
-            expected += piece.block_count
-            sendable.extend(without(piece, order.overtaken, BLOCK_BYTES))
-        assert order.first_block < expected <= order.first_block + order.block_count
+        sendable, end = self._take_back(order, pieces, BLOCK_BYTES)
         if not self.orders:
-            self._cursor = expected
-        self._is_in_data = pieces[-1].data is not None
+            self._cursor = end
         self._is_contended = not sendable
         for piece in sendable:
             self.dirty.clear_blocks(piece.first_block, piece.block_count)
         return sendable
 
-    def touch(self, offset: int, length: int) -> None:
-        """A guest wrote this range while reads were out."""
-        for order in self.orders:
-            order.touch(offset, length)
-
-    def forget_orders(self) -> None:
+    def forget(self) -> None:
         """The session of the reads is over; their results will not be taken."""
-        self.orders.clear()
-        self._cursor = 0
-        self._is_in_data = False
+        super().forget()
         self._is_contended = False
 
 
-def without(piece: Piece, overtaken: set[int], bytes_a_block: int) -> list[Piece]:
+def _without(piece: Piece, overtaken: set[int], bytes_a_block: int) -> list[Piece]:
     """Cut the overtaken blocks out of a piece, whose data has so many bytes for each block."""
     end_block = piece.first_block + piece.block_count
     holes = sorted(block for block in overtaken if piece.first_block <= block < end_block) if overtaken else []
