@@ -70,9 +70,8 @@ class Judge:
                 return
             self._unchecked = None
         is_forced = promotion is not None and promotion.is_forced
-        if is_forced:
-            # Until it hears of the failover, the old primary goes on alone under its grant.
-            self._ledger.forked_machine = self._machines[other_site(site)]
+        if promotion is not None and row.secondary is Secondary.STALE:
+            self._ledger.fork(self._machines[other_site(site)], self._loop.time(), may_answer=is_forced)
         if self._is_beyond:
             self._start_over(process, must_have_flushed=not is_forced)
             return
@@ -81,7 +80,7 @@ class Judge:
         self._shown.add(key)
         what = f"{process.name} shows its disks under term {row.term}"
         if promotion is not None and is_forced:
-            self._check_forced(promotion, what)
+            self._check_forced(promotion, process, what)
         elif is_new:
             self._ledger.settle(self.images(site), process, self._loop.time(), what)
         else:
@@ -146,10 +145,10 @@ class Judge:
         self._is_beyond = self._is_beyond or lacks_unflushed or is_second or self._unchecked is not None
         self._is_forked = self._is_forked or promotion.is_forced
         self._unchecked = promotion
-        self._ledger.forked_machine = None
+        self._ledger.join(self._machines[promotion.site])
 
-    def _check_forced(self, promotion: Promotion, what: str) -> None:
-        lost = self._ledger.start_anew(self.images(promotion.site), self._loop.time(), what)
+    def _check_forced(self, promotion: Promotion, process: Process, what: str) -> None:
+        lost = self._ledger.start_anew(self.images(promotion.site), self._loop.time(), what, place=process)
         self._trace.add("checker", f"the forced failover has lost {len(lost)} changes of sectors")
         loss = promotion.loss
         assert loss is not None
@@ -179,7 +178,7 @@ class Judge:
     def _row_changed(self, row: Row, is_late: bool) -> None:
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
-            self._ledger.forked_machine = None
+            self._ledger.join()
             self._is_forked = False
             for site, is_lacking in self._lacking.items():
                 with contextlib.suppress(WorldFailure):
@@ -216,9 +215,11 @@ class Judge:
         if site != row.primary_site and not is_in_sync:
             return
         index = list(machine.disks).index(path)
-        is_held = is_in_sync and not self._is_beyond and not (was_told and site == row.primary_site)
+        told = was_told and site == row.primary_site
+        is_held = is_in_sync and not self._is_beyond and not told
         other: Any = self.images(other_site(site))[index] if is_held else None
-        excused = self._ledger.crashed(index, sectors, machine.disks[path].content, other)
+        content = machine.disks[path].content
+        excused = self._ledger.crashed(index, sectors, content, other, was_told=told)
         if excused:
             self._trace.add("checker", f"{len(excused)} sectors of volume {index} are excused")
 

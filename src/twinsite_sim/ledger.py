@@ -32,7 +32,9 @@ class Change:
     place: Any = None
     """The process that it was sent to."""
     is_forked: bool = False
-    """It was sent to the losing side of a forced failover."""
+    """It was sent to a primary that had been replaced: no part of history, but it may lie on that one's disks."""
+    forked_at: float = 0.0
+    """When the new primary showed its disks."""
     done_at: float | None = None
     is_pending: bool = True
     is_flushed: bool = False
@@ -74,7 +76,32 @@ class Ledger:
         self.pending: dict[Change, None] = {}
         self.done_count = 0
         self.forked_machine: Any = None
-        """The machine of a primary that a forced failover has replaced: alone under its grant, it may not know yet."""
+        """The machine of a primary that a failover has replaced: it may not know yet."""
+        self._forked_at = 0.0
+        self._fork_may_answer = False
+        self._forks: list[Change] = []
+
+    def fork(self, machine: Any, now: float, *, may_answer: bool) -> None:
+        """Another site shows its disks now: what hosts send to the one that was primary is not the group's history.
+
+        `may_answer`: it was replaced by force, and goes on alone under its grant until it hears of that.
+        """
+        self.forked_machine = machine
+        self._forked_at = now
+        self._fork_may_answer = may_answer
+
+    def join(self, machine: Any = None) -> None:
+        """The fork ends: by a promotion of that very `machine`, or because both sides are the same again (None)."""
+        if machine is not None and machine is self.forked_machine:
+            for change in [change for change in self.pending if change in self._forks]:
+                # Its connection is open still, and its process may answer as the new primary.
+                change.is_forked = False
+                self._forks.remove(change)
+                for sector in change.sectors:
+                    self.volumes[change.volume].history[sector].append(change)
+        elif machine is None:
+            self._forks = []
+        self.forked_machine = None
 
     # What hosts do
 
@@ -93,6 +120,8 @@ class Ledger:
         self.pending[change] = None
         if place is not None and place.machine is self.forked_machine:
             change.is_forked = True
+            change.forked_at = self._forked_at
+            self._forks.append(change)
             return change
         history = self.volumes[volume].history
         for sector in sectors:
@@ -104,6 +133,8 @@ class Ledger:
         self.pending.pop(change, None)
         change.is_pending = False
         if change.is_forked:
+            if change.place.machine is self.forked_machine and not self._fork_may_answer:
+                raise WorldFailure(f"{change} is told done by a primary that was replaced without force: two histories")
             return
         change.done_at = now
         change.is_flushed = is_fua
@@ -173,12 +204,19 @@ class Ledger:
                         change.gone.setdefault(sector, now)
 
     def crashed(
-        self, index: int, sectors: Iterable[int], image: bytes | bytearray, other: bytes | bytearray | None
+        self,
+        index: int,
+        sectors: Iterable[int],
+        image: bytes | bytearray,
+        other: bytes | bytearray | None,
+        *,
+        was_told: bool = False,
     ) -> list[int]:
         """A disk has lost what was not flushed; `image` is what it shows now.
 
         `other` is the other site's disk if that is held to be current. What it shows is not lost. What hosts had
-        flushed is not excused. Returns the sectors in which hosts may now see something older.
+        flushed is not excused. `was_told`: a host's flush has failed, so a later one does not cover what that one was
+        to cover, even where it is shown still. Returns the sectors in which hosts may now see something older.
         """
         volume = self.volumes[index]
         excused = []
@@ -191,6 +229,9 @@ class Ledger:
             if held is not None and held in {change.word for change in history[floor:] if sector not in change.gone}:
                 continue
             flushed = _last_flushed(history[: floor + 1], sector)
+            if was_told:
+                for change in history[flushed + 1 : floor + 1]:
+                    change.excused.add(sector)
             shown = word_at(image, sector)
             places = [n for n in range(flushed, floor + 1) if history[n].word == shown]
             if places and places[-1] < floor:
@@ -208,15 +249,16 @@ class Ledger:
         what: str,
         *,
         is_of_one_moment: bool = True,
-        place: Any = None,
+        place: Any,
     ) -> list[tuple[Change, Change]]:
         """A forced failover has made these disks the history. Returns what is lost: (was done, is shown instead).
 
-        `place` is the process that shows them: what it has been sent and has not answered may still appear.
+        `place` is the process that shows them: what it has been sent and has not answered may still appear, and what
+        its machine was sent while it was a primary that had been replaced.
 
         Raises `WorldFailure` unless the images are of one moment, as `one_moment` has it.
         """
-        shown = self._shown(images, what)
+        shown = self._shown(images, what, place.machine)
         if is_of_one_moment:
             self._check_moment(shown, what)
         for change in self.pending:
@@ -228,11 +270,12 @@ class Ledger:
                 for later in history[found + 1 :]:
                     if later.done_at is not None and sector not in later.gone and sector not in later.excused:
                         lost.append((later, history[found]))
-                    if place is None or later.place is not place or not later.is_pending:
+                    if later.place is not place or not later.is_pending:
                         later.gone.setdefault(sector, now)
                 history[found].gone.pop(sector, None)
                 volume.floor[sector] = found
                 volume.words[sector] = history[found].word
+        self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]
         return lost
 
     def check_flushed(self, images: Sequence[bytes | bytearray], what: str) -> None:
@@ -255,14 +298,19 @@ class Ledger:
         """
         self._check_moment(self._shown(images, what), what)
 
-    def _shown(self, images: Sequence[bytes | bytearray], what: str) -> list[list[int]]:
-        """Return, for each volume and sector, the newest change that it may be showing."""
+    def _shown(self, images: Sequence[bytes | bytearray], what: str, machine: Any = None) -> list[list[int]]:
+        """Return, for each volume and sector, the newest change that it may be showing.
+
+        With a `machine`, that may be one of those that it was sent while it was a primary that had been replaced.
+        """
         shown = []
         for volume, image in zip(self.volumes, images, strict=True):
             found = dict(self._differences(volume, image, what))
             places = list(volume.floor)
             for sector, word in found.items():
-                places[sector] = self._any_place_of(volume, sector, word, what)
+                places[sector] = self._forked_place_of(volume, sector, word, machine)
+                if places[sector] < 0:
+                    places[sector] = self._any_place_of(volume, sector, word, what)
             shown.append(places)
         return shown
 
@@ -270,7 +318,7 @@ class Ledger:
         moment, latest = 0.0, None
         for volume, places in zip(self.volumes, shown, strict=True):
             for history, place in zip(volume.history, places, strict=True):
-                if history[place].word and history[place].issued_at > moment:
+                if history[place].word and history[place].issued_at > moment and not history[place].is_forked:
                     moment, latest = history[place].issued_at, history[place]
         for volume, places in zip(self.volumes, shown, strict=True):
             for sector, (history, place) in enumerate(zip(volume.history, places, strict=True)):
@@ -338,6 +386,22 @@ class Ledger:
             f"{what}: sector {sector} of volume {volume.index} shows {self._describe(word)}, which it may not show "
             "any more, or never showed"
         )
+
+    def _forked_place_of(self, volume: VolumeLedger, sector: int, word: int, machine: Any) -> int:
+        """Give the change of a fork that a sector shows its place in history, and return it; -1 if it shows none."""
+        history = volume.history[sector]
+        for change in reversed(self._forks):
+            if change.word == word and change.volume == volume.index and sector in change.sectors:
+                if change.place.machine is not machine:
+                    continue
+                if change in history:
+                    return history.index(change)
+                place = next((n for n, c in enumerate(history) if c.issued_at >= change.forked_at), len(history))
+                history.insert(place, change)
+                if place <= volume.floor[sector]:
+                    volume.floor[sector] += 1
+                return place
+        return -1
 
     def _describe(self, word: int) -> str:
         change = self.by_number.get(word)
