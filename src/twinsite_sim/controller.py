@@ -10,15 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health, living_status
+from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health
 from twinsite.control.lifecycle.outlook import (
     FailoverFacts,
     Loss,
+    goes_back,
     is_known_doubtful,
     is_known_inconsistent,
     is_silent,
     loss_of,
 )
+from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.settling import MoveFacts, Step, next_step
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus, ReplicationStatus
 from twinsite.core.arbiter import (
@@ -280,7 +282,8 @@ class Controller:
         }
         if force:
             moving["loss_acceptances"] = group.loss_acceptances + 1
-        if group.status is GroupStatus.ERROR_FAILING_OVER:
+        is_back = force and goes_back(group.status, self.reports.get(group.priority_station))
+        if group.status is GroupStatus.ERROR_FAILING_OVER and not is_back:
             self._require_connected(group.priority_station)
             self._wish(**moving)
             if force:
@@ -353,10 +356,16 @@ class Controller:
         self._require_connected("az1", "az2")
         self._run_again()
 
-    def stop(self) -> None:
-        """Pause replication. Raises `Refused`."""
+    def stop(self, *, force: bool = False) -> None:
+        """Pause replication. Raises `Refused`. With `force` the primary goes on without what only the DR side has."""
         self._admit(GroupCall.STOP)
-        if self.group.replication is not Replication.PAUSED:
+        if force:
+            self._require_connected(self.group.priority_station)
+            self._wish(
+                replication=Replication.PAUSED, move_ends_at=None, loss_acceptances=self.group.loss_acceptances + 1
+            )
+            self.on_loss_accepted()
+        elif self.group.replication is not Replication.PAUSED:
             self._require_connected(self.group.priority_station)
             self._wish(replication=Replication.PAUSED, move_ends_at=None)
 

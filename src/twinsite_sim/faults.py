@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from twinsite.control.lifecycle.states import GroupStatus
-from twinsite.messages import Replication
+from twinsite.messages import Mode, ObservedWorker, Replication
 from twinsite_sim.arbiter import ArbiterFaults
 from twinsite_sim.controller import Refused
 from twinsite_sim.machine import Machine
@@ -311,6 +311,8 @@ class Mischief:
             self.call(failover)
         elif group.status is GroupStatus.ERROR_REVERSING or group.replication is Replication.PAUSED:
             self.call("synchronize")
+        elif accepts_loss and _waits_for_acceptance(controller.reports.get(group.priority_station)):
+            self.call("give up")
         elif controller.health().fault_level == "2":
             self.call(failover)
 
@@ -321,7 +323,15 @@ class Mischief:
         with contextlib.suppress(Refused):
             if name == "force":
                 controller.failover(force=True)
+            elif name == "give up":
+                controller.stop(force=True)
             else:
                 getattr(controller, name)()
             world.trace.add("operator", name)
             world.operations[name] = world.operations.get(name, 0) + 1
+
+
+def _waits_for_acceptance(primary: ObservedWorker | None) -> bool:
+    """Say whether a primary holds because it may lack writes that the other side cannot bring."""
+    status = primary.status if primary is not None else None
+    return status is not None and status.mode is Mode.HOLDING and status.doubtful

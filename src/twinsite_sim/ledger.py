@@ -41,6 +41,8 @@ class Change:
     has_failed: bool = False
     excused: set[int] = field(default_factory=set)
     """Sectors that a crash has taken back, so that they may be seen again or not."""
+    unstable: set[int] = field(default_factory=set)
+    """Sectors that a forced failover shows without having them durable, whatever was flushed elsewhere."""
     gone: dict[int, float] = field(default_factory=dict)
     """Sectors in which it was seen to be lost for good, and when: only disks of an older moment show it again."""
 
@@ -278,6 +280,12 @@ class Ledger:
         self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]
         return lost
 
+    def void_flushes(self, volume: int, sectors: Iterable[int]) -> None:
+        """A forced failover shows these sectors of a disk that does not have them durable."""
+        record = self.volumes[volume]
+        for sector in sectors:
+            record.history[sector][record.floor[sector]].unstable.add(sector)
+
     def check_flushed(self, images: Sequence[bytes | bytearray], what: str) -> None:
         """Raise `WorldFailure` unless disks show every change that a host has flushed."""
         for volume, places in zip(self.volumes, self._shown(images, what), strict=True):
@@ -412,6 +420,8 @@ def _last_flushed(history: Sequence[Change], sector: int) -> int:
     """Return the place of the newest change that a host has flushed and no crash has taken back."""
     for place in range(len(history) - 1, 0, -1):
         change = history[place]
+        if sector in change.unstable:
+            break
         if change.is_flushed and sector not in change.gone and sector not in change.excused:
             return place
     return 0

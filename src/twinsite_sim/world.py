@@ -120,9 +120,11 @@ class World:
         self.hosts.pause(on=True)
         await self._until(self._is_answered, QUIET_SECONDS_MAX, "hosts get their answers")
         await self._until(self._is_at_rest, QUIET_SECONDS_MAX, "the group is active and at rest")
+        # What a host sent before it gave a connection up may arrive late, and is on its way to the twin then.
+        await self._until(self.judge.twins_are_equal, QUIET_SECONDS_MAX, "the twins are equal")
         watching.cancel()
         booting.cancel()
-        self.judge.check_twins()
+        self.judge.check_end()
 
     async def _heal(self) -> None:
         """Repair what a person repairs, then wait for what comes back by itself."""

@@ -103,6 +103,10 @@ class Leader:
         assert isinstance(group, PrimaryGroup)
         return group
 
+    def has_hosts(self) -> bool:
+        """Say whether a host is connected that has asked for anything."""
+        return bool(self.group()._sinks)
+
     def lead(self, term: int) -> None:
         """Let the arbiter have this site as primary at a term, with nobody in sync."""
         row = self.arbiter.row

@@ -15,7 +15,7 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.extending import refusals, settle_extend
-from twinsite.control.lifecycle.health import living_status
+from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
 from twinsite.control.lifecycle.states import (
     VolumeStatus,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.store_device import StoreDevice, export_info
 
 _FUA = int(CommandFlag.FUA)
+_READ = int(Command.READ)
 _NO_HOLE = int(CommandFlag.NO_HOLE)
 _TRIM = int(Command.TRIM)
 _WRITE = int(Command.WRITE)
@@ -54,6 +55,9 @@ class Mirror(Protocol):
     def sink_left(self, sink: ReplySink) -> None:
         """A connection is gone."""
 
+    def after_answers(self, call: Callable[[], None]) -> None:
+        """Make the call soon after the secondary, or the arbiter, has answered for something that is in flight."""
+
 
 class MirroredDevice(StoreDevice):
     """One member's device."""
@@ -68,6 +72,8 @@ class MirroredDevice(StoreDevice):
         self._sinks: set[ReplySink] = set()
         self._waiters: dict[tuple[ReplySink, int], FlushWaiter] = {}
         self._failed_range = (0, 0)
+        self._orphans_end = 0
+        """Sequence of the last change that was in flight when its connection was lost; 0 when there is none."""
 
     @property
     def is_zeroing(self) -> bool:
@@ -89,7 +95,47 @@ class MirroredDevice(StoreDevice):
         if sink not in self._sinks:
             self._sinks.add(sink)
             self._mirror.sink_joined(sink)
-        self._execute(batch, sink)
+        if self._orphans_end and self._reads_orphans(batch):
+            self._read_later(batch, sink)
+        else:
+            self._execute(batch, sink)
+
+    def _reads_orphans(self, batch: Sequence[Request]) -> bool:
+        """Say whether the batch reads what a lost connection has written and nobody has answered for yet.
+
+        A host that was cut off and comes back takes what it reads for the truth, and acts on it; a failover would take
+        that truth back. A host that reads what it is just writing gets what it gets.
+        """
+        entries = self._machine.flight.entries
+        if not entries or entries[0].sequence > self._orphans_end:
+            self._orphans_end = 0
+            return False
+        ranges = [
+            (entry.offset, entry.offset + entry.length)
+            for entry in entries
+            if entry.sequence <= self._orphans_end and entry.volume == self._index and not entry.is_resync
+        ]
+        reads = [request for request in batch if request.command == _READ]
+        return any(read.offset < end and start < read.offset + read.length for read in reads for start, end in ranges)
+
+    def _read_later(self, batch: Sequence[Request], sink: ReplySink) -> None:
+        """Keep the batch, and read no further from the connection, until somebody has answered for what it reads."""
+        kept = _kept(batch)
+        sink.pause_reading()
+
+        def look() -> None:
+            if self._reads_orphans(kept):
+                self._mirror.after_answers(look)
+                return
+            self._execute(kept, sink)
+            sink.flush()
+            sink.resume_reading()
+
+        self._mirror.after_answers(look)
+
+    def _note_orphans(self) -> None:
+        if self._machine.flight.entries:
+            self._orphans_end = self._machine.sequence
 
     def _execute(self, batch: Sequence[Request], sink: ReplySink) -> None:
         records = self._cold(batch)
@@ -118,10 +164,7 @@ class MirroredDevice(StoreDevice):
 
     def _submit_later(self, batch: Sequence[Request], sink: ReplySink, records: list[IntentRecord]) -> None:
         """Keep the batch, and read no further from the connection, until its intents are durable."""
-        kept = [
-            request if request.payload is None else request._replace(payload=memoryview(bytes(request.payload)))
-            for request in batch
-        ]
+        kept = _kept(batch)
         sink.pause_reading()
         self._jobs += 1
         self._idle.clear()
@@ -131,6 +174,8 @@ class MirroredDevice(StoreDevice):
             if fault is None:
                 # Extents that went cold meanwhile are recorded again. The connection may be gone, and stays so.
                 self._execute(kept, sink)
+                if sink not in self._sinks:
+                    self._note_orphans()
             else:
                 self._refuse(kept, sink, fault)
             sink.flush()
@@ -160,6 +205,7 @@ class MirroredDevice(StoreDevice):
         """Forget the connection; its writes go on to the secondary."""
         self._sinks.discard(sink)
         self._mirror.sink_left(sink)
+        self._note_orphans()
         super().connection_lost(sink)
 
     def write_applied(self, request: Request, sink: ReplySink) -> None:
@@ -223,3 +269,11 @@ class MirroredDevice(StoreDevice):
         is_for_good = self._failure_ends_at == math.inf
         if request.offset < end and start < request.offset + request.length and not is_for_good:
             self._failure = None
+
+
+def _kept(batch: Sequence[Request]) -> list[Request]:
+    """Return the batch with payloads of its own: those of the connection are valid only now."""
+    return [
+        request if request.payload is None else request._replace(payload=memoryview(bytes(request.payload)))
+        for request in batch
+    ]

@@ -76,6 +76,7 @@ class PrimaryGroup:
         self._failure: Failure | None = None
         self._sinks: set[ReplySink] = set()
         self._is_throttled = False
+        self._after_answers: list[Callable[[], None]] = []
         self._session_count = 0
         self._hello_sequence = 0
         self._attempt = 0  # Counts the ends of sessions and of attempts at one.
@@ -234,6 +235,16 @@ class PrimaryGroup:
         """A host connection is gone."""
         self._sinks.discard(sink)
 
+    def after_answers(self, call: Callable[[], None]) -> None:
+        """Make the call after the next look at what is in flight."""
+        self._after_answers.append(call)
+
+    def _take_up(self) -> None:
+        """Let what waited for answers look again."""
+        calls, self._after_answers = self._after_answers, []
+        for call in calls:
+            call()
+
     def flush_failed(self) -> None:
         """A flush failed here: at the next start, what is read proves nothing."""
         if self._state.doubt is not Doubt.FLUSH_FAILED:
@@ -255,6 +266,8 @@ class PrimaryGroup:
             self._throttle()
         elif self._is_throttled and flight.payload_bytes < STREAM_IN_FLIGHT_BYTES_MAX // 2:
             self._unthrottle()
+        if self._after_answers and machine.phase not in (Phase.HOLDING, Phase.REPLACED):
+            self._loop.call_soon(self._take_up)
         if machine.is_drained:
             machine.drained()
             if self._wish is Replication.PAUSED:

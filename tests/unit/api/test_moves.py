@@ -318,12 +318,30 @@ async def test_a_new_primary_that_cannot_serve(site: Site) -> None:
     )
     assert (shown["priority_station"], shown["twinsite"]["term"]) == ("az2", 2)
     # A repeated failover waits for the same new primary: it moves nothing back.
-    assert (await site.act(group["id"], "failover", {"force": True})).status_code == 200
+    assert (await site.act(group["id"], "failover")).status_code == 200
     shown = await show(site, group["id"])
     assert (shown["status"], shown["priority_station"], shown["twinsite"]["term"]) == ("failovering", "az2", 2)
     site.az2.worker_failures.clear()
     await site.settle()
     assert state(await show(site, group["id"])) == ("failovered", "active-stopped", "az2", 2, "stale")
+
+
+async def test_a_new_primary_that_fails_for_good_is_left_again_by_force(site: Site) -> None:
+    group = await active_group(site)
+    site.az2.worker_failures[group["id"]] = DISK_FAILS
+    await site.act(group["id"], "failover")
+    await site.settle()
+    outlook = (await show(site, group["id"]))["twinsite"]["failover"]
+    assert outlook["possible"] is False
+    assert "goes back to az1" in outlook["reason"]
+    assert outlook["loss"] is not None
+    async with silenced(site, "az1"):
+        assert (await site.act(group["id"], "failover", {"force": True})).status_code == 503
+    assert (await show(site, group["id"]))["status"] == "error_failovering"
+    assert (await site.act(group["id"], "failover", {"force": True})).status_code == 200
+    await site.settle()
+    assert state(await show(site, group["id"])) == ("failovered", "active-stopped", "az1", 3, "stale")
+    assert (await site.act(group["id"], "sync")).status_code == 200
 
 
 async def test_a_new_primary_that_is_late_and_comes_all_the_same(site: Site) -> None:

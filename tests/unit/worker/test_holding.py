@@ -7,10 +7,15 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.support.leader import SIZE, Leader, differs, image, in_sync, take_resync
+from tests.support.nbd import request
+from tests.support.nbd_client import RawClient
 from tests.support.stream import FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
 from twinsite.core.arbiter import Secondary
 from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.nbd.constants import Command
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Kind, encode_header
 from twinsite.core.stream.hello import Doubt, Hello
 from twinsite.messages import Mode, Replication, Role
@@ -82,6 +87,35 @@ async def test_held_writes_are_sent_again_to_a_secondary_that_is_back_first(
     assert status.dirty_bytes == 0
     leader.arbiter.is_reachable = True
     await leader.mode(Mode.IN_SYNC)
+
+
+@pytest.mark.parametrize("is_resumed", [True, False])
+async def test_what_a_lost_connection_has_written_is_read_only_when_somebody_answers_for_it(
+    leader: Leader, secondary: RawSecondary, is_resumed: bool
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    async with await RawClient.unix(f"{leader.directory}/0.sock") as client:
+        await client.negotiate("volume0")
+        client.send(request(Command.WRITE, 1, BLOCK_BYTES, len(DATA)), DATA)
+        await pipe.expect(Kind.WRITE)
+        pipe.abort()
+        # Whoever writes may read what it likes meanwhile; nothing is promised to it.
+        assert await leader.read(BLOCK_BYTES, len(DATA)) == DATA
+    await leader.wait(lambda s: not leader.has_hosts(), "left by the host")
+    await leader.wait(lambda s: s.mode is Mode.HOLDING, "holding")
+    reading = asyncio.create_task(leader.read(BLOCK_BYTES + 512, 512))
+    assert await leader.read(0, BLOCK_BYTES) == bytes(BLOCK_BYTES), "nobody has written there"
+    assert not reading.done()
+    if is_resumed:
+        pipe, _ = await secondary.admit(image(name))
+        again = await pipe.expect(Kind.WRITE)
+        assert not reading.done()
+        await pipe.send(acknowledge(again.sequence))
+    else:
+        leader.arbiter.is_reachable = True
+    assert await reading == DATA[:512]
+    leader.arbiter.is_reachable = True
 
 
 async def test_hosts_that_write_during_the_handshake_of_a_resumption_do_not_disturb_it(

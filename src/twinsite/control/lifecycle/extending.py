@@ -25,8 +25,8 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.group_calls import GroupCalls, find_group, growing_pairs, lost
-from twinsite.control.lifecycle.health import living_status
 from twinsite.control.lifecycle.moves import deadline_after
+from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.states import GroupCall, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.lifecycle.volumes import SIZE_GIB_MAX, check_quota
 from twinsite.control.models import Extend, Group, Pair

@@ -18,9 +18,10 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import observed_workers
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost, refuse_while_extending
-from twinsite.control.lifecycle.health import GroupHealth, living_status
+from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.moves import running_again
 from twinsite.control.lifecycle.pairs import check_model
+from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, GroupEvent, Pair

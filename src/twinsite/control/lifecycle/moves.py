@@ -19,6 +19,7 @@ from twinsite.control.context import observed_workers
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.group_calls import GroupCalls, lost, refuse_while_extending
 from twinsite.control.lifecycle.outlook import (
+    goes_back,
     inconsistent,
     is_known_doubtful,
     is_known_inconsistent,
@@ -45,7 +46,7 @@ class MoveService(GroupCalls):
 
         Without `force` only while the arbiter has the DR side as in sync, and that side has lost nothing of it. Where a
         failover failed after its promotion this waits for the new primary anew; with `force` that one may go on
-        although it may lack acknowledged writes.
+        although it may lack acknowledged writes, or if it has failed for good the former primary is promoted again.
         """
         group = (await self.show(project_id, group_id)).group
         admit_group(group_id, group.status, GroupCall.FAIL_OVER)
@@ -54,11 +55,13 @@ class MoveService(GroupCalls):
         async with self._context.database.write() as session:
             reports = await observed_workers(session, [group_id])
             doubtful = is_known_doubtful(reports.get((group.secondary_station, group_id)))
-            if force and (doubtful or group.status == GroupStatus.ERROR_FAILING_OVER):
+            waits_again = group.status == GroupStatus.ERROR_FAILING_OVER
+            waits_again &= not (force and goes_back(group.status, reports.get((group.priority_station, group_id))))
+            if force and (doubtful or waits_again):
                 # Only what was stated is accepted: a doubt that the new primary finds later needs another word.
                 wish["loss_acceptances"] = group.loss_acceptances + 1
             proof = await chronicle.proof_now(self._context, session, group_id)
-            if group.status == GroupStatus.ERROR_FAILING_OVER:
+            if waits_again:
                 await self._context.require_connected(session, [group.priority_station], NOTHING_CHANGED)
                 won = await self._record_wish(session, group, wish)
             else:
@@ -66,7 +69,7 @@ class MoveService(GroupCalls):
                 won = await self._record_wish(session, group, {**wish, **other_way_round(group)})
             if not won:
                 raise lost(group_id, "failover")
-            if group.status != GroupStatus.ERROR_FAILING_OVER:
+            if not waits_again:
                 await self._promote(session, group, force)
                 await swap_pairs(session, group)
             await chronicle.record(self._context, session, group_id, "failover", proof=proof, message=_forced(force))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
+from twinsite.control.lifecycle.reports import fatal_failure
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus
 from twinsite.core.arbiter import Row, Secondary
 from twinsite.messages import Mode, ObservedWorker, Role, WorkerStatus
@@ -119,11 +120,15 @@ def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
         return FailoverOutlook(False, f"the group is {facts.status}")
     if not facts.has_members:
         return FailoverOutlook(False, "the group has no pairs")
-    if facts.status == GroupStatus.ERROR_FAILING_OVER:
+    broken = fatal_failure(facts.primary) if goes_back(facts.status, facts.primary) else None
+    if facts.status == GroupStatus.ERROR_FAILING_OVER and broken is None:
         return FailoverOutlook(True)  # It was promoted already; a repeated failover waits for it again.
     loss = loss_of(facts)
     if not facts.target_connected:
         return FailoverOutlook(False, f"the node of {facts.target} is not connected", loss)
+    if broken is not None and loss is not None:
+        back = f"a forced failover goes back to {facts.target}, and loses {loss}"
+        return FailoverOutlook(False, f"the new primary cannot serve ({broken.message}); {back}", loss)
     if loss is None:
         return FailoverOutlook(True)
     if loss.is_stale and is_silent(facts.secondary):
@@ -131,6 +136,11 @@ def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
     if is_known_inconsistent(facts.secondary):
         return FailoverOutlook(False, f"{inconsistent(facts.target)}; not even a forced failover is possible", loss)
     return FailoverOutlook(False, would_lose(facts.target, loss), loss)
+
+
+def goes_back(status: str, primary: ObservedWorker | None) -> bool:
+    """Say whether a forced failover goes back to the former primary, since the new one fails and will go on failing."""
+    return status == GroupStatus.ERROR_FAILING_OVER and fatal_failure(primary) is not None
 
 
 def would_lose(target: str, loss: Loss) -> str:

@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.arbiter_store import swap
 from twinsite.control.clock import utc_now
-from twinsite.control.lifecycle.health import group_status_after_reports, living_status, needs_person
+from twinsite.control.lifecycle.health import group_status_after_reports
 from twinsite.control.lifecycle.moves import deadline_after, other_way_round, swap_pairs
+from twinsite.control.lifecycle.reports import living_status, needs_person
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.models import Group
 from twinsite.control.refusals import INTERNAL_FAULT, PEER_UNREACHABLE

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
-from twinsite.control.lifecycle.health import fatal_failure, member_failure
+from twinsite.control.lifecycle.reports import fatal_failure, member_failure
 from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume
 from twinsite.control.models import Attachment, Pair, Volume
 from twinsite.control.refusals import bad_request, not_found, not_in_time, quota_exceeded
