@@ -145,6 +145,19 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a worker knows of what a controller may have forgotten: the term that it has made durable, what it was in
+    that term, and the arbiter's last answer to it. A secondary asks the arbiter nothing."""
+
+    term: int
+    is_primary: bool
+    row_version: int = 0
+    row_in_sync: bool = False
+    spec_version: int = 0  # Of the newest spec that it was given; older ones are not taken.
+    loss_acceptances: int = 0  # That it has heard of.
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """What a worker observes of itself; `spec_version` is the newest spec that is in force."""
 
@@ -166,6 +179,7 @@ class WorkerStatus:
     resync: ResyncReport | None = None
     counters: Counters = field(default_factory=Counters)
     failure: Failure | None = None
+    knowledge: Knowledge | None = None
 
 
 @dataclass(frozen=True, slots=True)

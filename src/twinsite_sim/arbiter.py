@@ -79,9 +79,10 @@ class ArbiterWorld:
     def _arrive_later(self, body: dict[str, Any]) -> None:
         """The network still has the request, or has it twice."""
         delay = self._random.choice([0.5, 6.0, 30.0]) * self._random.random()
-        self._network.loop.call_later(delay, self._arrive, body, context=KERNEL)
+        self._network.loop.call_later(delay, self._arrive, body, self._controller.restores, context=KERNEL)
 
-    def _arrive(self, body: dict[str, Any]) -> None:
-        if self._controller.machine.is_up:
+    def _arrive(self, body: dict[str, Any], restores: int) -> None:
+        # A connection to the controller that was stopped for a restoration does not reach the one after it.
+        if self._controller.machine.is_up and self._controller.restores == restores:
             self._network.trace.add("network", f"brings a late {body['call']} to the arbiter")
             self._controller.answer(body, is_late=True)

@@ -21,14 +21,18 @@ from twinsite.control.lifecycle.outlook import (
     loss_of,
 )
 from twinsite.control.lifecycle.reports import living_status
+from twinsite.control.lifecycle.restored import catch_up
 from twinsite.control.lifecycle.settling import MoveFacts, Step, next_step
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus, ReplicationStatus
 from twinsite.core.arbiter import (
+    Known,
     Reason,
     Refusal,
     Row,
     Secondary,
     first_row,
+    forget,
+    hear,
     promote,
     secondary_in_sync,
     suspend_secondary,
@@ -102,6 +106,8 @@ class Controller:
         self.on_row: Callable[[Row, bool], None] = lambda row, is_late: None
         self.on_loss_accepted: Callable[[], None] = lambda: None
         """Called when an operator lets a promoted primary go on although it may lack writes that nobody has flushed."""
+        self.restores = 0
+        """How often the database went back to a backup. What was asked before that is asked of nobody any more."""
         self._sizes_bytes = sizes_bytes
 
     def is_down(self) -> bool:
@@ -147,6 +153,7 @@ class Controller:
             self.reported_at[site] = self.machine.loop.time()
         else:
             self.reports.pop(site, None)
+        self._take_knowledge(site)
         group = self.group
         secondary = living_status(self.reports.get(group.secondary_station), Role.SECONDARY)
         endpoint = secondary.stream_endpoint if secondary is not None else None
@@ -179,6 +186,45 @@ class Controller:
             peer_endpoint=group.peer_endpoint if is_primary else None,
             loss_acceptances=group.loss_acceptances,
         )
+
+    def _take_knowledge(self, site: str) -> None:
+        """Take in what a worker knows and a backup has forgotten."""
+        group, worker = self.group, self.reports.get(site)
+        status = worker.status if worker is not None and worker.alive else None
+        if status is None or status.knowledge is None:
+            return
+        catch_up(group, status.knowledge)
+        known = Known(
+            site=site,
+            other_site="az2" if site == "az1" else "az1",
+            is_primary=status.knowledge.is_primary,
+            term=status.knowledge.term,
+            version=status.knowledge.row_version,
+            in_sync=status.knowledge.row_in_sync,
+        )
+        before = self.row
+        after = hear(before, known, self.machine.wall_clock())
+        if after == before:
+            return
+        if (after.term, after.version) != (before.term, before.version):
+            if after.primary_site != group.priority_station:
+                self._other_way_round()
+                group.status, group.replication, group.move_ends_at = GroupStatus.FAILED_OVER, Replication.PAUSED, None
+            self._wish()
+        self._set_row(after, f"hears what {site} knows")
+
+    def back_up(self) -> tuple[Group, Row]:
+        """Return what the database keeps."""
+        return replace(self.group), self.row
+
+    def restore(self, backup: tuple[Group, Row]) -> None:
+        """The database goes back to a backup, and the controller notices that."""
+        group, row = backup
+        self.restores += 1
+        self.group = replace(group)
+        self.reports.clear()
+        self.reported_at.clear()
+        self._set_row(forget(row, ["az1", "az2"]), "is restored from a backup")
 
     # What is shown
 
@@ -300,9 +346,10 @@ class Controller:
             primary=self.reports.get(group.priority_station),
             secondary=self.reports.get(target),
         )
-        if force and self.row.secondary is Secondary.STALE and is_known_inconsistent(facts.secondary):
+        is_stale = self.row.secondary is Secondary.STALE or bool(self.row.unheard)
+        if force and is_stale and is_known_inconsistent(facts.secondary):
             raise Refused("the DR side is not at one point in time")
-        if force and self.row.secondary is Secondary.STALE and is_silent(facts.secondary):
+        if force and is_stale and is_silent(facts.secondary):
             raise Refused("the DR side does not say whether it is at one point in time")
         if not force and is_known_doubtful(facts.secondary):
             raise Refused("the DR side may have lost writes")
@@ -364,6 +411,7 @@ class Controller:
             self._wish(
                 replication=Replication.PAUSED, move_ends_at=None, loss_acceptances=self.group.loss_acceptances + 1
             )
+            self._set_row(forget(self.row, []), "waits for nobody's knowledge")
             self.on_loss_accepted()
         elif self.group.replication is not Replication.PAUSED:
             self._require_connected(self.group.priority_station)

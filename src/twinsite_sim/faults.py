@@ -45,6 +45,7 @@ class Mischief:
             ("controller cut off", self._block_controller, 1.0),
             ("hosts cut off", self._block_hosts, 0.5),
             ("controller down", self._controller_down, 0.7),
+            ("database restored", self._database_restored, 0.4),
             ("arbiter faults", self._arbiter_faults, 1.0),
             ("slow network", self._slow_network, 0.7),
             ("slow threads", self._slow_threads, 0.7),
@@ -201,6 +202,19 @@ class Mischief:
             yield
         finally:
             machine.boot()
+
+    @asynccontextmanager
+    async def _back_to_a_backup(self) -> AsyncIterator[None]:
+        controller = self._world.controller
+        backup = controller.back_up()
+        self._note("a backup of the database is taken")
+        try:
+            yield
+        finally:
+            controller.restore(backup)
+
+    def _database_restored(self) -> Any:
+        return self._back_to_a_backup()
 
     def _controller_down(self) -> Any:
         machine = self._world.controller.machine

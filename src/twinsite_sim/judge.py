@@ -33,7 +33,6 @@ class Judge:
         self._loop = loop
         self._trace = trace
         self._machines = machines
-        self._controller = controller
         self._ledger = ledger
         self._shown: set[tuple[int, int]] = set()
         self._unchecked: Promotion | None = None
@@ -43,6 +42,7 @@ class Judge:
         self._is_beyond = False
         self._was_forced_unseen = False  # A forced failover was followed by another one before its disks were shown.
         self._is_forked = False
+        self._row = controller.row  # What was granted, whatever a database that went back to a backup says.
         controller.on_promoted = self._promoted
         controller.on_row = self._row_changed
         controller.on_loss_accepted = self._loss_accepted
@@ -61,14 +61,11 @@ class Judge:
         del attachment
         process: Process = client.server_process
         site = process.machine.name
-        row = self._controller.row
+        row = self._row
         if site != row.primary_site or not process.is_alive:
             return  # It was replaced and does not know yet, or it is gone and its host does not know yet.
         promotion = self._unchecked
-        if promotion is not None:
-            if site != promotion.site:
-                return
-            self._unchecked = None
+        self._unchecked = None
         is_forced = promotion is not None and promotion.is_forced
         if promotion is not None and row.secondary is Secondary.STALE:
             self._ledger.fork(self._machines[other_site(site)], self._loop.time(), may_answer=is_forced)
@@ -80,6 +77,7 @@ class Judge:
         self._shown.add(key)
         what = f"{process.name} shows its disks under term {row.term}"
         if promotion is not None and is_forced:
+            # A switchover may have moved it since.
             self._check_forced(promotion, process, what)
         elif is_new:
             self._ledger.settle(self.images(site), process, self._loop.time(), what)
@@ -88,7 +86,7 @@ class Judge:
 
     def answered(self, change: Change) -> None:
         """A host was told: two of three must stand behind that."""
-        row = self._controller.row
+        row = self._row
         process: Process = change.place
         other = other_site(process.machine.name)
         is_held_to = row.secondary is Secondary.IN_SYNC and process.machine.name == row.primary_site
@@ -109,7 +107,7 @@ class Judge:
         """Whoever is primary has everything, and so has a secondary that counts as in sync."""
         if self._is_unsettled():
             return
-        row = self._controller.row
+        row = self._row
         if self._lacking[row.primary_site]:
             with contextlib.suppress(WorldFailure):
                 self._ledger.check(self.images(row.primary_site), row.primary_site)
@@ -125,8 +123,10 @@ class Judge:
         return self.images("az1") == self.images("az2")
 
     def check_end(self) -> None:
-        """All is at rest: the disks show everything."""
-        self._ledger.check(self.images(self._controller.row.primary_site), "in the end")
+        """All is at rest: the disks show everything, unless no host has seen what a forced failover left."""
+        if self._is_unsettled():
+            return
+        self._ledger.check(self.images(self._row.primary_site), "in the end")
 
     # Inside
 
@@ -147,7 +147,7 @@ class Judge:
         self._ledger.join(self._machines[promotion.site])
 
     def _check_forced(self, promotion: Promotion, process: Process, what: str) -> None:
-        lost = self._ledger.start_anew(self.images(promotion.site), self._loop.time(), what, place=process)
+        lost = self._ledger.start_anew(self.images(process.machine.name), self._loop.time(), what, place=process)
         self._trace.add("checker", f"the forced failover has lost {len(lost)} changes of sectors")
         loss = promotion.loss
         assert loss is not None
@@ -166,7 +166,7 @@ class Judge:
     def _start_over(self, process: Process, *, must_have_flushed: bool) -> None:
         """Unflushed changes may be lost, as was said: take what is shown, if it has what was flushed."""
         self._is_beyond = self._was_forced_unseen = False
-        self._shown.add((id(process), self._controller.row.term))
+        self._shown.add((id(process), self._row.term))
         self._trace.add("checker", "unflushed changes may be lost: what is shown now is the history")
         images = self.images(process.machine.name)
         what = f"{process.name} after both sites have lost writes"
@@ -178,6 +178,9 @@ class Judge:
             self._ledger.void_flushes(index, disk.unflushed | disk.forgotten)
 
     def _row_changed(self, row: Row, is_late: bool) -> None:
+        if row.unheard:
+            return
+        self._row = row
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
             self._ledger.join()
@@ -190,7 +193,8 @@ class Judge:
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
         if is_in_sync and not is_late:
-            self._has_crashed.clear()
+            # What was reported just before a machine crashed does not make that one whole.
+            self._has_crashed = {site for site in self._has_crashed if self._lacking[site]}
         self._was_in_sync = is_in_sync
 
     def _crashed(self, machine: Machine) -> None:
@@ -206,7 +210,7 @@ class Judge:
 
         `was_told`: a host's flush has failed there, so what it was to cover is undefined by the host's own rules.
         """
-        row = self._controller.row
+        row = self._row
         site = machine.name
         is_in_sync = row.secondary is Secondary.IN_SYNC
         self._lacking[site] = True

@@ -357,6 +357,8 @@ class Ledger:
             return
         places = range(len(history) - 1, floor - 1, -1)
         place = next(n for n in places if history[n].word == word and sector not in history[n].gone)
+        if sector in history[place].excused:
+            return  # A crash has taken it back while the answer was on its way.
         record.floor[sector] = place
         record.words[sector] = word
 

@@ -158,7 +158,12 @@ class Network:
         protocol = factory()
         transport = SimTransport(self, connection, sock.process, protocol, connection.forth, connection.back)
         ready: asyncio.Future[None] = self.loop.create_future()
-        transport.start(lambda: ready.set_result(None))
+
+        def started() -> None:
+            if not ready.done():  # Nobody waits for it any more.
+                ready.set_result(None)
+
+        transport.start(started)
         await ready
         return transport, protocol
 

@@ -82,6 +82,7 @@ class SimDisk:
                 continue
             if self.random.random() < 0.5:
                 self.content[start:end] = self.durable[start:end]
+                self.allocated[start // PAGE_BYTES] = 1
                 evicted.append(sector)
             else:
                 self.forgotten.add(sector)

@@ -24,6 +24,7 @@ from twinsite.worker import intent_log, primary_group, secondary_group, starting
 from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.secondary_session import SecondarySession, _owned
+from twinsite_sim import controller
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -173,6 +174,7 @@ def keep_nothing_of_what_a_resync_overwrites(patch: pytest.MonkeyPatch) -> None:
 def lead_without_rolling_back(patch: pytest.MonkeyPatch) -> None:
     """Promote a secondary in the middle of a resync as it is."""
     patch.setattr(worker, "return_to_common_point", lambda directory, state, members, stores: None)
+    patch.setattr(worker, "refuse_half_copy", lambda state, members: None)  # It would stop that.
 
 
 def hide_that_an_image_is_suspect(patch: pytest.MonkeyPatch) -> None:
@@ -192,9 +194,24 @@ def claim_the_lineage_with_differences(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(primary_group, "remember_clean_stop", remember_clean_stop)
 
 
+def believe_a_backup(patch: pytest.MonkeyPatch) -> None:
+    """Grant and promote by a database that has forgotten what was granted."""
+    patch.setattr(controller, "forget", lambda row, sites: row)
+
+
+def hear_without_listening(patch: pytest.MonkeyPatch) -> None:
+    """Wait for both sites after a restoration, and take nothing in of what they know."""
+    patch.setattr(
+        controller,
+        "hear",
+        lambda row, known, now: replace(row, unheard=[site for site in row.unheard if site != known.site]),
+    )
+
+
 _BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
 _CRASHES = frozenset({"machine crash", "worker killed", "blip"})
 _RESTARTS = frozenset({"worker killed", "worker restarted", "stream blocked", "blip"})
+_BACKUPS = frozenset({"database restored", "stream cut", "worker killed", "blip"})
 _ALL: frozenset[str] = frozenset()
 
 PLANTS: list[tuple[Plant, frozenset[str]]] = [
@@ -217,5 +234,7 @@ PLANTS: list[tuple[Plant, frozenset[str]]] = [
     (lead_without_rolling_back, _BROKEN_COPIES),
     (hide_that_an_image_is_suspect, _CRASHES),
     (claim_the_lineage_with_differences, _RESTARTS),
+    (believe_a_backup, _BACKUPS),
+    (hear_without_listening, _BACKUPS),
 ]
 """Each with the faults of the worlds that look for it: those that have to do with it, or all."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.database import note_changes
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
@@ -98,7 +99,10 @@ async def swap(session: AsyncSession, group_id: str, rule: Rule) -> Row | Refusa
         if row is None:
             raise not_found("arbiter's record of the group", group_id)
         answer = rule(row)
-        if isinstance(answer, Refusal) or await arbiter_rows.replace(session, group_id, row.version, answer):
+        if isinstance(answer, Refusal):
+            return answer
+        if await arbiter_rows.replace(session, group_id, row.version, answer):
+            note_changes(session, await arbiter_rows.count_change(session))
             return answer
     raise InternalError(f"the arbiter's row of the group {group_id} changed {SWAPS_MAX} times under one transaction")
 

@@ -16,6 +16,7 @@ from twinsite.control.lifecycle.groups import GroupService
 from twinsite.control.lifecycle.lost_sites import SiteService
 from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
+from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
 from twinsite.control.reconciler import Reconciler
@@ -28,7 +29,7 @@ from twinsite.control.wakeups import Wakeups
 class Controller:
     """The services behind the API. `await Controller.open(settings)`, and `close` at the end."""
 
-    def __init__(self, context: Context, installation_id: str, node_token: str) -> None:
+    def __init__(self, context: Context, memory: Memory, installation_id: str, node_token: str) -> None:
         """Put the services together; use `open`."""
         self.context = context
         self.settings = context.settings
@@ -40,7 +41,9 @@ class Controller:
         self.sites = SiteService(context)
         self.identity = IdentityService(context)
         self.arbiter = ArbiterStore(context)
-        self.reconciler = Reconciler(context, installation_id, lambda group_id: worker_token(node_token, group_id))
+        self.reconciler = Reconciler(
+            context, memory, installation_id, lambda group_id: worker_token(node_token, group_id)
+        )
         self._node_token = node_token
         self._watch: asyncio.Task[None] | None = None
 
@@ -56,7 +59,9 @@ class Controller:
             context = Context(
                 settings, database, Wakeups(settings.poll_seconds), Presence(settings.node_silence_seconds)
             )
-            controller = cls(context, installation_id, node_token)
+            memory = Memory(settings.controller_dir, database)
+            await memory.open()
+            controller = cls(context, memory, installation_id, node_token)
             await controller.identity.bootstrap(admin_password)
         except BaseException:
             await database.close()

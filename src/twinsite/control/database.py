@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 BUSY_TIMEOUT_SECONDS = 20
 """How long a transaction waits for SQLite's write lock before it fails."""
+
+_CHANGES = "arbiter_changes"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -43,6 +45,8 @@ class Database:
         self._read = async_sessionmaker(readers, expire_on_commit=False)
         self._write = async_sessionmaker(writers, expire_on_commit=False)
         self._writer_engine = writers
+        self.on_arbiter_changes: Callable[[int], Awaitable[None]] | None = None
+        """Hears how many changes of arbiter rows there were, after each of them and before anybody is told of it."""
 
     async def open(self) -> None:
         """Bring the tables up to date, in one transaction."""
@@ -65,14 +69,23 @@ class Database:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Open a session that commits at the end of the block, or rolls back when the block raises."""
-        async with self._write() as session, session.begin():
-            yield session
+        async with self._write() as session:
+            async with session.begin():
+                yield session
+            changes = session.info.get(_CHANGES)
+            if changes is not None and self.on_arbiter_changes is not None:
+                await self.on_arbiter_changes(changes)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """Open a bare connection in a transaction, for migrations and their tests."""
         async with self._writer_engine.begin() as connection:
             yield connection
+
+
+def note_changes(session: AsyncSession, count: int) -> None:
+    """Have `on_arbiter_changes` told of this count once the session has committed."""
+    session.info[_CHANGES] = count
 
 
 def upgrade(connection: Connection) -> None:

@@ -30,6 +30,8 @@ class Installation(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     created_at: Mapped[datetime.datetime]
+    arbiter_changes: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Counts the changes of arbiter rows. A controller that remembers more of them knows that this is a backup."""
 
 
 class Site(Base):
@@ -162,6 +164,7 @@ class ArbiterRow(Base):
     secondary: Mapped[str] = mapped_column(String(32))  # "in_sync" or "stale"
     stale_since: Mapped[float | None] = mapped_column(Double)  # Seconds since the epoch.
     version: Mapped[int] = mapped_column(BigInteger)
+    unheard: Mapped[str] = mapped_column(String(1024), default="")  # Sites that must speak first: "az1,az2".
 
 
 class GroupEvent(Base):

@@ -16,6 +16,7 @@ from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.extending import refusals, settle_extend
 from twinsite.control.lifecycle.reports import living_status
+from twinsite.control.lifecycle.restored import Memory, take_knowledge
 from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
 from twinsite.control.lifecycle.states import (
     VolumeStatus,
@@ -24,7 +25,7 @@ from twinsite.control.lifecycle.states import (
 )
 from twinsite.control.models import Group, Volume, WorkerReport
 from twinsite.control.refusals import RequestRefused
-from twinsite.control.repository import objects, sites, tombstones
+from twinsite.control.repository import arbiter_rows, objects, sites, tombstones
 from twinsite.control.repository.tombstones import Kind
 from twinsite.core.limits import GIB
 from twinsite.messages import (
@@ -55,9 +56,12 @@ _BEGUN = frozenset({Mode.COPYING, Mode.IN_SYNC})
 class Reconciler:
     """The controller's half of the conversation with nodes. Both halves are level-triggered."""
 
-    def __init__(self, context: Context, installation_id: str, worker_token: Callable[[str], str]) -> None:
+    def __init__(
+        self, context: Context, memory: Memory, installation_id: str, worker_token: Callable[[str], str]
+    ) -> None:
         """Serve the nodes of this installation. `worker_token` gives what a group's workers show the arbiter."""
         self._context = context
+        self._memory = memory
         self._installation_id = installation_id
         self._worker_token = worker_token
         self._taken: dict[str, tuple[Any, ...]] = {}
@@ -108,6 +112,8 @@ class Reconciler:
         ahead = await self._generation_lags(report)
         if not unseen and not ahead:
             return
+        if ahead and await self._memory.distrust():
+            self._taken.clear()  # What was reported is to be heard once more.
         async with self._context.database.write() as session:
             values = {
                 "node_name": report.node_name[:255],
@@ -177,13 +183,14 @@ class Reconciler:
                 continue
             touched.add(worker.id)
         await sites.forget_reports(session, site, list(stored))
-        touched |= set(stored)
+        touched |= set(stored) | await arbiter_rows.unheard_groups(session, site)
         await session.flush()
         stale: set[str] = set()
         reports = await observed_workers(session, touched)
         connected = await self._context.connected_sites(session)
         lost = await sites.lost_names(session)
         for group in await objects.groups_by_ids(session, touched, locked=True):
+            stale |= await take_knowledge(self._context, session, group, site, reports.get((site, group.id)))
             secondary = living_status(reports.get((group.secondary_station, group.id)), Role.SECONDARY)
             endpoint = secondary.stream_endpoint if secondary is not None else None
             if secondary is not None and secondary.term != group.arbiter.term:

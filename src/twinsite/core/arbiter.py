@@ -10,11 +10,17 @@ One row per group. Every change is one compare-and-swap on `version`, durable be
   same primary and promise a secondary that nobody waits for.
 
 A refused call changes nothing and says what the row is, so that the caller can decide anew.
+
+A database that was restored from a backup has forgotten calls. Its rows are marked with the sites that have not been
+heard of since (`unheard`), and nothing is granted by them, except by force: the other two of three have to say what
+they know. `hear` takes that in. Only the primary of a term changes the row within that term, so its own last word is
+the row that was forgotten; and who has taken part in a later term knows who was promoted with it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -33,6 +39,11 @@ class Reason(StrEnum):
     NOT_PRIMARY = "not_primary"
     ALREADY_PRIMARY = "already_primary"
     STALE = "stale"  # An unforced promotion would lose acknowledged writes.
+    UNHEARD = "unheard"  # The database was restored from a backup, and not every site has said since what it knows.
+
+
+FORGOTTEN_TERMS_MAX = 1_000_000
+"""By how much a forced promotion raises the term of a row that may have forgotten some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,19 @@ class Row:
     secondary: Secondary
     stale_since: float | None
     version: int
+    unheard: list[str] = field(default_factory=list)  # Sites that know of calls which this row may have forgotten.
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a site's worker knows of a row. A secondary knows the term; a primary also what it was last answered."""
+
+    site: str
+    other_site: str
+    is_primary: bool
+    term: int
+    version: int = 0
+    in_sync: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +113,13 @@ def promote(row: Row, *, site: str, version: int, force: bool, now: float) -> Ro
         return Refusal(Reason.OTHER_VERSION, row)
     if row.primary_site == site:
         return Refusal(Reason.ALREADY_PRIMARY, row)
+    if row.unheard and not force:
+        return Refusal(Reason.UNHEARD, row)
     if row.secondary is Secondary.STALE and not force:
         return Refusal(Reason.STALE, row)
-    return Row(
-        term=row.term + 1, primary_site=site, secondary=Secondary.STALE, stale_since=now, version=row.version + 1
-    )
+    # No forgotten promotion may have had this term, or two sites would be primary under it.
+    term = row.term + (FORGOTTEN_TERMS_MAX if row.unheard else 1)
+    return Row(term=term, primary_site=site, secondary=Secondary.STALE, stale_since=now, version=row.version + 1)
 
 
 def switch(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
@@ -107,9 +133,40 @@ def switch(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
         return Refusal(Reason.OTHER_VERSION, row)
     if row.primary_site == site:
         return Refusal(Reason.ALREADY_PRIMARY, row)
+    if row.unheard:
+        return Refusal(Reason.UNHEARD, row)
     if row.secondary is Secondary.STALE:
         return Refusal(Reason.STALE, row)
     return replace(row, term=row.term + 1, primary_site=site, version=row.version + 1)
+
+
+def forget(row: Row, sites: Collection[str]) -> Row:
+    """The database was restored from a backup: these sites have to say what they know before anything is granted."""
+    return replace(row, unheard=sorted(sites))
+
+
+def hear(row: Row, known: Known, now: float) -> Row:
+    """Take in what a worker knows of the row. It knows more only if the database was restored from a backup.
+
+    The secondary becomes IN_SYNC by that only if the primary itself was told so; where a promotion was forgotten nobody
+    knows, and it is STALE.
+    """
+    row = replace(row, unheard=[site for site in row.unheard if site != known.site])
+    if known.term < row.term or (known.term == row.term and known.site != row.primary_site):
+        return row
+    primary_site = known.site if known.is_primary else known.other_site
+    if known.term == row.term and (not known.is_primary or known.version <= row.version):
+        return row
+    is_in_sync = known.in_sync and known.version > row.version
+    since = row.stale_since if row.secondary is Secondary.STALE else now
+    return replace(
+        row,
+        term=known.term,
+        primary_site=primary_site,
+        secondary=Secondary.IN_SYNC if is_in_sync else Secondary.STALE,
+        stale_since=None if is_in_sync else since,
+        version=max(row.version, known.version),
+    )
 
 
 def _check_primary(row: Row, site: str, term: int, version: int) -> Refusal | None:
@@ -117,6 +174,8 @@ def _check_primary(row: Row, site: str, term: int, version: int) -> Refusal | No
         return Refusal(Reason.OTHER_TERM, row)
     if row.primary_site != site:
         return Refusal(Reason.NOT_PRIMARY, row)
+    if row.unheard:
+        return Refusal(Reason.UNHEARD, row)
     if row.version != version:
         return Refusal(Reason.OTHER_VERSION, row)
     return None

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from twinsite.core.arbiter import Refusal, Row
+from twinsite.core.arbiter import Reason, Refusal, Row
 from twinsite.core.group.primary import Primary
 from twinsite.errors import RetryableError, StorageFault
 from twinsite.messages import Failure
@@ -28,6 +28,12 @@ MAY_LACK_WRITES = (
     "acknowledged writes may be missing at this site: its machine restarted, or a flush failed, before they were "
     "durable; the other site has them: bring it back, or fail over to it, or accept the loss by a forced stop or "
     "failover"
+)
+
+
+UNHEARD = (
+    "the controller's database was restored from a backup, and grants nothing before both sites have said what they "
+    "know (a forced stop or failover does without that); it has not heard of"
 )
 
 
@@ -69,6 +75,7 @@ class Arbitration:
         self._wake = asyncio.Event()
         self._may_ask = False
         self.row: Row | None = None
+        self.newest: Row | None = None  # Of all that were heard: a database that is restored goes back.
         self.failure: Failure | None = None
         self._task = asyncio.create_task(self._run(), name="arbitration")
 
@@ -135,7 +142,7 @@ class Arbitration:
             result = await loop.run_in_executor(self._executor, arbiter.suspend_secondary, version)
             if self._learn(result):
                 log.info("arbiter.granted", term=self._term, version=self.row.version)
-                await self._standing.go_alone()
+                await self._standing.go_alone(self.row.version)
         elif machine.wants_report:
             await self._standing.promise_all()
             result = await loop.run_in_executor(self._executor, arbiter.secondary_in_sync, version)
@@ -147,6 +154,11 @@ class Arbitration:
         self.failure = None
         row = result.row if isinstance(result, Refusal) else result
         self.row = row
+        if row.term == self._term and (self.newest is None or row.version > self.newest.version):
+            self.newest = row
+        if isinstance(result, Refusal) and result.reason is Reason.UNHEARD:
+            self.failure = Failure("37100043", f"{UNHEARD}: {', '.join(row.unheard)}")
+            return False
         if row.term < self._term:
             problem = (
                 f"the arbiter is at term {row.term}, this worker at {self._term}: the arbiter's database is too old"

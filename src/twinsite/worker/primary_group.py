@@ -12,6 +12,7 @@ from typing import cast
 
 import structlog
 
+from twinsite.core.arbiter import Row
 from twinsite.core.group.member import Member
 from twinsite.core.group.primary import Primary
 from twinsite.core.group.resync import Piece, ReadOrder
@@ -375,6 +376,11 @@ class PrimaryGroup:
         if self._arbitration.failure is not None and self.machine.wants_grant:
             return self._arbitration.failure
         return self._failure if self._wish is not Replication.PAUSED else None
+
+    @property
+    def newest_row(self) -> Row | None:
+        """Return the newest row of this term that the arbiter has shown, or None."""
+        return self._arbitration.newest
 
     @property
     def holding_since(self) -> float | None:

@@ -81,10 +81,10 @@ class Standing:
                 return Joined.HEALING
             return Joined.RESYNC if phase is Phase.ALONE else Joined.RESUMED
 
-    async def go_alone(self) -> None:
+    async def go_alone(self, row_version: int) -> None:
         """The arbiter has granted it: record it here as well, then let the machine go on."""
         async with self._lock:
-            await self._record(peer_has_all=False, may_lack_writes=False)
+            await self._record(peer_has_all=False, may_lack_writes=False, row_version=row_version)
             self._machine.granted()
 
     async def promise_all(self) -> None:

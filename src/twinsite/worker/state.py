@@ -36,6 +36,8 @@ class ReplicaState:
 
     format: int = 1
     term: int = 0
+    is_primary: bool = False  # In that term.
+    row_version: int = 0  # Of the arbiter's row that last let this side go on alone.
     images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume identity".
     # As the primary: what the saved dirty maps are worth.
     is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.

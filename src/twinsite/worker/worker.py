@@ -11,11 +11,13 @@ from pathlib import Path
 
 import structlog
 
+from twinsite.core.arbiter import Secondary
 from twinsite.durable_file import Files
 from twinsite.errors import ConfigurationError, InternalError, RetryableError, StorageFault, TwinsiteError
 from twinsite.messages import (
     Counters,
     Failure,
+    Knowledge,
     MemberSpec,
     MemberStatus,
     Mode,
@@ -136,6 +138,25 @@ class Worker:
             resync=resync,
             counters=self._counters(),
             failure=failure,
+            knowledge=self._knowledge(spec),
+        )
+
+    def _knowledge(self, spec: WorkerSpec) -> Knowledge | None:
+        """Return what is durable here of terms and grants; None before that was read, and for a volume of no group."""
+        state = self._state
+        if spec.role is Role.SOLO or self._is_state_ahead:
+            return None
+        row_version, is_in_sync = state.row_version, False
+        row = self._group.newest_row if isinstance(self._group, PrimaryGroup) else None
+        if row is not None and row.version > row_version:
+            row_version, is_in_sync = row.version, row.secondary is Secondary.IN_SYNC
+        return Knowledge(
+            term=state.term,
+            is_primary=state.is_primary,
+            row_version=row_version,
+            row_in_sync=is_in_sync,
+            spec_version=spec.version,
+            loss_acceptances=state.loss_acceptances,
         )
 
     # Applying specs
@@ -241,9 +262,11 @@ class Worker:
         if self._is_state_ahead:
             self._state = self._directory.load()
             self._is_state_ahead = False
-        if spec.term > self._state.term:
+        is_primary = spec.role is Role.PRIMARY
+        if spec.role is not Role.SOLO and (spec.term > self._state.term or is_primary != self._state.is_primary):
             self._is_state_ahead = True
             self._state.term = spec.term
+            self._state.is_primary = is_primary
             self._directory.save(self._state)
             self._is_state_ahead = False
 

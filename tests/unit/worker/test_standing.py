@@ -68,7 +68,7 @@ class Bench:
 
     async def copied(self) -> None:
         """Go on alone, have the secondary join, and end its resync."""
-        await self.standing.go_alone()
+        await self.standing.go_alone(2)
         await self.join()
         self.machine.received([answer(Kind.ACK, self.machine.sequence), answer(Kind.FLUSHED, self.machine.sequence)])
         assert self.phase() is Phase.MIRRORED
@@ -120,7 +120,7 @@ async def test_that_the_secondary_lacks_something_is_on_disk_before_the_first_ac
         assert (bench.phase(), bench.machine.completed) == (Phase.HOLDING, [])
         assert bench.saved().peer_has_all
 
-    await while_held(bench, bench.standing.go_alone(), check)
+    await while_held(bench, bench.standing.go_alone(2), check)
     assert (bench.phase(), bench.machine.completed) == (Phase.ALONE, ["host"])
     assert not bench.saved().peer_has_all
 
@@ -134,11 +134,11 @@ async def test_a_disk_that_refuses_keeps_the_primary_holding_until_it_takes_the_
     bench.files.failing = {"replace"}
     for _ in range(3):
         with pytest.raises(StorageFault):
-            await bench.standing.go_alone()
+            await bench.standing.go_alone(2)
         assert (bench.phase(), bench.machine.completed) == (Phase.HOLDING, [])
         assert bench.saved().peer_has_all
     bench.files.failing = set()
-    await bench.standing.go_alone()
+    await bench.standing.go_alone(2)
     saved = bench.saved()
     assert (saved.peer_has_all, saved.may_lack_writes) == (False, False)
     assert bench.machine.completed == ["host"]
@@ -180,7 +180,7 @@ async def test_no_report_is_sent_while_the_disk_refuses_the_record_before_it(
 
 async def test_a_secondary_that_is_copied_to_leaves_nothing_promised(make: Callable[..., Bench]) -> None:
     bench = make(peer_has_all=False)
-    await bench.standing.go_alone()
+    await bench.standing.go_alone(2)
     await bench.standing.promise_all()
     assert not bench.saved().peer_has_all
 
@@ -215,7 +215,7 @@ async def test_a_stream_is_not_resumed_while_the_disk_refuses(make: Callable[...
 async def test_a_resync_begins_when_its_name_and_its_extents_are_on_disk(make: Callable[..., Bench]) -> None:
     bench = make(peer_has_all=False)
     bench.intents.maps[0].set(2, 1)
-    await bench.standing.go_alone()
+    await bench.standing.go_alone(2)
     led = Welcome(1, "", consistent=False, doubt=Doubt.NONE, led=[KNOWN], runs=[[0, 1, 1]])
 
     def check() -> None:
@@ -234,7 +234,7 @@ async def test_a_resync_begins_when_its_name_and_its_extents_are_on_disk(make: C
 )
 async def test_no_resync_begins_while_the_disk_refuses(make: Callable[..., Bench], failing: set[str]) -> None:
     bench = make(peer_has_all=False)
-    await bench.standing.go_alone()
+    await bench.standing.go_alone(2)
     led = Welcome(1, "", consistent=False, doubt=Doubt.NONE, led=[KNOWN], runs=[[0, 1, 1]])
     bench.files.failing = failing
     for _ in range(2):
@@ -253,7 +253,7 @@ async def test_a_secondary_that_is_gone_meanwhile_is_not_joined(make: Callable[.
     for is_alone in (False, True):
         bench = make(peer_has_all=False)
         if is_alone:
-            await bench.standing.go_alone()
+            await bench.standing.go_alone(2)
         phase = bench.phase()
         answers = iter([True, False])
         assert await bench.standing.join(SAME, lambda answers=answers: next(answers)) is Joined.GONE  # type: ignore[misc]
@@ -265,7 +265,7 @@ async def test_a_grant_that_comes_while_a_stream_is_being_resumed_waits_for_it(m
     granting: list[asyncio.Task[None]] = []
 
     def check() -> None:
-        granting.append(asyncio.create_task(bench.standing.go_alone()))
+        granting.append(asyncio.create_task(bench.standing.go_alone(2)))
 
     await while_held(bench, bench.join(), check)
     async with asyncio.timeout(WAIT_SECONDS):

@@ -22,6 +22,7 @@ from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.moves import running_again
 from twinsite.control.lifecycle.pairs import check_model
 from twinsite.control.lifecycle.reports import living_status
+from twinsite.control.lifecycle.restored import give_up_hearing
 from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, GroupEvent, Pair
@@ -283,6 +284,8 @@ class GroupService(GroupCalls):
                 )
                 won = await self._record_wish(session, group, wish)
                 if won:
+                    if force:
+                        await give_up_hearing(session, group_id)
                     message = "forced: what may be missing at the primary was given up" if force else None
                     await chronicle.record(self._context, session, group_id, "stop", message=message)
             await self._context.wakeups.notify()

@@ -18,6 +18,7 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.extending import settle_extend
+from twinsite.control.lifecycle.restored import give_up_hearing
 from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import VolumeStatus, pair_status_after_volumes
 from twinsite.control.models import Site
@@ -117,6 +118,7 @@ class SiteService:
         for group in await objects.groups_touching_site(session, name):
             reports = await observed_workers(session, [group.id])
             settle_group(group, reports, lost)
+            await give_up_hearing(session, group.id, [name])
             # An extension takes several steps, each of which may have waited for this site.
             while steps := await settle_extend(self._context, session, group, reports, {}, lost):
                 stale |= steps

@@ -90,7 +90,7 @@ class MoveService(GroupCalls):
         facts = self._context.failover_facts(group, reports, frozenset([target]))
 
         def rule(row: Row) -> Row | Refusal:
-            is_stale = row.secondary is Secondary.STALE
+            is_stale = row.secondary is Secondary.STALE or bool(row.unheard)
             if force and is_stale and is_known_inconsistent(facts.secondary):
                 raise bad_request(
                     f"The group {group.id} cannot be failed over, not even by force: {inconsistent(target)}. "
@@ -107,7 +107,7 @@ class MoveService(GroupCalls):
 
         answer = await swap(session, group.id, rule)
         if isinstance(answer, Refusal):
-            if answer.reason is not Reason.STALE:
+            if answer.reason not in (Reason.STALE, Reason.UNHEARD):
                 raise lost(group.id, "failover")
             loss = loss_of(replace(facts, row=answer.row))
             assert loss is not None

@@ -9,6 +9,7 @@ that is.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twinsite.control.lifecycle.reports import fatal_failure
@@ -34,9 +35,13 @@ class Loss:
     bytes_at_most: int | None
     unflushed: bool = False
     is_stale: bool = True
+    unheard: tuple[str, ...] = ()
+    """Sites that have not said since the database was restored from a backup what they know."""
 
     def __str__(self) -> str:
         """Return the loss in words."""
+        if self.unheard:
+            return f"nobody knows what: {restored(self.unheard)}"
         if not self.unflushed:
             return self._since_stale()
         return f"{self._since_stale()}, and {UNFLUSHED}" if self.is_stale else UNFLUSHED
@@ -73,6 +78,8 @@ class FailoverFacts:
 def loss_of(facts: FailoverFacts) -> Loss | None:
     """Return what a failover would lose, or None when the DR side has everything."""
     unflushed = is_known_doubtful(facts.secondary)
+    if facts.row.unheard:
+        return Loss(None, None, unflushed, unheard=tuple(facts.row.unheard))
     if facts.row.secondary is Secondary.IN_SYNC:
         return Loss(None, None, unflushed=True, is_stale=False) if unflushed else None
     if rollback_point(facts.secondary) is not None:
@@ -145,8 +152,16 @@ def goes_back(status: str, primary: ObservedWorker | None) -> bool:
 
 def would_lose(target: str, loss: Loss) -> str:
     """Return the sentence for a failover that is refused unless the loss is accepted."""
+    if loss.unheard:
+        return f"{restored(loss.unheard)}: a failover to {target} would lose what nobody knows of"
     state = "is stale" if loss.is_stale else "may lack writes"
     return f"the DR side in {target} {state}: a failover would lose {loss}"
+
+
+def restored(unheard: Sequence[str]) -> str:
+    """Return the sentence for a database that may have forgotten what was granted."""
+    names = " and ".join(unheard)
+    return f"the database was restored from a backup, and {names} has not been heard since of what it knows"
 
 
 def silent(target: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from twinsite.control.models import ArbiterRow
+from twinsite.control.models import ArbiterRow, Installation
 from twinsite.core.arbiter import Row, Secondary
 
 
@@ -19,6 +19,7 @@ def as_row(stored: ArbiterRow) -> Row:
         secondary=Secondary(stored.secondary),
         stale_since=stored.stale_since,
         version=stored.version,
+        unheard=[site for site in stored.unheard.split(",") if site],
     )
 
 
@@ -34,6 +35,7 @@ def _columns(row: Row) -> dict[str, Any]:
         "secondary": row.secondary.value,
         "stale_since": row.stale_since,
         "version": row.version,
+        "unheard": ",".join(row.unheard),
     }
 
 
@@ -53,3 +55,25 @@ async def replace(session: AsyncSession, group_id: str, expected_version: int, r
     )
     result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
     return result.rowcount == 1
+
+
+async def all_rows(session: AsyncSession) -> dict[str, Row]:
+    """Return the records of all groups by group id."""
+    return {stored.group_id: as_row(stored) for stored in (await session.scalars(select(ArbiterRow))).all()}
+
+
+async def unheard_groups(session: AsyncSession, site: str) -> set[str]:
+    """Return the groups whose record waits for what this site knows."""
+    marked = (await session.scalars(select(ArbiterRow).where(ArbiterRow.unheard != ""))).all()
+    return {stored.group_id for stored in marked if site in as_row(stored).unheard}
+
+
+async def count_change(session: AsyncSession) -> int:
+    """Count a change of a record; return how many there were in this installation."""
+    counted = update(Installation).values(arbiter_changes=Installation.arbiter_changes + 1)
+    return (await session.scalars(counted.returning(Installation.arbiter_changes))).one()
+
+
+async def changes(session: AsyncSession) -> int:
+    """Return how many changes of records there were in this installation."""
+    return (await session.scalars(select(Installation.arbiter_changes))).one()

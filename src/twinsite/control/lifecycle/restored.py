@@ -1,0 +1,168 @@
+"""A database that was restored from a backup: how that is noticed, and how workers teach it what it has forgotten.
+
+The controller keeps beside the database how many changes of arbiter rows there were. A database that counts fewer is
+older than its controller; one whose controller has kept nothing is not known to be current. A node that has seen a
+later generation than the database has says the same. Then every group's row is marked: no grant, no unforced failover
+before both of its sites have said what they know. `core.arbiter` has the rules, ADR 13 the reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from twinsite.control.arbiter_store import Rule, swap
+from twinsite.control.context import Context
+from twinsite.control.database import Database
+from twinsite.control.lifecycle import chronicle
+from twinsite.control.lifecycle.moves import other_way_round, swap_pairs
+from twinsite.control.lifecycle.states import GroupStatus
+from twinsite.control.models import Group
+from twinsite.control.refusals import not_found
+from twinsite.control.repository import arbiter_rows, objects, sites
+from twinsite.core.arbiter import Known, Row, forget, hear
+from twinsite.durable_file import replace_file
+from twinsite.messages import Knowledge, ObservedWorker, Replication
+
+_log = structlog.get_logger(__name__)
+
+FILE_NAME = "arbiter-changes"
+
+
+class Memory:
+    """What the controller itself remembers: how many changes of arbiter rows there were, in a file of its own."""
+
+    def __init__(self, directory: Path, database: Database) -> None:
+        """Keep the count in this directory."""
+        self._path = directory / FILE_NAME
+        self._database = database
+        self._lock = asyncio.Lock()
+        self._kept = -1
+        self._has_distrusted = False
+
+    async def open(self) -> None:
+        """Distrust the database if it may have forgotten changes; from now on it is the measure."""
+        async with self._database.read() as session:
+            counted = await arbiter_rows.changes(session)
+        kept: int | None = None
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            kept = int(await asyncio.to_thread(self._path.read_text))
+        self._database.on_arbiter_changes = self.keep
+        if counted > 0 if kept is None else counted < kept:
+            _log.warning("the database is older than this controller", counted=counted, kept=kept)
+            await self.distrust()
+
+    async def keep(self, count: int) -> None:
+        """Remember that there were so many changes. A failure is logged: the changes themselves are durable."""
+        async with self._lock:
+            if count <= self._kept:
+                return
+            try:
+                await asyncio.to_thread(replace_file, self._path, f"{count}\n", 0o600)
+            except OSError as error:
+                _log.error("the count of arbiter changes cannot be kept", path=str(self._path), error=str(error))
+            else:
+                self._kept = count
+
+    async def distrust(self) -> bool:
+        """Mark every group's row as one that may have forgotten calls, once; say whether that was done just now.
+
+        Nobody changes the database under a controller that runs.
+        """
+        if self._has_distrusted:
+            return False
+        self._has_distrusted = True
+        async with self._database.write() as session:
+            lost = await sites.lost_names(session)
+            for group in await objects.every_group(session):
+                names = {group.priority_station, group.secondary_station} - lost
+                await _change(session, group.id, lambda row, names=names: forget(row, names))  # type: ignore[misc]
+        return True
+
+
+async def give_up_hearing(session: AsyncSession, group_id: str, names: Iterable[str] | None = None) -> None:
+    """Wait no more for what these sites know of a group, or for what any does."""
+    given_up = None if names is None else frozenset(names)
+
+    def rule(row: Row) -> Row:
+        return forget(row, [] if given_up is None else [site for site in row.unheard if site not in given_up])
+
+    await _change(session, group_id, rule)
+
+
+async def take_knowledge(
+    context: Context, session: AsyncSession, group: Group, site: str, worker: ObservedWorker | None
+) -> set[str]:
+    """Take in what a site's worker knows of a group; return the sites whose desired state that changed.
+
+    The group was read with its lock in this session.
+    """
+    status = worker.status if worker is not None and worker.alive else None
+    if status is None or status.knowledge is None:
+        return set()
+    both = {group.priority_station, group.secondary_station}
+    stale = both if catch_up(group, status.knowledge) else set()
+    known = Known(
+        site=site,
+        other_site=next(iter(both - {site})),
+        is_primary=status.knowledge.is_primary,
+        term=status.knowledge.term,
+        version=status.knowledge.row_version,
+        in_sync=status.knowledge.row_in_sync,
+    )
+    before = arbiter_rows.as_row(group.arbiter)
+    now = time.time()
+    if hear(before, known, now) == before:
+        return stale
+    after = await _change(session, group.id, lambda row: hear(row, known, now))
+    if (after.term, after.version) == (before.term, before.version):
+        return stale
+    _log.warning("the database had forgotten what was granted", group=group.id, site=site, before=before, after=after)
+    if after.primary_site != group.priority_station:
+        for name, value in other_way_round(group).items():
+            setattr(group, name, value)
+        group.status = GroupStatus.FAILED_OVER.value
+        group.replication = Replication.PAUSED.value
+        group.move_deadline = None
+        await session.flush()
+        await swap_pairs(session, group)
+    group.version += 1
+    group.spec_version += 1
+    group.wish_version = group.spec_version
+    await session.flush()
+    await arbiter_rows.find(session, group.id)  # What the session holds of it is that from now on.
+    message = f"the database was restored from a backup; {site} knows of term {after.term}, version {after.version}"
+    await chronicle.record(context, session, group.id, "restored", chronicle.DONE, message=message)
+    return stale | both
+
+
+class Counting(Protocol):
+    """What of a group counts up, so that workers know which of two wishes is newer."""
+
+    spec_version: int
+    wish_version: int
+    loss_acceptances: int
+
+
+def catch_up(group: Counting, knowledge: Knowledge) -> bool:
+    """Let a group's wishes be newer than those that its workers have heard; say whether they were not."""
+    group.loss_acceptances = max(group.loss_acceptances, knowledge.loss_acceptances)
+    if knowledge.spec_version <= group.spec_version:
+        return False
+    group.spec_version = knowledge.spec_version + 1
+    group.wish_version = group.spec_version
+    return True
+
+
+async def _change(session: AsyncSession, group_id: str, rule: Rule) -> Row:
+    answer = await swap(session, group_id, rule)
+    if not isinstance(answer, Row):
+        raise not_found("arbiter's record of the group", group_id)
+    return answer
