@@ -92,7 +92,6 @@ class PrimaryGroup:
         self._handover: FlushBoth | None = None
         self._is_alone = False
         self._was_healing = False  # The session began so.
-        self._is_flushing_healed = False
         boot_id = read_boot_id()
         images = compare_images(state, spec.members, stores)
         start = starting_point(spec.members, directory, state, boot_id, images)
@@ -560,8 +559,8 @@ class PrimaryGroup:
         self._heal_if_due()
 
     def _heal_if_due(self) -> None:
-        if self.machine.is_healed and not self._is_flushing_healed:
-            self._is_flushing_healed = True
+        if self.machine.is_healed and not self.machine.is_flushing_healed:
+            self.machine.is_flushing_healed = True
             self._run(self._finish_healing())
 
     async def _finish_healing(self) -> None:
@@ -574,7 +573,7 @@ class PrimaryGroup:
                 self._arbitration.allow_asking()
                 self._link.say_goodbye()
         finally:
-            self._is_flushing_healed = False
+            self.machine.is_flushing_healed = False
         if attempt != self._attempt:
             # The next session may have found nothing left to take, and waits for its own end of the healing.
             self._heal_if_due()
@@ -592,6 +591,7 @@ class PrimaryGroup:
         try:
             await self._flush_here()
         except StorageFault:
+            self.machine.healing_failed()
             await self._standing.distrust()
             raise
 

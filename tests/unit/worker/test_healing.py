@@ -17,14 +17,15 @@ from twinsite.stores.file import FileStore
 from twinsite.worker.state import StateDirectory
 
 
-async def reboot_in_sync(leader: Leader, secondary: RawSecondary) -> str:
-    """Let the machine restart under a primary whose secondary has everything; return the lineage of that."""
+async def restart_in_sync(leader: Leader, secondary: RawSecondary, *, is_reboot: bool = True) -> str:
+    """Let the machine, or only the process of a primary end without a word; return the lineage of its secondary."""
     _, name = await in_sync(leader, secondary)
     await leader.stop()
     directory = StateDirectory(leader.directory / "state")
     state = directory.load()
     state.peer_has_all, state.is_clean, state.generation = True, False, ""
-    state.primary_boot_id = "an earlier boot"
+    if is_reboot:
+        state.primary_boot_id = "an earlier boot"
     directory.save(state)
     leader.start()
     leader.give(leader.spec(endpoint=secondary.endpoint))
@@ -42,7 +43,7 @@ async def find_equal(pipe: FramePipe) -> None:
 async def test_healing_ends_on_the_next_stream_when_one_breaks_during_the_last_flush(
     leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = await reboot_in_sync(leader, secondary)
+    name = await restart_in_sync(leader, secondary)
     is_flushing, may_flush = threading.Event(), threading.Event()
 
     def flush(store: FileStore) -> None:
@@ -61,10 +62,11 @@ async def test_healing_ends_on_the_next_stream_when_one_breaks_during_the_last_f
     assert await leader.read(0, SIZE) == bytes(SIZE)
 
 
+@pytest.mark.parametrize("is_reboot", [True, False])
 async def test_a_flush_of_what_was_healed_that_fails_is_remembered(
-    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch
+    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch, is_reboot: bool
 ) -> None:
-    name = await reboot_in_sync(leader, secondary)
+    name = await restart_in_sync(leader, secondary, is_reboot=is_reboot)
 
     def flush(store: FileStore) -> None:
         raise StorageFault("flush", store.path, OSError(5, "Input/output error"))
@@ -74,7 +76,14 @@ async def test_a_flush_of_what_was_healed_that_fails_is_remembered(
     await find_equal(pipe)
     assert await pipe.farewell() is not None
     state = StateDirectory(leader.directory / "state").load()
-    assert (state.doubt, state.may_lack_writes) == (Doubt.FLUSH_FAILED, True)
+    assert (state.doubt, state.may_lack_writes) == (Doubt.FLUSH_FAILED, is_reboot)
+    # The disk may show now what was there before the healing: all of it is taken again, and nobody is served meanwhile.
+    pipe, _ = await secondary.admit(image(name))
+    fetch = await pipe.expect(Kind.FETCH)
+    assert fetch.offset == 0
+    status = leader.worker.status()
+    assert status is not None
+    assert (status.mode, status.members[0].serving, status.doubtful) == (Mode.HOLDING, False, True)
 
 
 async def test_a_flush_that_fails_while_extents_are_to_go_cold_is_remembered(
