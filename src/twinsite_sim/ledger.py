@@ -275,8 +275,11 @@ class Ledger:
                     if later.place is not place or not later.is_pending:
                         later.gone.setdefault(sector, now)
                 history[found].gone.pop(sector, None)
-                volume.floor[sector] = found
-                volume.words[sector] = history[found].word
+                floor = found
+                while floor and history[floor].done_at is None and history[floor].place is place:
+                    floor -= 1  # Nobody was told of it yet, and who reads it waits until somebody answers for it.
+                volume.floor[sector] = floor
+                volume.words[sector] = history[floor].word
         self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]
         return lost
 
