@@ -102,6 +102,9 @@ HEARTBEAT_SECONDS = 1.0
 PEER_SILENCE_SECONDS = 5.0
 """A peer silent for longer is taken for dead and its stream is closed."""
 ACK_TIMEOUT_SECONDS = 10.0
+ANSWER_TIMEOUT_SECONDS = 600.0
+"""A comparison or fetch that the secondary has not answered for so long will not be: its disk hangs. One comparison of
+zeros may cover 16 GiB, which a slow disk is given the time to read."""
 """A secondary that acknowledges nothing for longer, with frames waiting, loses the stream."""
 STREAM_HANDSHAKE_SECONDS = 5.0
 """A stream handshake that takes longer ends that connection."""

@@ -340,6 +340,10 @@ class PrimaryGroup:
         """Ask the machine."""
         return self.machine.oldest_unacknowledged
 
+    def link_oldest_question(self) -> int | None:
+        """Ask the machine."""
+        return self.machine.oldest_question
+
     def link_down(self, failure: Failure | None) -> None:
         """Hold, or go on alone if the secondary is known to be recorded as stale."""
         self._attempt += 1

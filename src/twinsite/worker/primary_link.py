@@ -39,6 +39,9 @@ class PrimaryLinkOwner(Protocol):
     def link_oldest_unacknowledged(self) -> int | None:
         """Return the sequence that the secondary should answer next, or None."""
 
+    def link_oldest_question(self) -> int | None:
+        """Return the sequence of the oldest comparison or fetch that is unanswered, or None."""
+
     def link_down(self, failure: Failure | None) -> None:
         """The session, or the attempt at one, is over; whether it ever was up or not."""
 
@@ -151,6 +154,10 @@ class PrimaryLink:
     def oldest_unacknowledged(self) -> int | None:
         """Ask the group."""
         return self._owner.link_oldest_unacknowledged()
+
+    def oldest_question(self) -> int | None:
+        """Ask the group."""
+        return self._owner.link_oldest_question()
 
     def connection_lost(self, connection: StreamConnection, failure: Failure | None) -> None:
         """The session is over."""

@@ -80,6 +80,10 @@ class SecondarySession:
         """A primary owes no acknowledgement."""
         return None
 
+    def oldest_question(self) -> int | None:
+        """A secondary asks nothing."""
+        return None
+
     def connection_lost(self, connection: StreamConnection, failure: Failure | None) -> None:
         """The primary is gone."""
         if self._timer is not None:

@@ -43,6 +43,9 @@ class StreamHandler(Protocol):
     def oldest_unacknowledged(self) -> int | None:
         """Return the sequence that the peer should answer next, or None when it owes nothing."""
 
+    def oldest_question(self) -> int | None:
+        """Return the sequence of the comparison or fetch that is unanswered for the longest time, or None."""
+
     def connection_lost(self, connection: StreamConnection, failure: Failure | None) -> None:
         """The connection is gone; `failure` says why unless it was said goodbye on purpose."""
 
@@ -197,7 +200,9 @@ class StreamConnection(asyncio.BufferedProtocol):
         if self._is_closing:
             return
         self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
-        verdict = self._liveness.tick(self._loop.time(), self._handler.oldest_unacknowledged())
+        verdict = self._liveness.tick(
+            self._loop.time(), self._handler.oldest_unacknowledged(), self._handler.oldest_question()
+        )
         if verdict is Verdict.SEND_HEARTBEAT:
             self.send([_HEARTBEAT])
         elif verdict is not Verdict.NOTHING:

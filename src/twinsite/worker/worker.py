@@ -262,8 +262,8 @@ class Worker:
         if self._is_state_ahead:
             self._state = self._directory.load()
             self._is_state_ahead = False
-        is_primary = spec.role is Role.PRIMARY
-        if spec.role is not Role.SOLO and (spec.term > self._state.term or is_primary != self._state.is_primary):
+        is_primary = spec.role is Role.PRIMARY if spec.role is not Role.SOLO else self._state.is_primary
+        if spec.term > self._state.term or is_primary != self._state.is_primary:
             self._is_state_ahead = True
             self._state.term = spec.term
             self._state.is_primary = is_primary

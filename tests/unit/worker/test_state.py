@@ -20,6 +20,8 @@ from twinsite.worker.state import MapKind, ReplicaState, StateDirectory, read_bo
 SIZE = 20 * BLOCK_BYTES + 512
 FULL = ReplicaState(
     term=7,
+    is_primary=True,
+    row_version=9,
     is_clean=True,
     generations=["a", "b"],
     sequence=2**63,

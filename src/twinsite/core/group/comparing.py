@@ -85,6 +85,11 @@ class Questions:
         """Say whether anything is unanswered or still to be asked."""
         return bool(self._comparing or self._fetching or self.to_fetch)
 
+    def oldest(self) -> int | None:
+        """Return the sequence of the question that was sent first of those that are unanswered, or None."""
+        firsts = [next(iter(asked)) for asked in (self._comparing, self._fetching) if asked]
+        return min(firsts, default=None)
+
     def compare_sent(self, sequence: int, run: BlockRun) -> None:
         """A comparison is on its way."""
         self._comparing[sequence] = run

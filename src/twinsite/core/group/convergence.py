@@ -110,6 +110,11 @@ class Convergence:
         return self.phase is Phase.HEALING and not self._reads_out and not self._questions.any() and not self.is_dirty
 
     @property
+    def oldest_question(self) -> int | None:
+        """Return the sequence of the oldest comparison or fetch that the secondary has not answered, or None."""
+        return self._questions.oldest()
+
+    @property
     def is_dirty(self) -> bool:
         """Say whether the secondary may lack anything that is not on its way."""
         return any(member.differs() for member in self.members.values())

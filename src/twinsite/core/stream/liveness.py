@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from enum import Enum
 
-from twinsite.core.limits import ACK_TIMEOUT_SECONDS, HEARTBEAT_SECONDS, PEER_SILENCE_SECONDS
+from twinsite.core.limits import (
+    ACK_TIMEOUT_SECONDS,
+    ANSWER_TIMEOUT_SECONDS,
+    HEARTBEAT_SECONDS,
+    PEER_SILENCE_SECONDS,
+)
 
 
 class Verdict(Enum):
@@ -17,6 +22,23 @@ class Verdict(Enum):
     SEND_HEARTBEAT = "send a heartbeat"
     PEER_SILENT = "the peer is silent"
     PEER_SLOW = "the peer acknowledges nothing"
+    PEER_MUTE = "the peer does not answer what it was asked about its disk"
+
+
+class _Wait:
+    """Since when the same sequence has been waited for."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._since: float | None = None
+        self._sequence = 0
+
+    def is_overdue(self, now: float, sequence: int | None) -> bool:
+        if sequence is None:
+            self._since = None
+        elif self._since is None or sequence != self._sequence:
+            self._since, self._sequence = now, sequence
+        return self._since is not None and now - self._since >= self._timeout_seconds
 
 
 class Liveness:
@@ -29,15 +51,15 @@ class Liveness:
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         silence_seconds: float = PEER_SILENCE_SECONDS,
         ack_timeout_seconds: float = ACK_TIMEOUT_SECONDS,
+        answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
     ) -> None:
         assert heartbeat_seconds < silence_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._silence_seconds = silence_seconds
-        self._ack_timeout_seconds = ack_timeout_seconds
         self._received_at = now
         self._sent_at = now
-        self._waiting_since: float | None = None
-        self._waiting_for = 0
+        self._acknowledgement = _Wait(ack_timeout_seconds)
+        self._answer = _Wait(answer_timeout_seconds)
 
     def received(self, now: float) -> None:
         """Something came from the peer."""
@@ -47,15 +69,16 @@ class Liveness:
         """Something went to the peer."""
         self._sent_at = now
 
-    def tick(self, now: float, oldest_unacknowledged: int | None) -> Verdict:
-        """Judge at `now`; `oldest_unacknowledged` is the sequence that the peer should acknowledge next, if any."""
-        if oldest_unacknowledged is None:
-            self._waiting_since = None
-        elif self._waiting_since is None or oldest_unacknowledged != self._waiting_for:
-            self._waiting_since = now
-            self._waiting_for = oldest_unacknowledged
-        elif now - self._waiting_since >= self._ack_timeout_seconds:
+    def tick(self, now: float, oldest_unacknowledged: int | None, oldest_question: int | None = None) -> Verdict:
+        """Judge at `now`.
+
+        `oldest_unacknowledged` is the sequence that the peer should acknowledge next, if any; `oldest_question` that of
+        the comparison or fetch that it should answer.
+        """
+        if self._acknowledgement.is_overdue(now, oldest_unacknowledged):
             return Verdict.PEER_SLOW
+        if self._answer.is_overdue(now, oldest_question):
+            return Verdict.PEER_MUTE
         if now - self._received_at >= self._silence_seconds:
             return Verdict.PEER_SILENT
         if now - self._sent_at >= self._heartbeat_seconds:

@@ -143,12 +143,15 @@ def test_healing_is_not_over_before_reads_answers_and_contents_are() -> None:
     (question,) = bench.sent()
     bench.acknowledge()
     assert not bench.is_healed()
+    assert bench.primary.oldest_question == question.sequence
     bench.primary.received([compared(question, 0)])
     (fetch,) = bench.sent()
     bench.acknowledge()
     assert not bench.is_healed()
+    assert bench.primary.oldest_question == fetch.sequence
     bench.bring(fetch)
     assert bench.is_healed()
+    assert bench.primary.oldest_question is None
 
 
 def test_zeros_here_are_compared_without_digests() -> None:

@@ -56,6 +56,21 @@ def test_a_peer_that_talks_but_acknowledges_nothing_is_slow() -> None:
     assert talk(liveness, 11.0, 7) is Verdict.PEER_SLOW
 
 
+def test_a_peer_that_acknowledges_but_does_not_answer_a_question_is_mute() -> None:
+    liveness = Liveness(0.0, answer_timeout_seconds=60.0)
+    for now, oldest_question, verdict in [
+        (0.0, 7, Verdict.NOTHING),
+        (59.0, 7, Verdict.NOTHING),
+        (59.5, 9, Verdict.NOTHING),
+        (119.0, 9, Verdict.NOTHING),
+        (119.5, 9, Verdict.PEER_MUTE),
+        (120.0, None, Verdict.NOTHING),
+    ]:
+        liveness.received(now)
+        liveness.sent(now)
+        assert liveness.tick(now, None, oldest_question) is verdict, now
+
+
 def test_each_acknowledgement_starts_the_wait_anew() -> None:
     liveness = make()
     for step in range(5):
