@@ -19,6 +19,7 @@ from twinsite.control.lifecycle.pairs import PairService
 from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
+from twinsite.control.policy.enforcer import Policy
 from twinsite.control.reconciler import Reconciler
 from twinsite.control.repository import sites
 from twinsite.control.secret_files import read_or_create_secret
@@ -29,7 +30,9 @@ from twinsite.control.wakeups import Wakeups
 class Controller:
     """The services behind the API. `await Controller.open(settings)`, and `close` at the end."""
 
-    def __init__(self, context: Context, memory: Memory, installation_id: str, node_token: str) -> None:
+    def __init__(
+        self, context: Context, memory: Memory, installation_id: str, node_token: str, policy: Policy
+    ) -> None:
         """Put the services together; use `open`."""
         self.context = context
         self.settings = context.settings
@@ -40,6 +43,7 @@ class Controller:
         self.extends = ExtendService(context)
         self.sites = SiteService(context)
         self.identity = IdentityService(context)
+        self.policy = policy
         self.arbiter = ArbiterStore(context)
         self.reconciler = Reconciler(
             context, memory, installation_id, lambda group_id: worker_token(node_token, group_id)
@@ -49,9 +53,13 @@ class Controller:
 
     @classmethod
     async def open(cls, settings: ControllerSettings) -> Controller:
-        """Open the database, run its migrations and make what the first start lacks."""
+        """Open the database, run its migrations and make what the first start lacks.
+
+        Raises `ConfigurationError` for a policy file or a secret that cannot work.
+        """
         node_token = read_or_create_secret(settings.secrets_dir / "node-token")
         admin_password = read_or_create_secret(settings.secrets_dir / "admin-password")
+        policy = Policy(settings.policy_path())
         database = Database(settings.database_address())
         try:
             await database.open()
@@ -61,7 +69,7 @@ class Controller:
             )
             memory = Memory(settings.controller_dir, database)
             await memory.open()
-            controller = cls(context, memory, installation_id, node_token)
+            controller = cls(context, memory, installation_id, node_token, policy)
             await controller.identity.bootstrap(admin_password)
         except BaseException:
             await database.close()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import argon2
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.caller import ADMIN_ROLE, Caller, with_implied
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context
 from twinsite.control.models import Assignment, Domain, Project, Token, User
@@ -22,7 +23,6 @@ from twinsite.control.repository import accounts
 
 DEFAULT_DOMAIN_ID = "default"
 DEFAULT_DOMAIN_NAME = "Default"
-ADMIN_ROLE = "admin"
 TOKEN_BYTES = 32
 PASSWORD_BYTES_MAX = 4096
 """A longer password is wrong without being hashed."""
@@ -54,24 +54,6 @@ class PasswordLogin:
 
     user: NamedIn
     password: str
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who makes a request, as its token says."""
-
-    token: Token
-    roles: list[str]
-
-    @property
-    def user_id(self) -> str:
-        """Return the id of the user."""
-        return self.token.user_id
-
-    @property
-    def project_id(self) -> str | None:
-        """Return the id of the project that the token is scoped to."""
-        return self.token.project_id
 
 
 def unauthorized(message: str) -> RequestRefused:
@@ -138,6 +120,7 @@ class IdentityService:
     async def exchange(self, token_text: str, scope: Scope) -> tuple[str, Caller]:
         """Return a new token for an old one, with another scope and the same end of life."""
         caller = await self.authenticate(token_text)
+        assert caller.token is not None
         methods = sorted({*caller.token.methods, "token"})
         return await self._issue(caller.user_id, scope, methods, caller.token.expires_at)
 
@@ -178,7 +161,7 @@ class IdentityService:
                 if scoped
                 else []
             )
-        return Caller(token, roles)
+        return _caller(token, roles)
 
     async def revoke(self, token_text: str) -> None:
         """End a token's life now."""
@@ -198,6 +181,20 @@ class IdentityService:
 
 def _digest(token_text: str) -> str:
     return hashlib.sha256(token_text.encode(errors="replace")).hexdigest()
+
+
+def _caller(token: Token, roles: list[str]) -> Caller:
+    user, project = token.user, token.project
+    return Caller(
+        user_id=user.id,
+        user_name=user.name,
+        user_domain_id=user.domain_id,
+        project_id=token.project_id,
+        project_domain_id=project.domain_id if project is not None else None,
+        domain_id=token.domain_id,
+        roles=with_implied(roles),
+        token=token,
+    )
 
 
 def _assignment(user: User, project_id: str | None = None, domain_id: str | None = None) -> Assignment:

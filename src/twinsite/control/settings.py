@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 SETTINGS_FILE_NAME = "twinsite.toml"
 """Looked for in the data directory when no other file is named."""
 
+POLICY_FILE_NAME = "policy.yaml"
+"""Looked for in the data directory when no other file is named."""
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -37,6 +40,8 @@ class ControllerSettings(BaseSettings):
     quota_gigabytes: int = Field(default=10_000_000, ge=0, le=2**40)
     token_lifetime_seconds: int = Field(default=24 * 3600, ge=60, le=10 * 365 * 24 * 3600)
     """Long by default: a client that cannot log in again half-way must get through its work."""
+    policy_file: Path | None = None
+    """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
     admin_user: Name = "admin"
     admin_project: Name = "admin"
     poll_seconds: Seconds = 1.0
@@ -103,6 +108,10 @@ class ControllerSettings(BaseSettings):
     def database_address(self) -> str:
         """Return the SQLAlchemy address of the database."""
         return self.database_url or f"sqlite+aiosqlite:///{self.controller_dir / 'twinsite.db'}"
+
+    def policy_path(self) -> Path:
+        """Return the file of the rules that override the defaults; it need not be there."""
+        return self.policy_file or self.data_dir / POLICY_FILE_NAME
 
     def volume_type_id(self, name: str) -> str:
         """Return the id of a volume type: the same on every controller and after every start."""
