@@ -383,3 +383,7 @@ ERRORS_OF_ADMIN: dict[int | str, dict[str, Any]] = {
     **ERRORS,
     403: {"model": FaultAnswer, "description": "Only for administrators."},
 }
+ERRORS_OF_ADMIN_ONE: dict[int | str, dict[str, Any]] = {
+    **ERRORS_OF_ADMIN,
+    404: {"model": FaultAnswer, "description": "No such object, or none that you may know of."},
+}

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 import twinsite
-from twinsite.api import groups, identity, internal, replications, sites, versions, volumes
+from twinsite.api import groups, identity, internal, quotas, replications, sites, versions, volumes
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
 from twinsite.control.controller import Controller
@@ -69,4 +69,5 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         app.include_router(router)
     for version in ("/v2", "/v3"):
         app.include_router(volumes.router, prefix=version)
+        app.include_router(quotas.router, prefix=version)
     return app

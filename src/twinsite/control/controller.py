@@ -16,6 +16,7 @@ from twinsite.control.lifecycle.groups import GroupService
 from twinsite.control.lifecycle.lost_sites import SiteService
 from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
+from twinsite.control.lifecycle.quotas import QuotaService
 from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
@@ -42,6 +43,7 @@ class Controller:
         self.moves = MoveService(context)
         self.extends = ExtendService(context)
         self.sites = SiteService(context)
+        self.quotas = QuotaService(context)
         self.identity = IdentityService(context)
         self.policy = policy
         self.arbiter = ArbiterStore(context)

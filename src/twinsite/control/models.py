@@ -271,6 +271,19 @@ class Project(Base):
     domain: Mapped[Domain] = relationship(lazy="joined")
 
 
+class QuotaLimit(Base):
+    """What a project may have of something, where that is not the default; -1 for any amount.
+
+    No foreign key: a project of a real Keystone gets its quota before it is first seen.
+    """
+
+    __tablename__ = "quota_limits"
+
+    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    resource: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
 class User(Base):
     """A Keystone user with an Argon2 password hash."""
 

@@ -16,6 +16,7 @@ POLICY_FILE_NAME = "policy.yaml"
 """Looked for in the data directory when no other file is named."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Limit = Annotated[int, Field(ge=-1, le=2**40)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _VOLUME_TYPE_NAMESPACE = uuid.UUID("6f6b5c0e-5d1c-4a1f-9a1e-6d4b7c0f3d11")
@@ -36,8 +37,12 @@ class ControllerSettings(BaseSettings):
     availability_zones: list[Name] = ["az1", "az2"]
     volume_types: list[Name] = ["SSD", "SAS", "SATA"]
     default_volume_type: Name = "SSD"
-    quota_volumes: int = Field(default=10_000, ge=0, le=1_000_000)
-    quota_gigabytes: int = Field(default=10_000_000, ge=0, le=2**40)
+    quota_volumes: Limit = 10_000
+    quota_gigabytes: Limit = 10_000_000
+    quota_per_volume_gigabytes: Limit = -1
+    quota_pairs: Limit = 10_000
+    quota_groups: Limit = 1_000
+    """What a project may have as long as it has no quota of its own; -1 for any amount."""
     token_lifetime_seconds: int = Field(default=24 * 3600, ge=60, le=10 * 365 * 24 * 3600)
     """Long by default: a client that cannot log in again half-way must get through its work."""
     policy_file: Path | None = None
