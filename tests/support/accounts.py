@@ -9,7 +9,8 @@ import uuid
 
 from tests.support.controller import Site
 from twinsite.control.clock import utc_now
-from twinsite.control.models import Assignment, Project, Token, User
+from twinsite.control.models import Assignment, Project, Role, Token, User
+from twinsite.control.repository import directory
 
 
 async def make_project(site: Site, name: str) -> str:
@@ -28,7 +29,11 @@ async def make_token(site: Site, role: str, project_id: str | None = None) -> st
     async with site.controller.context.database.write() as session:
         session.add(User(id=user_id, name=f"{role}-{user_id}", domain_id="default", password_hash=""))
         await session.flush()
-        session.add(Assignment(id=str(uuid.uuid4()), user_id=user_id, project_id=project_id, role=role))
+        found = await directory.named(session, Role, role, None)
+        if found is None:
+            found = Role(id=uuid.uuid4().hex, name=role)
+            session.add(found)
+        session.add(Assignment(id=str(uuid.uuid4()), user_id=user_id, project_id=project_id, role=found))
         session.add(
             Token(
                 digest=hashlib.sha256(text.encode()).hexdigest(),

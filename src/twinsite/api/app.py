@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 import twinsite
-from twinsite.api import groups, identity, internal, quotas, replications, sites, versions, volumes
+from twinsite.api import accounts, groups, identity, internal, quotas, replications, roles, sites, versions, volumes
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
 from twinsite.control.controller import Controller
@@ -60,6 +60,9 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         versions.router,
         identity.login_router,
         identity.router,
+        accounts.router,
+        roles.router,
+        roles.grant_router,
         replications.router,
         groups.router,
         sites.router,

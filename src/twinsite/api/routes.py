@@ -45,6 +45,11 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+def client_address(request: Request) -> str:
+    """Return the address that the request came from."""
+    return request.client.host if request.client is not None else ""
+
+
 def is_allowed(request: Request, rule: str | None, **target: str | None) -> bool:
     """Say whether the rules in force let the caller do this to what the path, or `target`, is about."""
     caller = caller_of(request)

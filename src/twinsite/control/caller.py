@@ -9,6 +9,8 @@ from typing import Any
 from twinsite.control.models import Token
 
 ADMIN_ROLE, MEMBER_ROLE, READER_ROLE = "admin", "member", "reader"
+BUILT_IN_ROLES = (ADMIN_ROLE, MEMBER_ROLE, READER_ROLE)
+"""Roles that the rules are made of."""
 _IMPLIED = {ADMIN_ROLE: (MEMBER_ROLE, READER_ROLE), MEMBER_ROLE: (READER_ROLE,)}
 """What a role brings along, as in every Keystone."""
 

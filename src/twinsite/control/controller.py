@@ -10,6 +10,7 @@ from twinsite.control.arbiter_store import ArbiterStore, worker_token
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
+from twinsite.control.directory import DirectoryService
 from twinsite.control.identity import IdentityService
 from twinsite.control.lifecycle.extending import ExtendService
 from twinsite.control.lifecycle.groups import GroupService
@@ -20,6 +21,7 @@ from twinsite.control.lifecycle.quotas import QuotaService
 from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
+from twinsite.control.passwords import Passwords
 from twinsite.control.policy.enforcer import Policy
 from twinsite.control.reconciler import Reconciler
 from twinsite.control.repository import sites
@@ -44,7 +46,9 @@ class Controller:
         self.extends = ExtendService(context)
         self.sites = SiteService(context)
         self.quotas = QuotaService(context)
-        self.identity = IdentityService(context)
+        passwords = Passwords()
+        self.identity = IdentityService(context, passwords)
+        self.directory = DirectoryService(context, passwords)
         self.policy = policy
         self.arbiter = ArbiterStore(context)
         self.reconciler = Reconciler(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, UniqueConstraint, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME_BYTES_MAX = 255
@@ -256,6 +256,8 @@ class Domain(Base):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(255), unique=True)
+    description: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class Project(Base):
@@ -267,6 +269,8 @@ class Project(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    description: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
     domain: Mapped[Domain] = relationship(lazy="joined")
 
@@ -285,7 +289,7 @@ class QuotaLimit(Base):
 
 
 class User(Base):
-    """A Keystone user with an Argon2 password hash."""
+    """A Keystone user with an Argon2 password hash; an empty one for a user without a password, who cannot log in."""
 
     __tablename__ = "users"
     __table_args__ = (UniqueConstraint("domain_id", "name", name="uq_users_domain_name"),)
@@ -294,27 +298,51 @@ class User(Base):
     name: Mapped[str] = mapped_column(String(255))
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     password_hash: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    email: Mapped[str | None] = mapped_column(String(255))
+    default_project_id: Mapped[str | None] = mapped_column(String(64))
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
     domain: Mapped[Domain] = relationship(lazy="joined")
+
+
+class Role(Base):
+    """A role; what it allows is up to the rules."""
+
+    __tablename__ = "roles"
+    __table_args__ = (UniqueConstraint("name", name="uq_roles_name"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(String(255), default="")
 
 
 class Assignment(Base):
     """A role that a user has on a project or on a domain; exactly one of the two is set."""
 
     __tablename__ = "assignments"
+    __table_args__ = (
+        UniqueConstraint("user_id", "project_id", "role_id", name="uq_assignments_project"),
+        UniqueConstraint("user_id", "domain_id", "role_id", name="uq_assignments_domain"),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     domain_id: Mapped[str | None] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
-    role: Mapped[str] = mapped_column(String(255))
+    role_id: Mapped[str] = mapped_column(ForeignKey("roles.id", name="fk_assignments_role", ondelete="CASCADE"))
+
+    user: Mapped[User] = relationship(lazy="joined")
+    project: Mapped[Project | None] = relationship(lazy="joined")
+    domain: Mapped[Domain | None] = relationship(lazy="joined")
+    role: Mapped[Role] = relationship(lazy="joined")
 
 
 class Token(Base):
     """A token: only the SHA-256 of its text is kept."""
 
     __tablename__ = "tokens"
-    __table_args__ = (Index("ix_tokens_expires_at", "expires_at"),)
+    __table_args__ = (Index("ix_tokens_expires_at", "expires_at"), Index("ix_tokens_user", "user_id"))
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

@@ -45,6 +45,10 @@ class ControllerSettings(BaseSettings):
     """What a project may have as long as it has no quota of its own; -1 for any amount."""
     token_lifetime_seconds: int = Field(default=24 * 3600, ge=60, le=10 * 365 * 24 * 3600)
     """Long by default: a client that cannot log in again half-way must get through its work."""
+    login_failures_per_user: int = Field(default=30, ge=0, le=10_000)
+    """How many log-ins of one user may fail at once and in each minute, whoever tries; 0 for no limit."""
+    login_failures_per_address: int = Field(default=10, ge=0, le=10_000)
+    """The same from one address. Less than for a user, so that one address cannot lock a user out."""
     policy_file: Path | None = None
     """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
     admin_user: Name = "admin"

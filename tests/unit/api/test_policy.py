@@ -24,8 +24,10 @@ OPEN = {
 ADMIN_ONLY = re.compile(
     r"(GET|POST) /v2/{project_id}/os-vendor-sites"
     r"|(PUT|DELETE) /v[23]/{project_id}/os-quota-sets/"
+    r"|\w+ /identity/v3/(users|roles|role_assignments|domains|projects/{target_id})"
+    r"|(POST|PATCH|DELETE) /identity/v3/projects"
 )
-OWN = re.compile(r"(GET|HEAD|DELETE) /identity/v3/(auth/|projects)")
+OWN = re.compile(r"(GET|HEAD|DELETE) /identity/v3/auth/|GET /identity/v3/projects(/{project_id})?$")
 """What everybody may do with what is their own, whatever their role."""
 
 Call = tuple[str, str, Any]

@@ -164,6 +164,25 @@ _SITE_RULES = (
         ("POST", f"{_SITES}/{{site_name}}/action os-restore-site"),
     ),
 )
+
+
+def _managed(kind: str, collection: str) -> tuple[RuleDefault, ...]:
+    """Return the rules of what administrators do with users, projects and roles."""
+    one = f"{_IDENTITY}/{collection}/{{{kind}_id}}"
+    return (
+        _rule(f"identity:create_{kind}", ADMIN, f"Make a {kind}.", ("POST", f"{_IDENTITY}/{collection}")),
+        _rule(f"identity:update_{kind}", ADMIN, f"Change a {kind}.", ("PATCH", one)),
+        _rule(f"identity:delete_{kind}", ADMIN, f"Delete a {kind}.", ("DELETE", one)),
+    )
+
+
+def _grants(method: str, rest: str) -> tuple[Operation, ...]:
+    """Return a call on a user's roles on a project, and the same on a domain."""
+    return tuple(
+        (method, f"{_IDENTITY}/{on}/{{target_id}}/users/{{user_id}}/roles{rest}") for on in ("projects", "domains")
+    )
+
+
 _IDENTITY_RULES = (
     _rule(
         "identity:get_own_scopes",
@@ -189,6 +208,38 @@ _IDENTITY_RULES = (
         ("GET", f"{_IDENTITY}/projects"),
         ("GET", f"{_IDENTITY}/projects/{{project_id}}"),
     ),
+    _rule("identity:get_any_project", ADMIN, "List and show all projects."),
+    _rule("identity:list_users", ADMIN, "List users.", ("GET", f"{_IDENTITY}/users")),
+    _rule("identity:get_user", OWNER, "Show a user; oneself, by default.", ("GET", f"{_IDENTITY}/users/{{user_id}}")),
+    _rule(
+        "identity:list_user_projects",
+        OWNER,
+        "List the projects that a user has a role on; one's own, by default.",
+        ("GET", f"{_IDENTITY}/users/{{user_id}}/projects"),
+    ),
+    _rule(
+        "identity:change_password",
+        OWNER,
+        "Change a password whose present value one knows.",
+        ("POST", f"{_IDENTITY}/users/{{user_id}}/password"),
+    ),
+    *_managed("user", "users"),
+    *_managed("project", "projects"),
+    *_managed("role", "roles"),
+    _rule("identity:list_roles", ADMIN, "List roles.", ("GET", f"{_IDENTITY}/roles")),
+    _rule("identity:get_role", ADMIN, "Show a role.", ("GET", f"{_IDENTITY}/roles/{{role_id}}")),
+    _rule("identity:list_domains", ADMIN, "List domains.", ("GET", f"{_IDENTITY}/domains")),
+    _rule("identity:get_domain", ADMIN, "Show a domain.", ("GET", f"{_IDENTITY}/domains/{{domain_id}}")),
+    _rule(
+        "identity:list_role_assignments",
+        ADMIN,
+        "List who has which role where.",
+        ("GET", f"{_IDENTITY}/role_assignments"),
+        *_grants("GET", ""),
+    ),
+    _rule("identity:check_grant", ADMIN, "Ask whether a user has a role.", *_grants("HEAD", "/{role_id}")),
+    _rule("identity:create_grant", ADMIN, "Give a user a role.", *_grants("PUT", "/{role_id}")),
+    _rule("identity:revoke_grant", ADMIN, "Take a role from a user.", *_grants("DELETE", "/{role_id}")),
 )
 
 RULES: tuple[RuleDefault, ...] = (
