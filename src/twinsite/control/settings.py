@@ -33,6 +33,12 @@ class ControllerSettings(BaseSettings):
     """SQLAlchemy address of the database; a SQLite file in the data directory when left out."""
     public_url: str | None = None
     """Address under which clients reach this API; taken from each request's Host header when left out."""
+    tls_certificate: Path | None = None
+    """The API's certificate with those that vouch for it, in PEM. With it the API is https, and nothing else."""
+    tls_key: Path | None = None
+    """Its key, where that is not in the same file. Both are read again when they change."""
+    tls_ca_file: Path | None = None
+    """The authority of that certificate, for the files that `up` writes and for its nodes; the system's by default."""
     region: Name = "RegionOne"
     availability_zones: list[Name] = ["az1", "az2"]
     volume_types: list[Name] = ["SSD", "SAS", "SATA"]
@@ -86,6 +92,8 @@ class ControllerSettings(BaseSettings):
             raise ValueError("default_volume_type: must be one of volume_types")
         if self.presence_seconds * 2 > self.node_silence_seconds:
             raise ValueError("presence_seconds: must be at most half of node_silence_seconds")
+        if self.tls_key is not None and self.tls_certificate is None:
+            raise ValueError("tls_key: name tls_certificate too")
         if self.extend_room_seconds >= self.extend_wait_seconds:
             raise ValueError("extend_room_seconds: must be less than extend_wait_seconds")
         return self
