@@ -7,6 +7,7 @@ import contextlib
 import signal
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
@@ -107,7 +108,9 @@ def run_controller(
     `ConfigurationError` for files that they name, `AlreadyRunningError` when a controller of this directory lives, and
     `SystemExit` when it cannot start, for instance because the port is taken; the log says why.
     """
-    given = {"tls_certificate": tls_certificate, "tls_key": tls_key} if tls_certificate is not None else {}
+    given: dict[str, Any] = {}
+    if tls_certificate is not None:
+        given = {"tls_certificate": tls_certificate, "tls_key": tls_key}
     settings = ControllerSettings(data_dir=data_dir.absolute(), config_file=config_file, **given)
     run_dir = settings.controller_dir / "run"
     # The database holds the groups' stream keys, so the directory is nobody else's to read.
