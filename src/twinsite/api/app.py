@@ -21,6 +21,15 @@ another availability zone, group the pairs, and synchronize the group. Log in at
 token from the header `X-Subject-Token` into `X-Auth-Token`.
 """
 
+EMBEDDED_IDENTITY = (
+    identity.login_router,
+    identity.router,
+    accounts.router,
+    roles.router,
+    roles.grant_router,
+)
+"""What is offered only where no real Keystone is in its place."""
+
 
 class Application(FastAPI):
     """FastAPI, but for one thing: it drops every null from the OpenAPI document, and an action's value is null."""
@@ -58,11 +67,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
     add_error_handlers(app)
     for router in (
         versions.router,
-        identity.login_router,
-        identity.router,
-        accounts.router,
-        roles.router,
-        roles.grant_router,
+        *(EMBEDDED_IDENTITY if settings.keystone_auth_url is None else [versions.elsewhere_router]),
         replications.router,
         groups.router,
         sites.router,

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from twinsite.api.routes import auth_challenge
 from twinsite.control.database import storage_trouble
 from twinsite.control.refusals import RequestRefused
 from twinsite.control.repository.listing import UnknownMarker
@@ -82,7 +83,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, error: RequestRefused) -> JSONResponse:
         headers = {}
         if error.status == 401:
-            headers["WWW-Authenticate"] = f'Keystone uri="{str(request.base_url).rstrip("/")}/identity/v3"'
+            headers["WWW-Authenticate"] = auth_challenge(request)
         if error.status == 503:
             headers["Retry-After"] = "5"
         if error.retry_after_seconds is not None:

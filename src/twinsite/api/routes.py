@@ -69,6 +69,17 @@ def require(request: Request, rule: str | None, **target: str | None) -> None:
         )
 
 
+def auth_url(request: Request) -> str:
+    """Return where to log in, without the version of the interface."""
+    configured = controller_of(request).settings.keystone_auth_url
+    return configured.rstrip("/").removesuffix("/v3") if configured else f"{public_url(request)}/identity"
+
+
+def auth_challenge(request: Request) -> str:
+    """Return the header's value that tells where to log in."""
+    return f'Keystone uri="{auth_url(request)}/v3"'
+
+
 def public_url(request: Request) -> str:
     """Return the address under which the client reaches this API, without a slash at the end."""
     configured = controller_of(request).settings.public_url
@@ -109,7 +120,7 @@ class TokenRoute(OpenRoute):
     async def admit(self, request: Request) -> None:
         """Refuse a request without a good token (401), or whose roles do not allow it (403)."""
         text = request.headers.get("x-auth-token")
-        request.state.caller = await controller_of(request).identity.authenticate(text)
+        request.state.caller = await controller_of(request).authenticator.authenticate(text)
         caller = caller_of(request)
         current_actor.set(Actor(caller.user_name, caller.user_id))
         self.check_scope(request)

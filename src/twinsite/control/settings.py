@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 SETTINGS_FILE_NAME = "twinsite.toml"
@@ -55,6 +55,19 @@ class ControllerSettings(BaseSettings):
     """How many log-ins of one user may fail at once and in each minute, whoever tries; 0 for no limit."""
     login_failures_per_address: int = Field(default=10, ge=0, le=10_000)
     """The same from one address. Less than for a user, so that one address cannot lock a user out."""
+    keystone_auth_url: str | None = None
+    """A real Keystone (`https://…/v3`) in the place of the embedded identity. The settings below are for it alone."""
+    keystone_username: Name = "twinsite"
+    """The service user that asks about tokens; it needs the role `service` or `admin` on its project."""
+    keystone_password: SecretStr | None = None
+    keystone_project: Name = "service"
+    keystone_user_domain: Name = "Default"
+    keystone_project_domain: Name = "Default"
+    keystone_ca_file: Path | None = None
+    """Whom to trust at that address; the system's authorities when left out."""
+    keystone_cache_seconds: float = Field(default=30.0, ge=0, le=300)
+    """How long its word on a token is good; a token that it revokes is refused here after that."""
+    keystone_timeout_seconds: Seconds = 10.0
     policy_file: Path | None = None
     """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
     admin_user: Name = "admin"
@@ -94,6 +107,11 @@ class ControllerSettings(BaseSettings):
             raise ValueError("presence_seconds: must be at most half of node_silence_seconds")
         if self.tls_key is not None and self.tls_certificate is None:
             raise ValueError("tls_key: name tls_certificate too")
+        if self.keystone_auth_url is not None:
+            if not self.keystone_auth_url.startswith(("http://", "https://")):
+                raise ValueError("keystone_auth_url: begin it with http:// or https://")
+            if self.keystone_password is None:
+                raise ValueError("keystone_password: the service user needs one; TWINSITE_KEYSTONE_PASSWORD sets it")
         if self.extend_room_seconds >= self.extend_wait_seconds:
             raise ValueError("extend_room_seconds: must be less than extend_wait_seconds")
         return self

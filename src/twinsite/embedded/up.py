@@ -133,9 +133,9 @@ class _Up:
             await node.wait_ready(NODE_READY_SECONDS_MAX)
         directory = settings.data_dir
         sites = ", ".join(self._sites)
-        self._announce(
-            f"twinsite is ready: {url}  ({sites}; data in {directory}; credentials in {directory}/clouds.yaml)"
-        )
+        keystone = self._controller_settings.keystone_auth_url
+        login = f"credentials in {directory}/clouds.yaml" if keystone is None else f"log in at {keystone}"
+        self._announce(f"twinsite is ready: {url}  ({sites}; data in {directory}; {login})")
         notify_ready()
 
     def _tls_arguments(self) -> list[str]:
@@ -143,6 +143,8 @@ class _Up:
 
     def _write_client_files(self, url: str, ca_file: Path | None) -> None:
         settings = self._controller_settings
+        if settings.keystone_auth_url is not None:
+            return  # Who may log in there, and how, is not known here.
         login = Login(
             api_url=(settings.public_url or url).rstrip("/"),
             user=settings.admin_user,

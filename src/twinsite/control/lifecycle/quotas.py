@@ -6,6 +6,7 @@ to add: no quota is ever passed. What is in use may be more than a quota that wa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,9 @@ from twinsite.control.settings import ControllerSettings
 UNLIMITED = -1
 LIMIT_MAX = 2**40
 """Largest limit that is not unlimited."""
+
+PROJECT_ID = re.compile(r"[0-9a-f-]{1,64}")
+"""What Keystone's ids look like."""
 
 
 class Resource(StrEnum):
@@ -110,7 +114,9 @@ class QuotaService:
         return defaults(self._context.settings)
 
     async def knows_project(self, project_id: str) -> bool:
-        """Say whether there is such a project, as far as this installation knows."""
+        """Say whether there is such a project; a real Keystone's may get its quota before it is first seen."""
+        if self._context.settings.keystone_auth_url is not None:
+            return PROJECT_ID.fullmatch(project_id) is not None
         async with self._context.database.read() as session:
             return await accounts.find_project(session, project_id=project_id) is not None
 
