@@ -9,7 +9,19 @@ from typing import Any
 from fastapi import FastAPI
 
 import twinsite
-from twinsite.api import accounts, groups, identity, internal, quotas, replications, roles, sites, versions, volumes
+from twinsite.api import (
+    accounts,
+    audit,
+    groups,
+    identity,
+    internal,
+    quotas,
+    replications,
+    roles,
+    sites,
+    versions,
+    volumes,
+)
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
 from twinsite.control.controller import Controller
@@ -71,6 +83,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         replications.router,
         groups.router,
         sites.router,
+        audit.router,
         internal.router,
         internal.worker_router,
     ):

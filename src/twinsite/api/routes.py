@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.types import Message, Receive
 
+from twinsite.api.auditing import READING_METHODS, entry_of
 from twinsite.control.actor import Actor, current_actor
 from twinsite.control.caller import Caller
 from twinsite.control.controller import Controller
@@ -102,13 +103,25 @@ class OpenRoute(APIRoute):
             await self.admit_body(request)
             return await handle(request)
 
-        return checked
+        async def concluded(request: Request) -> Response:
+            try:
+                response = await checked(request)
+            except Exception as error:
+                await self.conclude(request, error)
+                raise
+            await self.conclude(request, response)
+            return response
+
+        return concluded
 
     async def admit(self, request: Request) -> None:
         """Refuse who may not make this call."""
 
     async def admit_body(self, request: Request) -> None:
         """Refuse who may not make the call that the body, which is sound, turns out to be."""
+
+    async def conclude(self, request: Request, outcome: Response | Exception) -> None:
+        """Do what is to be done before the answer leaves, whatever it is."""
 
 
 class TokenRoute(OpenRoute):
@@ -122,10 +135,13 @@ class TokenRoute(OpenRoute):
         text = request.headers.get("x-auth-token")
         request.state.caller = await controller_of(request).authenticator.authenticate(text)
         caller = caller_of(request)
-        current_actor.set(Actor(caller.user_name, caller.user_id))
+        current_actor.set(Actor(caller.user_name, caller.user_id, request.state.request_id))
+        actions = rules_of_actions(self.path)
+        rule = None if actions else rule_of(request.method, self.path)
+        request.state.operation = rule or f"{min(actions.values(), default='').partition(':')[0]}:action"
         self.check_scope(request)
-        if not rules_of_actions(self.path):
-            require(request, rule_of(request.method, self.path))
+        if not actions:
+            require(request, rule)
 
     def check_scope(self, request: Request) -> None:
         """Refuse a token that is good, but not for what the path is about."""
@@ -139,14 +155,31 @@ class TokenRoute(OpenRoute):
         keys = list(body) if isinstance(body, dict) else []
         known = [rules[key] for key in keys if key in rules]
         if known:
+            request.state.operation = known[0]
             for rule in known:
                 require(request, rule)
         elif not any(is_allowed(request, rule) for rule in rules.values()):
             require(request, min(rules.values()))
 
+    async def conclude(self, request: Request, outcome: Response | Exception) -> None:
+        """Record who asked for what change with which result, unless nobody knows who it was."""
+        if request.method in READING_METHODS or not hasattr(request.state, "caller"):
+            return
+        object_id = "/".join(self.object_ids(request)) or None
+        entry = entry_of(request, caller_of(request), request.state.operation, object_id, outcome)
+        await controller_of(request).audit.record(entry)
+
+    def object_ids(self, request: Request) -> list[str]:
+        """Return what the path names."""
+        return [str(value) for value in request.path_params.values()]
+
 
 class ProjectRoute(TokenRoute):
     """A call on the objects of the project in its path."""
+
+    def object_ids(self, request: Request) -> list[str]:
+        """Return what the path names beside the project."""
+        return [str(value) for name, value in request.path_params.items() if name != "project_id"]
 
     def check_scope(self, request: Request) -> None:
         """Refuse (400) a token of another project."""

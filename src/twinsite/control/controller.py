@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from twinsite.control.arbiter_store import ArbiterStore, worker_token
+from twinsite.control.audit import AuditLog
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
@@ -60,6 +61,7 @@ class Controller:
         self.identity = IdentityService(context, passwords)
         self.directory = DirectoryService(context, passwords)
         self.policy = policy
+        self.audit = AuditLog(context)
         self.authenticator: Authenticator = self.identity if keystone is None else keystone
         self._keystone = keystone
         self.arbiter = ArbiterStore(context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, UniqueConstraint, true
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, UniqueConstraint, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME_BYTES_MAX = 255
@@ -179,12 +179,39 @@ class GroupEvent(Base):
     created_at: Mapped[datetime.datetime]
     actor: Mapped[str] = mapped_column(String(255))
     user_id: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(64))  # Of the request that it was recorded with.
     action: Mapped[str] = mapped_column(String(64))
     result: Mapped[str] = mapped_column(String(32))
     message: Mapped[str | None]
     before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     after: Mapped[dict[str, Any]]
     proof: Mapped[dict[str, Any]]
+
+
+class AuditRecord(Base):
+    """Who asked for what change, with which result. It outlives its object, and its project."""
+
+    __tablename__ = "audit_records"
+    __table_args__ = (
+        UniqueConstraint("id", name="uq_audit_records_id"),
+        Index("ix_audit_records_project", "project_id", "number"),
+    )
+
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
+    )
+    id: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[datetime.datetime]
+    request_id: Mapped[str] = mapped_column(String(64))
+    project_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(64))
+    user_name: Mapped[str] = mapped_column(String(255))
+    address: Mapped[str] = mapped_column(String(64))
+    operation: Mapped[str] = mapped_column(String(255))
+    object_id: Mapped[str | None] = mapped_column(String(255))
+    result: Mapped[str] = mapped_column(String(32))
+    status: Mapped[int]
+    message: Mapped[str | None] = mapped_column(String(1024))
 
 
 class Extend(Base):

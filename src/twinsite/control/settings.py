@@ -68,6 +68,8 @@ class ControllerSettings(BaseSettings):
     keystone_cache_seconds: float = Field(default=30.0, ge=0, le=300)
     """How long its word on a token is good; a token that it revokes is refused here after that."""
     keystone_timeout_seconds: Seconds = 10.0
+    audit_records_max: int = Field(default=10_000, ge=100, le=10_000_000)
+    """How many records of who asked for what are kept of each project."""
     policy_file: Path | None = None
     """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
     admin_user: Name = "admin"

@@ -149,6 +149,14 @@ _GROUP_RULES = (
         "Accept the loss of acknowledged writes: failover and stop with force. Needed on top of the action's own rule.",
     ),
 )
+_AUDIT_RULES = (
+    _rule(
+        "audit_records:get",
+        READER,
+        "List who asked for what change with the project's tokens.",
+        ("GET", f"{_PROJECT}/os-vendor-audit-records"),
+    ),
+)
 _SITE_RULES = (
     _rule("sites:get", ADMIN, "List sites with their nodes and pools.", ("GET", _SITES)),
     _rule(
@@ -247,6 +255,7 @@ RULES: tuple[RuleDefault, ...] = (
     *_OFFER_RULES,
     *_PAIR_RULES,
     *_GROUP_RULES,
+    *_AUDIT_RULES,
     *_SITE_RULES,
     *_IDENTITY_RULES,
 )
