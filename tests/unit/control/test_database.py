@@ -95,7 +95,7 @@ async def test_roles_that_were_given_stay_given(tmp_path: Path) -> None:
     database = Database(address(tmp_path))
     await database.open()
     async with database.connection() as connection:
-        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0007"))
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0008"))
         for statement in (
             "INSERT INTO domains VALUES ('d', 'd')",
             "INSERT INTO users VALUES ('u', 'u', 'd', '')",
@@ -110,7 +110,7 @@ async def test_roles_that_were_given_stay_given(tmp_path: Path) -> None:
         assert [row.name for row in names] == ["admin", "member", "night shift", "reader"]
         assert (await session.get_one(Domain, "d")).enabled
     async with database.connection() as connection:
-        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0007"))
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0008"))
         rows = await connection.execute(text("SELECT role FROM assignments ORDER BY id"))
         assert [row.role for row in rows] == ["admin", "night shift"]
     await database.close()
