@@ -4,7 +4,7 @@ UV = $(shell scripts/find-uv)
 RUN = $(UV) run --frozen --no-dev
 RUN_DEV = $(UV) run --frozen --group dev
 
-.PHONY: help demo test check unit bench sim lint format lock openapi clean
+.PHONY: help demo test check unit bench sim lint format lock openapi policy clean
 
 help: ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ sim: ## Run simulated installations: WORLDS=… of them from SEED=… on; SIM_AR
 format: ## Format and fix what can be fixed.
 	@$(RUN_DEV) ruff check --fix .
 	@$(RUN_DEV) ruff format .
+
+policy: ## Write the sample policy file anew.
+	@$(RUN) python -m twinsite.control.policy.sample > docs/policy.yaml
 
 lock: ## Resolve the dependencies anew.
 	@$(UV) lock

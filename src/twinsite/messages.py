@@ -96,6 +96,7 @@ class WorkerSpec:
     stream_key: str = ""  # Hexadecimal shared secret of the group's two workers.
     arbiter_url: str | None = None  # Where the arbiter answers for this group; the node fills it in.
     arbiter_token: str = ""  # What the worker shows the arbiter.
+    arbiter_ca_file: str | None = None  # Whom to trust at an https address; the system's authorities when left out.
     stream_listen: str | None = None  # Secondary: "host:port", port 0 for one of the kernel's choice.
     peer_endpoint: str | None = None  # Primary: "host:port" of the secondary's stream listener, once known.
     loss_acceptances: int = 0  # How often an operator has accepted that acknowledged writes are lost; only grows.

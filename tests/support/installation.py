@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ WAIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.05
 
 READY_LINE = re.compile(
-    r"twinsite is ready: (http://127\.0\.0\.1:\d+)  \(az1, az2; data in (\S+); credentials in (\S+)/clouds\.yaml\)\n"
+    r"twinsite is ready: (https?://127\.0\.0\.1:\d+)  \(az1, az2; data in (\S+); credentials in (\S+)/clouds\.yaml\)\n"
 )
 COMMAND = [sys.executable, "-m", "twinsite.cli.services"]
 
@@ -170,6 +171,10 @@ class Installation:
     def log_in(self, url: str) -> None:
         """Use the API at this address as the administrator."""
         self.url = url
+        if url.startswith("https://"):
+            authority = ssl.create_default_context(cafile=self.directory / "tls/ca.pem")
+            self._http.close()
+            self._http = httpx.Client(verify=authority, trust_env=False, timeout=WAIT_SECONDS_MAX)
         password = (self.directory / "secrets/admin-password").read_text().strip()
         user = {"name": "admin", "domain": {"name": "Default"}, "password": password}
         scope = {"project": {"name": "admin", "domain": {"name": "Default"}}}

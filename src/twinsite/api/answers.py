@@ -253,10 +253,11 @@ class EventAnswer(Answer):
     created_at: str
     actor: str = Field(description="A user's name, or the part of the installation that noticed it.")
     user_id: str | None
+    request_id: str | None = Field(description="Of the request that it was recorded with.")
     action: str = Field(
         description='Create, update, sync, stop, failover, reverse, reprotect, extend; else "observed".'
     )
-    result: str = Field(description="accepted: the rest follows by itself; done; failed.")
+    result: str = Field(description="accepted: the rest follows by itself; done; failed; refused.")
     message: str | None
     before: EventState | None = Field(description="How the event before this one left the group.")
     after: EventState
@@ -382,4 +383,8 @@ ERRORS_OF_CHANGE: dict[int | str, dict[str, Any]] = {
 ERRORS_OF_ADMIN: dict[int | str, dict[str, Any]] = {
     **ERRORS,
     403: {"model": FaultAnswer, "description": "Only for administrators."},
+}
+ERRORS_OF_ADMIN_ONE: dict[int | str, dict[str, Any]] = {
+    **ERRORS_OF_ADMIN,
+    404: {"model": FaultAnswer, "description": "No such object, or none that you may know of."},
 }

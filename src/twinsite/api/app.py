@@ -9,7 +9,19 @@ from typing import Any
 from fastapi import FastAPI
 
 import twinsite
-from twinsite.api import groups, identity, internal, replications, sites, versions, volumes
+from twinsite.api import (
+    accounts,
+    audit,
+    groups,
+    identity,
+    internal,
+    quotas,
+    replications,
+    roles,
+    sites,
+    versions,
+    volumes,
+)
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
 from twinsite.control.controller import Controller
@@ -20,6 +32,15 @@ Disaster recovery for groups of disks, behind the EVS replication API: pair a pr
 another availability zone, group the pairs, and synchronize the group. Log in at `/identity/v3/auth/tokens` and put the
 token from the header `X-Subject-Token` into `X-Auth-Token`.
 """
+
+EMBEDDED_IDENTITY = (
+    identity.login_router,
+    identity.router,
+    accounts.router,
+    roles.router,
+    roles.grant_router,
+)
+"""What is offered only where no real Keystone is in its place."""
 
 
 class Application(FastAPI):
@@ -58,15 +79,16 @@ def create_app(settings: ControllerSettings) -> FastAPI:
     add_error_handlers(app)
     for router in (
         versions.router,
-        identity.login_router,
-        identity.router,
+        *(EMBEDDED_IDENTITY if settings.keystone_auth_url is None else [versions.elsewhere_router]),
         replications.router,
         groups.router,
         sites.router,
+        audit.router,
         internal.router,
         internal.worker_router,
     ):
         app.include_router(router)
     for version in ("/v2", "/v3"):
         app.include_router(volumes.router, prefix=version)
+        app.include_router(quotas.router, prefix=version)
     return app

@@ -29,6 +29,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         request_id = f"req-{uuid.uuid4()}"
+        scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
         started = False
 
         async def send_with_id(message: Message) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -13,12 +14,14 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from twinsite.api.routes import auth_challenge
 from twinsite.control.database import storage_trouble
 from twinsite.control.refusals import RequestRefused
 from twinsite.control.repository.listing import UnknownMarker
 
 _log = structlog.get_logger(__name__)
 
+IDENTITY_PREFIX = "/identity/"
 CODE_HEADER = "X-Twinsite-Error-Code"
 
 FAULT_KEYS: Mapping[int, str] = {
@@ -61,10 +64,15 @@ FIELD_CODES: Mapping[str, str] = {
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
-def fault_response(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the error answer for a fault."""
+def fault_response(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None, *, path: str = ""
+) -> JSONResponse:
+    """Return the error answer for a fault. At a `path` of the identity interface clients look for Keystone's key."""
     fault = FAULT_KEYS.get(status, "computeFault" if status >= 500 else "badRequest")
-    body = {fault: {"code": status, "message": f"{code}: {message}"}}
+    detail = {"code": status, "message": f"{code}: {message}"}
+    body: dict[str, Any] = {fault: detail}
+    if path.startswith(IDENTITY_PREFIX):
+        body["error"] = {**detail, "title": HTTPStatus(status).phrase}
     return JSONResponse(body, status, {CODE_HEADER: code, **(headers or {})})
 
 
@@ -75,10 +83,12 @@ def add_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, error: RequestRefused) -> JSONResponse:
         headers = {}
         if error.status == 401:
-            headers["WWW-Authenticate"] = f'Keystone uri="{str(request.base_url).rstrip("/")}/identity/v3"'
+            headers["WWW-Authenticate"] = auth_challenge(request)
         if error.status == 503:
             headers["Retry-After"] = "5"
-        return fault_response(error.status, error.code, error.message, headers)
+        if error.retry_after_seconds is not None:
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        return fault_response(error.status, error.code, error.message, headers, path=request.url.path)
 
     @app.exception_handler(DBAPIError)
     async def broken(_request: Request, error: DBAPIError) -> JSONResponse:
@@ -96,14 +106,14 @@ def add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
         field = next((part for part in reversed(place) if not part.isdigit()), "")
         code = FIELD_CODES.get(field, "EVS.5400")
         where = ".".join(place) or "The body"
         message = str(first["msg"])
-        return fault_response(400, code, f"{where}: {message[:1].lower()}{message[1:]}.")
+        return fault_response(400, code, f"{where}: {message[:1].lower()}{message[1:]}.", path=request.url.path)
 
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> JSONResponse:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
 from twinsite.api.listing import PlaceQuery, page_query, place_query
-from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
+from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, require
 from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
 from twinsite.api.validation import parse_value
 from twinsite.api.views import event_view, group_full_view, group_view
@@ -36,6 +36,7 @@ FAIL_OVER = "os-failover-replication-consistency-group"
 REVERSE = "os-reverse-replication-consistency-group"
 REPROTECT = "os-reprotect-replication-consistency-group"
 EXTEND = "os-extend-replication-volumes"
+FORCE_RULE = "replication_consistency_groups:force"
 ACTIONS = (SYNC, STOP, FAIL_OVER, REVERSE, REPROTECT, EXTEND)
 
 
@@ -168,10 +169,10 @@ async def act_on_group(
         known = ", ".join(ACTIONS)
         raise bad_request(f"There is no action {action[:80]!r} on groups; there are {known}.")
     if action == FAIL_OVER:
-        await moves.failover(project_id, group_id, force=_force(action, value))
+        await moves.failover(project_id, group_id, force=_force(request, action, value))
         return Response(status_code=200)
     if action == STOP:
-        await groups.stop(project_id, group_id, force=_force(action, value))
+        await groups.stop(project_id, group_id, force=_force(request, action, value))
         return Response(status_code=200)
     if action == EXTEND:
         await controller_of(request).extends.extend(project_id, group_id, _new_sizes(value))
@@ -190,11 +191,13 @@ def _new_sizes(value: Any) -> list[tuple[str, int]]:
     return [(item.id, item.new_size) for item in wanted.replications]
 
 
-def _force(action: str, value: Any) -> bool:
-    """Return whether an action is forced: its value is null or {"force": true or false}."""
+def _force(request: Request, action: str, value: Any) -> bool:
+    """Return whether an action is forced, which has a rule of its own: null or {"force": true or false}."""
     force = value.get("force", False) if isinstance(value, dict) else value
     if force is None:
         return False
     if not isinstance(force, bool) or not isinstance(value, dict):
         raise bad_request(f'The value of {action} must be null or {{"force": true}}.')
+    if force:
+        require(request, FORCE_RULE)
     return force

@@ -9,10 +9,21 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.routes import TOKEN_DOCUMENTATION, OpenRoute, TokenRoute, caller_of, controller_of, public_url
+from twinsite.api.accounts import domain_view, links, project_view
+from twinsite.api.routes import (
+    TOKEN_DOCUMENTATION,
+    OpenRoute,
+    TokenRoute,
+    caller_of,
+    client_address,
+    controller_of,
+    is_allowed,
+    public_url,
+)
 from twinsite.api.schemas import AuthBody, AuthFields, DomainName, NamedTarget
-from twinsite.control.identity import ADMIN_ROLE, Caller, NamedIn, PasswordLogin, Scope
-from twinsite.control.models import Domain, Project
+from twinsite.control.caller import Caller
+from twinsite.control.identity import NamedIn, PasswordLogin, Scope
+from twinsite.control.models import Domain
 from twinsite.control.refusals import bad_request, not_found, not_implemented
 
 login_router = APIRouter(prefix="/identity/v3", tags=["Identity"], route_class=OpenRoute)
@@ -59,6 +70,7 @@ def _catalog(request: Request, project_id: str | None) -> list[dict[str, Any]]:
 def token_view(request: Request, caller: Caller, *, with_catalog: bool = True) -> dict[str, Any]:
     """Return a token as Keystone shows it."""
     token = caller.token
+    assert token is not None, "tokens are shown by the identity that issues them"
     view: dict[str, Any] = {
         "methods": token.methods,
         "user": {
@@ -117,7 +129,8 @@ async def log_in(request: Request, body: AuthBody) -> Response:
     methods = fields.identity.methods
     if methods == ["password"] and fields.identity.password is not None:
         user = fields.identity.password.user
-        text, caller = await identity.log_in(PasswordLogin(_named(user), user.password), scope)
+        login = PasswordLogin(_named(user), user.password)
+        text, caller = await identity.log_in(login, scope, client_address(request))
     elif methods == ["token"] and fields.identity.token is not None:
         text, caller = await identity.exchange(fields.identity.token.id, scope)
     elif set(methods) <= {"password", "token"}:
@@ -139,7 +152,7 @@ async def _subject(request: Request) -> tuple[str, Caller]:
         subject = await identity.authenticate(text)
     except Exception:
         raise not_found("token", "in X-Subject-Token") from None
-    if subject.user_id != caller.user_id and ADMIN_ROLE not in caller.roles:
+    if subject.user_id != caller.user_id and not is_allowed(request, "identity:use_any_token"):
         raise not_found("token", "in X-Subject-Token")
     return text, subject
 
@@ -167,61 +180,23 @@ async def revoke_token(request: Request) -> Response:
     return Response(None, 204)
 
 
-def _project_view(request: Request, project: Project) -> dict[str, Any]:
-    return {
-        "id": project.id,
-        "name": project.name,
-        "domain_id": project.domain_id,
-        "parent_id": project.domain_id,
-        "description": "",
-        "enabled": True,
-        "is_domain": False,
-        "tags": [],
-        "options": {},
-        "links": {"self": f"{public_url(request)}/identity/v3/projects/{project.id}"},
-    }
-
-
-async def _projects(request: Request, name: str | None) -> Response:
-    projects = await controller_of(request).identity.projects(caller_of(request), name)
-    links = {"next": None, "previous": None, "self": str(request.url)}
-    return JSONResponse({"projects": [_project_view(request, project) for project in projects], "links": links})
-
-
 @router.get("/auth/projects")
 async def list_own_projects(request: Request) -> Response:
     """List the projects that the caller may log in to."""
-    return await _projects(request, None)
-
-
-@router.get("/projects")
-async def list_projects(request: Request, name: str | None = None) -> Response:
-    """List the projects that the caller may see, by name."""
-    return await _projects(request, name)
-
-
-@router.get("/projects/{project_id}", responses=answers.ERRORS_OF_ONE)
-async def show_project(request: Request, project_id: str) -> Response:
-    """Show a project that the caller may see."""
-    for project in await controller_of(request).identity.projects(caller_of(request)):
-        if project.id == project_id:
-            return JSONResponse({"project": _project_view(request, project)})
-    raise not_found("project", project_id)
+    found = await controller_of(request).identity.projects(caller_of(request))
+    enabled = [project_view(request, project) for project in found if project.enabled]
+    return JSONResponse({"projects": enabled, "links": links(request)})
 
 
 @router.get("/auth/domains")
 async def list_own_domains(request: Request) -> Response:
     """List the domains that the caller may log in to."""
-    domains = [
-        {"id": domain.id, "name": domain.name, "description": "", "enabled": True, "tags": [], "options": {}}
-        for domain in await controller_of(request).identity.domains(caller_of(request))
-    ]
-    links = {"next": None, "previous": None, "self": str(request.url)}
-    return JSONResponse({"domains": domains, "links": links})
+    found = await controller_of(request).identity.domains(caller_of(request))
+    return JSONResponse({"domains": [domain_view(request, domain) for domain in found], "links": links(request)})
 
 
 @router.get("/auth/catalog")
 async def show_catalog(request: Request) -> Response:
     """Show where the services are, for the caller's scope."""
-    links = {"next": None, "previous": None, "self": str(request.url)}
-    return JSONResponse({"catalog": _catalog(request, caller_of(request).project_id), "links": links})
+    catalog = _catalog(request, caller_of(request).project_id)
+    return JSONResponse({"catalog": catalog, "links": links(request)})

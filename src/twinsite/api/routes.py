@@ -14,9 +14,11 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.types import Message, Receive
 
+from twinsite.api.auditing import READING_METHODS, entry_of
 from twinsite.control.actor import Actor, current_actor
+from twinsite.control.caller import Caller
 from twinsite.control.controller import Controller
-from twinsite.control.identity import ADMIN_ROLE, Caller
+from twinsite.control.policy.rules import rule_of, rules_of_actions
 from twinsite.control.refusals import RequestRefused, bad_request
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -44,6 +46,41 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+def client_address(request: Request) -> str:
+    """Return the address that the request came from."""
+    return request.client.host if request.client is not None else ""
+
+
+def is_allowed(request: Request, rule: str | None, **target: str | None) -> bool:
+    """Say whether the rules in force let the caller do this to what the path, or `target`, is about."""
+    caller = caller_of(request)
+    about = {"user_id": None, "project_id": caller.project_id, **request.path_params, **target}
+    return rule is not None and controller_of(request).policy.allows(rule, caller.credentials(), about)
+
+
+def require(request: Request, rule: str | None, **target: str | None) -> None:
+    """Refuse (403) what the rules in force do not let the caller do."""
+    if not is_allowed(request, rule, **target):
+        roles = ", ".join(caller_of(request).roles) or "none"
+        raise RequestRefused(
+            403,
+            "EVS.5403",
+            f"The rule {rule!r} does not allow this to your roles ({roles}). Ask an administrator for a role that it "
+            "allows, or for another rule.",
+        )
+
+
+def auth_url(request: Request) -> str:
+    """Return where to log in, without the version of the interface."""
+    configured = controller_of(request).settings.keystone_auth_url
+    return configured.rstrip("/").removesuffix("/v3") if configured else f"{public_url(request)}/identity"
+
+
+def auth_challenge(request: Request) -> str:
+    """Return the header's value that tells where to log in."""
+    return f'Keystone uri="{auth_url(request)}/v3"'
+
+
 def public_url(request: Request) -> str:
     """Return the address under which the client reaches this API, without a slash at the end."""
     configured = controller_of(request).settings.public_url
@@ -63,46 +100,94 @@ class OpenRoute(APIRoute):
             await self.admit(request)
             if self.checks_body and request.method in ("POST", "PUT", "PATCH"):
                 request = await request_with_sound_body(request)
+            await self.admit_body(request)
             return await handle(request)
 
-        return checked
+        async def concluded(request: Request) -> Response:
+            try:
+                response = await checked(request)
+            except Exception as error:
+                await self.conclude(request, error)
+                raise
+            await self.conclude(request, response)
+            return response
+
+        return concluded
 
     async def admit(self, request: Request) -> None:
         """Refuse who may not make this call."""
 
+    async def admit_body(self, request: Request) -> None:
+        """Refuse who may not make the call that the body, which is sound, turns out to be."""
+
+    async def conclude(self, request: Request, outcome: Response | Exception) -> None:
+        """Do what is to be done before the answer leaves, whatever it is."""
+
 
 class TokenRoute(OpenRoute):
-    """A call that needs a token, of whatever scope."""
+    """A call that needs a token, of whatever scope, and is allowed by the rule of its operation.
+
+    The rule of an action is known once its body is; see `control.policy.rules`.
+    """
 
     async def admit(self, request: Request) -> None:
-        """Refuse (401) a request without a good token."""
+        """Refuse a request without a good token (401), or whose roles do not allow it (403)."""
         text = request.headers.get("x-auth-token")
-        request.state.caller = await controller_of(request).identity.authenticate(text)
-        user = caller_of(request).token.user
-        current_actor.set(Actor(user.name, user.id))
+        request.state.caller = await controller_of(request).authenticator.authenticate(text)
+        caller = caller_of(request)
+        current_actor.set(Actor(caller.user_name, caller.user_id, request.state.request_id))
+        actions = rules_of_actions(self.path)
+        rule = None if actions else rule_of(request.method, self.path)
+        request.state.operation = rule or f"{min(actions.values(), default='').partition(':')[0]}:action"
+        self.check_scope(request)
+        if not actions:
+            require(request, rule)
+
+    def check_scope(self, request: Request) -> None:
+        """Refuse a token that is good, but not for what the path is about."""
+
+    async def admit_body(self, request: Request) -> None:
+        """Refuse (403) an action that the caller's roles do not allow, and an unknown one to who may do none."""
+        rules = rules_of_actions(self.path)
+        if not rules:
+            return
+        body = await request.json()
+        keys = list(body) if isinstance(body, dict) else []
+        known = [rules[key] for key in keys if key in rules]
+        if known:
+            request.state.operation = known[0]
+            for rule in known:
+                require(request, rule)
+        elif not any(is_allowed(request, rule) for rule in rules.values()):
+            require(request, min(rules.values()))
+
+    async def conclude(self, request: Request, outcome: Response | Exception) -> None:
+        """Record who asked for what change with which result, unless nobody knows who it was."""
+        if request.method in READING_METHODS or not hasattr(request.state, "caller"):
+            return
+        object_id = "/".join(self.object_ids(request)) or None
+        entry = entry_of(request, caller_of(request), request.state.operation, object_id, outcome)
+        await controller_of(request).audit.record(entry)
+
+    def object_ids(self, request: Request) -> list[str]:
+        """Return what the path names."""
+        return [str(value) for value in request.path_params.values()]
 
 
 class ProjectRoute(TokenRoute):
     """A call on the objects of the project in its path."""
 
-    async def admit(self, request: Request) -> None:
-        """Refuse a request without a good token (401), or with one of another project (400)."""
-        await super().admit(request)
+    def object_ids(self, request: Request) -> list[str]:
+        """Return what the path names beside the project."""
+        return [str(value) for name, value in request.path_params.items() if name != "project_id"]
+
+    def check_scope(self, request: Request) -> None:
+        """Refuse (400) a token of another project."""
         project_id = request.path_params["project_id"]
         if project_id != caller_of(request).project_id:
             raise bad_request(
                 f"The project {project_id!r} in the URL is not the one that the token is scoped to.", "Common.0018"
             )
-
-
-class AdminRoute(ProjectRoute):
-    """A call that only administrators make."""
-
-    async def admit(self, request: Request) -> None:
-        """Refuse (403) who has not the role of an administrator on the project."""
-        await super().admit(request)
-        if ADMIN_ROLE not in caller_of(request).roles:
-            raise RequestRefused(403, "EVS.5403", f"This call needs the role {ADMIN_ROLE!r} on the project.")
 
 
 class NodeRoute(OpenRoute):

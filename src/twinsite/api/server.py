@@ -7,12 +7,14 @@ import contextlib
 import signal
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from twinsite.api.app import create_app
+from twinsite.api.certificate import ServerCertificate
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
 from twinsite.pidfile import PidFile
@@ -27,15 +29,19 @@ _log = structlog.get_logger(__name__)
 class ControllerServer(uvicorn.Server):
     """Says when it is ready, and lets those go who wait for news as soon as it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, certificate: ServerCertificate | None = None) -> None:
         """Serve `app` as `config` says."""
         super().__init__(config)
         self.app = app
+        self._certificate = certificate
+        self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start to listen, then say so."""
         await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started and self._certificate is not None:
+            self._watching = asyncio.create_task(self._certificate.watch(), name="certificate")
         if self.started:
             _log.info("controller is ready", host=self.config.host, port=self.bound_port())
             notify_ready()
@@ -43,6 +49,13 @@ class ControllerServer(uvicorn.Server):
     def bound_port(self) -> int:
         """Return the TCP port that the server listens on."""
         return int(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """End."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await super().shutdown(sockets)  # type: ignore[arg-type]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; called on a signal."""
@@ -61,8 +74,12 @@ class ControllerServer(uvicorn.Server):
 
 
 def make_server(settings: ControllerSettings, host: str, port: int) -> ControllerServer:
-    """Return a server for this controller that is not started yet."""
+    """Return a server for this controller that is not started yet.
+
+    Raises `ConfigurationError` for a certificate that cannot be used.
+    """
     app = create_app(settings)
+    certificate = ServerCertificate.of(settings)
     config = uvicorn.Config(
         app,
         host=host,
@@ -72,17 +89,29 @@ def make_server(settings: ControllerSettings, host: str, port: int) -> Controlle
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
+        ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
     )
-    return ControllerServer(config, app)
+    return ControllerServer(config, app, certificate)
 
 
-def run_controller(data_dir: Path, host: str, port: int, config_file: Path | None = None) -> None:
+def run_controller(
+    data_dir: Path,
+    host: str,
+    port: int,
+    config_file: Path | None = None,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+) -> None:
     """Run the controller until SIGINT or SIGTERM.
 
-    Raises `pydantic.ValidationError` for wrong settings, `AlreadyRunningError` when a controller of this directory
-    lives, and `SystemExit` when it cannot start, for instance because the port is taken; the log says why.
+    A certificate that is given takes the place of the settings'. Raises `pydantic.ValidationError` for wrong settings,
+    `ConfigurationError` for files that they name, `AlreadyRunningError` when a controller of this directory lives, and
+    `SystemExit` when it cannot start, for instance because the port is taken; the log says why.
     """
-    settings = ControllerSettings(data_dir=data_dir.absolute(), config_file=config_file)
+    given: dict[str, Any] = {}
+    if tls_certificate is not None:
+        given = {"tls_certificate": tls_certificate, "tls_key": tls_key}
+    settings = ControllerSettings(data_dir=data_dir.absolute(), config_file=config_file, **given)
     run_dir = settings.controller_dir / "run"
     # The database holds the groups' stream keys, so the directory is nobody else's to read.
     settings.controller_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

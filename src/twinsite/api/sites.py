@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.routes import TOKEN_DOCUMENTATION, AdminRoute, controller_of
+from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
 from twinsite.api.views import site_view
 from twinsite.api.volumes import single_action
 from twinsite.control.refusals import bad_request
@@ -16,7 +16,7 @@ from twinsite.control.refusals import bad_request
 router = APIRouter(
     prefix="/v2/{project_id}/os-vendor-sites",
     tags=["Sites"],
-    route_class=AdminRoute,
+    route_class=ProjectRoute,
     dependencies=TOKEN_DOCUMENTATION,
 )
 

@@ -7,8 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from twinsite.api.routes import OpenRoute, controller_of, public_url
+from twinsite.api.routes import OpenRoute, auth_challenge, auth_url, controller_of, public_url
+from twinsite.control.refusals import RequestRefused
 
+elsewhere_router = APIRouter(route_class=OpenRoute, include_in_schema=False)
+"""What stands at /identity where a real Keystone is in the place of the embedded one."""
 router = APIRouter(tags=["Versions"], route_class=OpenRoute)
 
 UPDATED = "2026-01-01T00:00:00Z"
@@ -41,11 +44,20 @@ def _identity_version(url: str) -> dict[str, Any]:
     }
 
 
+def require_embedded(request: Request) -> None:
+    """Refuse (404) what only the embedded identity has, where a real Keystone is in its place."""
+    if controller_of(request).settings.keystone_auth_url is not None:
+        raise RequestRefused(
+            404, "EVS.5404", f"Identity is offered by the Keystone at {auth_url(request)}; log in there."
+        )
+
+
 @router.get("/", status_code=300)
 async def list_volume_versions(request: Request) -> Response:
     """List the versions of the volume interface."""
     url = public_url(request)
-    return JSONResponse({"versions": [_volume_version(url, "2"), _volume_version(url, "3")]}, 300)
+    versions = [_volume_version(url, "2"), _volume_version(url, "3")]
+    return JSONResponse({"versions": versions}, 300, {"WWW-Authenticate": auth_challenge(request)})
 
 
 @router.get("/v2")
@@ -63,12 +75,14 @@ async def show_volume_version_3(request: Request) -> Response:
 @router.get("/identity", status_code=300)
 async def list_identity_versions(request: Request) -> Response:
     """List the versions of the identity interface."""
+    require_embedded(request)
     return JSONResponse({"versions": {"values": [_identity_version(public_url(request))]}}, 300)
 
 
 @router.get("/identity/v3")
 async def show_identity_version(request: Request) -> Response:
     """Show version 3 of the identity interface."""
+    require_embedded(request)
     return JSONResponse({"version": _identity_version(public_url(request))})
 
 
@@ -79,3 +93,10 @@ async def show_health(request: Request) -> Response:
     connected = await controller.connected_sites()
     sites = {name: name in connected for name in controller.settings.availability_zones}
     return JSONResponse({"status": "ok", "sites": sites})
+
+
+@elsewhere_router.api_route("/identity/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+async def show_where_identity_is(request: Request, rest: str) -> Response:
+    """Say that identity is elsewhere."""
+    require_embedded(request)
+    raise RequestRefused(404, "EVS.5404", f"There is nothing at {request.url.path!r}.")

@@ -237,6 +237,7 @@ def event_view(event: GroupEvent) -> dict[str, Any]:
         "created_at": timestamp(event.created_at),
         "actor": event.actor,
         "user_id": event.user_id,
+        "request_id": event.request_id,
         "action": event.action,
         "result": event.result,
         "message": event.message,

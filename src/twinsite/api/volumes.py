@@ -15,6 +15,7 @@ from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeUpdate
 from twinsite.api.validation import parse_value
 from twinsite.api.views import connection_view, volume_links, volume_view
 from twinsite.control.controller import Controller
+from twinsite.control.lifecycle.quotas import Resource
 from twinsite.control.lifecycle.volumes import NewVolume, VolumeChange
 from twinsite.control.models import Volume
 from twinsite.control.refusals import bad_request, not_found, not_implemented
@@ -198,42 +199,18 @@ async def list_zones(request: Request, project_id: str) -> Response:
 @router.get("/limits", tags=["Volume types, zones, limits"])
 async def show_limits(request: Request, project_id: str) -> Response:
     """Show what the project may use and what it uses."""
-    controller = controller_of(request)
-    count, gigabytes = await controller.volumes.usage(project_id)
+    quotas = await controller_of(request).quotas.show(project_id)
+    volumes, gigabytes = quotas[Resource.VOLUMES], quotas[Resource.GIGABYTES]
     absolute = {
-        "maxTotalVolumes": controller.settings.quota_volumes,
-        "maxTotalVolumeGigabytes": controller.settings.quota_gigabytes,
+        "maxTotalVolumes": volumes.limit,
+        "maxTotalVolumeGigabytes": gigabytes.limit,
         "maxTotalSnapshots": 0,
         "maxTotalBackups": 0,
         "maxTotalBackupGigabytes": 0,
-        "totalVolumesUsed": count,
-        "totalGigabytesUsed": gigabytes,
+        "totalVolumesUsed": volumes.in_use,
+        "totalGigabytesUsed": gigabytes.in_use,
         "totalSnapshotsUsed": 0,
         "totalBackupsUsed": 0,
         "totalBackupGigabytesUsed": 0,
     }
     return JSONResponse({"limits": {"rate": [], "absolute": absolute}})
-
-
-@router.get("/os-quota-sets/{target_id}", tags=["Volume types, zones, limits"], responses=answers.ERRORS_OF_ONE)
-async def show_quota(request: Request, project_id: str, target_id: str, usage: str = "False") -> Response:
-    """Show the project's quota, with what it uses when `usage` is True."""
-    if target_id != project_id:
-        raise not_found("quota of the project", target_id)
-    controller = controller_of(request)
-    count, gigabytes = await controller.volumes.usage(project_id)
-    figures = {
-        "volumes": (controller.settings.quota_volumes, count),
-        "gigabytes": (controller.settings.quota_gigabytes, gigabytes),
-        "per_volume_gigabytes": (-1, 0),
-        "snapshots": (0, 0),
-        "backups": (0, 0),
-        "backup_gigabytes": (0, 0),
-        "groups": (0, 0),
-    }
-    detailed = usage.lower() in ("true", "1", "yes")
-    quota: dict[str, Any] = {
-        name: {"limit": limit, "in_use": used, "reserved": 0} if detailed else limit
-        for name, (limit, used) in figures.items()
-    }
-    return JSONResponse({"quota_set": {"id": target_id, **quota}})

@@ -31,20 +31,23 @@ def up(
     data: DataOption,
     host: Annotated[str, typer.Option(help="Address that the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 for a free one.")] = 8776,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Offer the API over https, with a certificate of an authority of its own.")
+    ] = False,
     log_json: LogJsonOption = False,
 ) -> None:
     """Run everything on this machine: a controller and the sites az1 and az2."""
     from twinsite.embedded.up import UpSettings, run_up  # noqa: PLC0415 (each command loads only what it needs)
 
     with _service(log_json, logging.WARNING):
-        run_up(UpSettings(data, host, port, log_json), announce=typer.echo)
+        run_up(UpSettings(data, host, port, log_json, tls), announce=typer.echo)
 
 
 @services_app.command()
 def node(
     data: DataOption,
     site: Annotated[str, typer.Option(help="Name of this site, az1 for example.")],
-    controller: Annotated[str, typer.Option(help="Address of the controller: http://HOST:PORT.")],
+    controller: Annotated[str, typer.Option(help="Address of the controller: http(s)://HOST:PORT.")],
     token_file: Annotated[Path, typer.Option(dir_okay=False, help="File with the controller's node token.")],
     nbd_host: Annotated[str, typer.Option(help="Address at which hosts reach volumes over TCP.")] = "127.0.0.1",
     nbd_ports: Annotated[
@@ -53,6 +56,10 @@ def node(
     stream_host: Annotated[
         str, typer.Option(help="Address at which the other site reaches this one's DR disks.")
     ] = "127.0.0.1",
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, resolve_path=True, help="Authority of an https controller's certificate."),
+    ] = None,
     stop_workers: Annotated[
         bool, typer.Option("--stop-workers", help="End the workers together with the node; by default they go on.")
     ] = False,
@@ -72,6 +79,7 @@ def node(
             nbd_ports=None if nbd_ports is None else parse_ports(nbd_ports),
             stream_host=stream_host,
             stop_workers=stop_workers,
+            ca_file=ca_file,
         )
         run_node(settings)
 
@@ -84,13 +92,19 @@ def controller(
     config: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Settings file; DATA/twinsite.toml by default.")
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(dir_okay=False, resolve_path=True, help="Certificate of the API; with it, https.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(dir_okay=False, resolve_path=True, help="Its key, when that is in another file.")
+    ] = None,
     log_json: LogJsonOption = False,
 ) -> None:
     """Run the controller: the API and its database."""
     from twinsite.api.server import run_controller  # noqa: PLC0415
 
     with _service(log_json, logging.INFO):
-        run_controller(data, host, port, config)
+        run_controller(data, host, port, config, tls_certificate, tls_key)
 
 
 @contextlib.contextmanager

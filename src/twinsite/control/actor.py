@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A user by name and id, or a part of the installation by name alone."""
+    """A user by name and id, or a part of the installation by name alone, and the request that it makes."""
 
     name: str
     user_id: str | None = None
+    request_id: str | None = None
 
 
 CONTROLLER = Actor("controller")

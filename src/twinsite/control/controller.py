@@ -5,31 +5,48 @@ from __future__ import annotations
 import asyncio
 import hmac
 import uuid
+from typing import TYPE_CHECKING
 
 from twinsite.control.arbiter_store import ArbiterStore, worker_token
+from twinsite.control.audit import AuditLog
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
+from twinsite.control.directory import DirectoryService
 from twinsite.control.identity import IdentityService
 from twinsite.control.lifecycle.extending import ExtendService
 from twinsite.control.lifecycle.groups import GroupService
 from twinsite.control.lifecycle.lost_sites import SiteService
 from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
+from twinsite.control.lifecycle.quotas import QuotaService
 from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
+from twinsite.control.passwords import Passwords
+from twinsite.control.policy.enforcer import Policy
 from twinsite.control.reconciler import Reconciler
 from twinsite.control.repository import sites
 from twinsite.control.secret_files import read_or_create_secret
 from twinsite.control.settings import ControllerSettings
 from twinsite.control.wakeups import Wakeups
 
+if TYPE_CHECKING:
+    from twinsite.control.keystone import Authenticator, KeystoneAuthenticator
+
 
 class Controller:
     """The services behind the API. `await Controller.open(settings)`, and `close` at the end."""
 
-    def __init__(self, context: Context, memory: Memory, installation_id: str, node_token: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        memory: Memory,
+        installation_id: str,
+        node_token: str,
+        policy: Policy,
+        keystone: KeystoneAuthenticator | None = None,
+    ) -> None:
         """Put the services together; use `open`."""
         self.context = context
         self.settings = context.settings
@@ -39,7 +56,14 @@ class Controller:
         self.moves = MoveService(context)
         self.extends = ExtendService(context)
         self.sites = SiteService(context)
-        self.identity = IdentityService(context)
+        self.quotas = QuotaService(context)
+        passwords = Passwords()
+        self.identity = IdentityService(context, passwords)
+        self.directory = DirectoryService(context, passwords)
+        self.policy = policy
+        self.audit = AuditLog(context)
+        self.authenticator: Authenticator = self.identity if keystone is None else keystone
+        self._keystone = keystone
         self.arbiter = ArbiterStore(context)
         self.reconciler = Reconciler(
             context, memory, installation_id, lambda group_id: worker_token(node_token, group_id)
@@ -49,9 +73,12 @@ class Controller:
 
     @classmethod
     async def open(cls, settings: ControllerSettings) -> Controller:
-        """Open the database, run its migrations and make what the first start lacks."""
+        """Open the database, run its migrations and make what the first start lacks.
+
+        Raises `ConfigurationError` for a policy file or a secret that cannot work.
+        """
         node_token = read_or_create_secret(settings.secrets_dir / "node-token")
-        admin_password = read_or_create_secret(settings.secrets_dir / "admin-password")
+        policy = Policy(settings.policy_path())
         database = Database(settings.database_address())
         try:
             await database.open()
@@ -61,8 +88,10 @@ class Controller:
             )
             memory = Memory(settings.controller_dir, database)
             await memory.open()
-            controller = cls(context, memory, installation_id, node_token)
-            await controller.identity.bootstrap(admin_password)
+            keystone = _keystone(context) if settings.keystone_auth_url is not None else None
+            controller = cls(context, memory, installation_id, node_token, policy, keystone)
+            if keystone is None:
+                await controller.identity.bootstrap(read_or_create_secret(settings.secrets_dir / "admin-password"))
         except BaseException:
             await database.close()
             raise
@@ -72,6 +101,8 @@ class Controller:
     async def close(self) -> None:
         """Let every waiter go, and close the database."""
         await self.context.wakeups.close()
+        if self._keystone is not None:
+            await self._keystone.close()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -90,6 +121,13 @@ class Controller:
         """Return the sites whose nodes are there."""
         async with self.context.database.read() as session:
             return await self.context.connected_sites(session)
+
+
+def _keystone(context: Context) -> KeystoneAuthenticator:
+    # Its client takes longer to import than everything else, and the embedded identity has no use for it.
+    from twinsite.control.keystone import KeystoneAuthenticator  # noqa: PLC0415
+
+    return KeystoneAuthenticator(context)
 
 
 async def _prepare(database: Database, settings: ControllerSettings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, UniqueConstraint, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME_BYTES_MAX = 255
@@ -179,12 +179,39 @@ class GroupEvent(Base):
     created_at: Mapped[datetime.datetime]
     actor: Mapped[str] = mapped_column(String(255))
     user_id: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(64))  # Of the request that it was recorded with.
     action: Mapped[str] = mapped_column(String(64))
     result: Mapped[str] = mapped_column(String(32))
     message: Mapped[str | None]
     before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     after: Mapped[dict[str, Any]]
     proof: Mapped[dict[str, Any]]
+
+
+class AuditRecord(Base):
+    """Who asked for what change, with which result. It outlives its object, and its project."""
+
+    __tablename__ = "audit_records"
+    __table_args__ = (
+        UniqueConstraint("id", name="uq_audit_records_id"),
+        Index("ix_audit_records_project", "project_id", "number"),
+    )
+
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
+    )
+    id: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[datetime.datetime]
+    request_id: Mapped[str] = mapped_column(String(64))
+    project_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(64))
+    user_name: Mapped[str] = mapped_column(String(255))
+    address: Mapped[str] = mapped_column(String(64))
+    operation: Mapped[str] = mapped_column(String(255))
+    object_id: Mapped[str | None] = mapped_column(String(255))
+    result: Mapped[str] = mapped_column(String(32))
+    status: Mapped[int]
+    message: Mapped[str | None] = mapped_column(String(1024))
 
 
 class Extend(Base):
@@ -256,6 +283,8 @@ class Domain(Base):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(255), unique=True)
+    description: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class Project(Base):
@@ -267,12 +296,27 @@ class Project(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    description: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
     domain: Mapped[Domain] = relationship(lazy="joined")
 
 
+class QuotaLimit(Base):
+    """What a project may have of something, where that is not the default; -1 for any amount.
+
+    No foreign key: a project of a real Keystone gets its quota before it is first seen.
+    """
+
+    __tablename__ = "quota_limits"
+
+    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    resource: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
 class User(Base):
-    """A Keystone user with an Argon2 password hash."""
+    """A Keystone user with an Argon2 password hash; an empty one for a user without a password, who cannot log in."""
 
     __tablename__ = "users"
     __table_args__ = (UniqueConstraint("domain_id", "name", name="uq_users_domain_name"),)
@@ -281,27 +325,51 @@ class User(Base):
     name: Mapped[str] = mapped_column(String(255))
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     password_hash: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    email: Mapped[str | None] = mapped_column(String(255))
+    default_project_id: Mapped[str | None] = mapped_column(String(64))
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
     domain: Mapped[Domain] = relationship(lazy="joined")
+
+
+class Role(Base):
+    """A role; what it allows is up to the rules."""
+
+    __tablename__ = "roles"
+    __table_args__ = (UniqueConstraint("name", name="uq_roles_name"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str] = mapped_column(String(255), default="")
 
 
 class Assignment(Base):
     """A role that a user has on a project or on a domain; exactly one of the two is set."""
 
     __tablename__ = "assignments"
+    __table_args__ = (
+        UniqueConstraint("user_id", "project_id", "role_id", name="uq_assignments_project"),
+        UniqueConstraint("user_id", "domain_id", "role_id", name="uq_assignments_domain"),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     domain_id: Mapped[str | None] = mapped_column(ForeignKey("domains.id", ondelete="CASCADE"))
-    role: Mapped[str] = mapped_column(String(255))
+    role_id: Mapped[str] = mapped_column(ForeignKey("roles.id", name="fk_assignments_role", ondelete="CASCADE"))
+
+    user: Mapped[User] = relationship(lazy="joined")
+    project: Mapped[Project | None] = relationship(lazy="joined")
+    domain: Mapped[Domain | None] = relationship(lazy="joined")
+    role: Mapped[Role] = relationship(lazy="joined")
 
 
 class Token(Base):
     """A token: only the SHA-256 of its text is kept."""
 
     __tablename__ = "tokens"
-    __table_args__ = (Index("ix_tokens_expires_at", "expires_at"),)
+    __table_args__ = (Index("ix_tokens_expires_at", "expires_at"), Index("ix_tokens_user", "user_id"))
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

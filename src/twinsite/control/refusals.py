@@ -17,12 +17,13 @@ BUSY = "37000216"
 class RequestRefused(TwinsiteError):
     """A client asked for what cannot be done. `status` is the HTTP status, `code` the EVS code."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        """Refuse with `message`, a sentence for a person."""
+    def __init__(self, status: int, code: str, message: str, *, retry_after_seconds: int | None = None) -> None:
+        """Refuse with `message`, a sentence for a person, and perhaps for some time only."""
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.retry_after_seconds = retry_after_seconds
 
 
 def bad_request(message: str, code: str = "EVS.5400") -> RequestRefused:

@@ -6,13 +6,17 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 SETTINGS_FILE_NAME = "twinsite.toml"
 """Looked for in the data directory when no other file is named."""
 
+POLICY_FILE_NAME = "policy.yaml"
+"""Looked for in the data directory when no other file is named."""
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Limit = Annotated[int, Field(ge=-1, le=2**40)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _VOLUME_TYPE_NAMESPACE = uuid.UUID("6f6b5c0e-5d1c-4a1f-9a1e-6d4b7c0f3d11")
@@ -29,14 +33,45 @@ class ControllerSettings(BaseSettings):
     """SQLAlchemy address of the database; a SQLite file in the data directory when left out."""
     public_url: str | None = None
     """Address under which clients reach this API; taken from each request's Host header when left out."""
+    tls_certificate: Path | None = None
+    """The API's certificate with those that vouch for it, in PEM. With it the API is https, and nothing else."""
+    tls_key: Path | None = None
+    """Its key, where that is not in the same file. Both are read again when they change."""
+    tls_ca_file: Path | None = None
+    """The authority of that certificate, for the files that `up` writes and for its nodes; the system's by default."""
     region: Name = "RegionOne"
     availability_zones: list[Name] = ["az1", "az2"]
     volume_types: list[Name] = ["SSD", "SAS", "SATA"]
     default_volume_type: Name = "SSD"
-    quota_volumes: int = Field(default=10_000, ge=0, le=1_000_000)
-    quota_gigabytes: int = Field(default=10_000_000, ge=0, le=2**40)
+    quota_volumes: Limit = 10_000
+    quota_gigabytes: Limit = 10_000_000
+    quota_per_volume_gigabytes: Limit = -1
+    quota_pairs: Limit = 10_000
+    quota_groups: Limit = 1_000
+    """What a project may have as long as it has no quota of its own; -1 for any amount."""
     token_lifetime_seconds: int = Field(default=24 * 3600, ge=60, le=10 * 365 * 24 * 3600)
     """Long by default: a client that cannot log in again half-way must get through its work."""
+    login_failures_per_user: int = Field(default=30, ge=0, le=10_000)
+    """How many log-ins of one user may fail at once and in each minute, whoever tries; 0 for no limit."""
+    login_failures_per_address: int = Field(default=10, ge=0, le=10_000)
+    """The same from one address. Less than for a user, so that one address cannot lock a user out."""
+    keystone_auth_url: str | None = None
+    """A real Keystone (`https://…/v3`) in the place of the embedded identity. The settings below are for it alone."""
+    keystone_username: Name = "twinsite"
+    """The service user that asks about tokens; it needs the role `service` or `admin` on its project."""
+    keystone_password: SecretStr | None = None
+    keystone_project: Name = "service"
+    keystone_user_domain: Name = "Default"
+    keystone_project_domain: Name = "Default"
+    keystone_ca_file: Path | None = None
+    """Whom to trust at that address; the system's authorities when left out."""
+    keystone_cache_seconds: float = Field(default=30.0, ge=0, le=300)
+    """How long its word on a token is good; a token that it revokes is refused here after that."""
+    keystone_timeout_seconds: Seconds = 10.0
+    audit_records_max: int = Field(default=10_000, ge=100, le=10_000_000)
+    """How many records of who asked for what are kept of each project."""
+    policy_file: Path | None = None
+    """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
     admin_user: Name = "admin"
     admin_project: Name = "admin"
     poll_seconds: Seconds = 1.0
@@ -72,6 +107,13 @@ class ControllerSettings(BaseSettings):
             raise ValueError("default_volume_type: must be one of volume_types")
         if self.presence_seconds * 2 > self.node_silence_seconds:
             raise ValueError("presence_seconds: must be at most half of node_silence_seconds")
+        if self.tls_key is not None and self.tls_certificate is None:
+            raise ValueError("tls_key: name tls_certificate too")
+        if self.keystone_auth_url is not None:
+            if not self.keystone_auth_url.startswith(("http://", "https://")):
+                raise ValueError("keystone_auth_url: begin it with http:// or https://")
+            if self.keystone_password is None:
+                raise ValueError("keystone_password: the service user needs one; TWINSITE_KEYSTONE_PASSWORD sets it")
         if self.extend_room_seconds >= self.extend_wait_seconds:
             raise ValueError("extend_room_seconds: must be less than extend_wait_seconds")
         return self
@@ -103,6 +145,10 @@ class ControllerSettings(BaseSettings):
     def database_address(self) -> str:
         """Return the SQLAlchemy address of the database."""
         return self.database_url or f"sqlite+aiosqlite:///{self.controller_dir / 'twinsite.db'}"
+
+    def policy_path(self) -> Path:
+        """Return the file of the rules that override the defaults; it need not be there."""
+        return self.policy_file or self.data_dir / POLICY_FILE_NAME
 
     def volume_type_id(self, name: str) -> str:
         """Return the id of a volume type: the same on every controller and after every start."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,12 +25,13 @@ class Login:
     password: str = field(repr=False)
     project: str
     region: str
+    ca_file: Path | None = None
 
 
 def write_client_files(data_dir: Path, login: Login) -> None:
     """Write clouds.yaml and openrc below `data_dir`, readable by their owner only. Raises `OSError`."""
     auth_url = f"{login.api_url}/identity/v3"
-    cloud = {
+    cloud: dict[str, Any] = {
         "auth": {
             "auth_url": auth_url,
             "username": login.user,
@@ -42,6 +44,8 @@ def write_client_files(data_dir: Path, login: Login) -> None:
         "identity_api_version": "3",
         "volume_api_version": "3",
     }
+    if login.ca_file is not None:
+        cloud["cacert"] = str(login.ca_file)
     text = yaml.safe_dump({"clouds": {CLOUD_NAME: cloud}}, sort_keys=False)
     replace_file(data_dir / "clouds.yaml", text, SECRET_FILE_MODE)
     variables = {
@@ -55,5 +59,7 @@ def write_client_files(data_dir: Path, login: Login) -> None:
         "OS_IDENTITY_API_VERSION": "3",
         "OS_VOLUME_API_VERSION": "3",
     }
+    if login.ca_file is not None:
+        variables["OS_CACERT"] = str(login.ca_file)
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
     replace_file(data_dir / "openrc", "".join(lines), SECRET_FILE_MODE)

@@ -18,6 +18,7 @@ from twinsite.control.secret_files import read_or_create_secret
 from twinsite.control.settings import ControllerSettings
 from twinsite.embedded.credentials import Login, write_client_files
 from twinsite.embedded.part import KILL_SECONDS_MAX, Part
+from twinsite.embedded.tls import Tls
 from twinsite.errors import ConfigurationError
 from twinsite.node.settings import NodeSettings, check_socket_paths, host_and_port
 from twinsite.pidfile import PidFile, living_process
@@ -41,6 +42,7 @@ class UpSettings:
     host: str = "127.0.0.1"
     port: int = 8776
     log_json: bool = False
+    tls: bool = False
 
     def log_path(self, part: str) -> Path:
         """Return the log file of a part."""
@@ -78,6 +80,7 @@ class _Up:
         self._controller: Part | None = None
         self._nodes: list[Part] = []
         self._keeping: list[asyncio.Task[None]] = []
+        self._tls = Tls(settings.data_dir, settings.host, controller_settings) if settings.tls else None
 
     async def run(self) -> None:
         """Start everything, wait for a signal, end everything."""
@@ -102,40 +105,53 @@ class _Up:
         settings = self._settings
         await self._end_leftovers()
         port = choose_port(settings.host, settings.port)
-        url = f"http://{host_and_port(_reachable(settings.host), port)}"
-        self._write_client_files(url)
+        certificate, ca_file = self._controller_settings.tls_certificate, self._controller_settings.tls_ca_file
+        if self._tls is not None:
+            self._tls.ensure()
+            certificate, ca_file = self._tls.files.server, self._tls.files.authority
+            self._keeping.append(asyncio.create_task(self._tls.keep(), name="certificates"))
+        scheme = "http" if certificate is None else "https"
+        url = f"{scheme}://{host_and_port(_reachable(settings.host), port)}"
+        self._write_client_files(url, ca_file)
         token_path = self._controller_settings.secrets_dir / "node-token"
         read_or_create_secret(token_path)
         shared = ["--data", str(settings.data_dir), *(["--log-json"] if settings.log_json else [])]
         self._controller = Part(
             "controller",
-            ["controller", "--host", settings.host, "--port", str(port), *shared],
+            ["controller", "--host", settings.host, "--port", str(port), *self._tls_arguments(), *shared],
             settings.log_path("controller"),
         )
         self._keep(self._controller)
         await self._controller.wait_ready(CONTROLLER_READY_SECONDS_MAX)
         for site in self._sites:
             arguments = ["node", "--site", site, "--controller", url, "--token-file", str(token_path), "--stop-workers"]
-            node = Part(f"node {site}", [*arguments, *shared], settings.log_path(f"node-{site}"))
+            trusting = [] if ca_file is None else ["--ca-file", str(ca_file)]
+            node = Part(f"node {site}", [*arguments, *trusting, *shared], settings.log_path(f"node-{site}"))
             self._nodes.append(node)
             self._keep(node)
         for node in self._nodes:
             await node.wait_ready(NODE_READY_SECONDS_MAX)
         directory = settings.data_dir
         sites = ", ".join(self._sites)
-        self._announce(
-            f"twinsite is ready: {url}  ({sites}; data in {directory}; credentials in {directory}/clouds.yaml)"
-        )
+        keystone = self._controller_settings.keystone_auth_url
+        login = f"credentials in {directory}/clouds.yaml" if keystone is None else f"log in at {keystone}"
+        self._announce(f"twinsite is ready: {url}  ({sites}; data in {directory}; {login})")
         notify_ready()
 
-    def _write_client_files(self, url: str) -> None:
+    def _tls_arguments(self) -> list[str]:
+        return [] if self._tls is None else ["--tls-certificate", str(self._tls.files.server)]
+
+    def _write_client_files(self, url: str, ca_file: Path | None) -> None:
         settings = self._controller_settings
+        if settings.keystone_auth_url is not None:
+            return  # Who may log in there, and how, is not known here.
         login = Login(
             api_url=(settings.public_url or url).rstrip("/"),
             user=settings.admin_user,
             password=read_or_create_secret(settings.secrets_dir / "admin-password"),
             project=settings.admin_project,
             region=settings.region,
+            ca_file=ca_file,
         )
         write_client_files(self._settings.data_dir, login)
 

@@ -212,7 +212,12 @@ class Agent:
             listen = host_and_port(self._settings.stream_host, 0) if spec.role is Role.SECONDARY else None
             members = [self._volumes.fill(member) for member in spec.members]
             arbiter_url = None if spec.role is Role.SOLO else self._settings.arbiter_url(spec.id)
-            specs.append(dataclasses.replace(spec, members=members, stream_listen=listen, arbiter_url=arbiter_url))
+            ca_file = None if self._settings.ca_file is None else str(self._settings.ca_file)
+            specs.append(
+                dataclasses.replace(
+                    spec, members=members, stream_listen=listen, arbiter_url=arbiter_url, arbiter_ca_file=ca_file
+                )
+            )
         return specs
 
     async def _fresh_report(self, wait_seconds: float) -> NodeReport:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 import httpx
 
 from twinsite.errors import ConfigurationError, PeerViolation, RetryableError
@@ -18,10 +21,11 @@ EXCERPT_CHARACTERS_MAX = 300
 class ControllerClient:
     """Posts reports. Close it after use."""
 
-    def __init__(self, controller_url: str, site: str, token: str) -> None:
+    def __init__(self, controller_url: str, site: str, token: str, ca_file: Path | None = None) -> None:
         self._url = f"{controller_url.rstrip('/')}/internal/v1/nodes/{site}/sync"
         # No proxy and no .netrc from the environment: the address was given on purpose.
-        self._http = httpx.AsyncClient(headers={TOKEN_HEADER: token}, trust_env=False)
+        trusted = ssl.create_default_context(cafile=ca_file) if ca_file is not None else True
+        self._http = httpx.AsyncClient(headers={TOKEN_HEADER: token}, trust_env=False, verify=trusted)
 
     async def sync(self, report: NodeReport) -> NodeDesired:
         """Post the report and return the desired state.

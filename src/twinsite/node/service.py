@@ -41,7 +41,7 @@ async def serve(settings: NodeSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_asked.set)
-    client = ControllerClient(settings.controller_url, settings.site, settings.token)
+    client = ControllerClient(settings.controller_url, settings.site, settings.token, settings.ca_file)
     agent = Agent(
         settings,
         DirectoryPool(settings.pool_dir),

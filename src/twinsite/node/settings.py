@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class NodeSettings:
     nbd_ports: range | None = None  # TCP ports for volumes; without them only Unix sockets are served.
     stream_host: str = "127.0.0.1"  # Where secondaries listen for the other site's primaries.
     stop_workers: bool = False  # Stop the workers together with the node.
+    ca_file: Path | None = None  # Whom to trust at an https address of the controller, instead of the system's.
     node_name: str = field(default_factory=socket.gethostname)
 
     @property
@@ -85,12 +87,23 @@ class NodeSettings:
             raise ConfigurationError(f"site {self.site!r}: use 1 to 64 letters, digits, '-' and '_'")
         if not self.controller_url.startswith(("http://", "https://")):
             raise ConfigurationError(f"controller address {self.controller_url!r}: begin it with http:// or https://")
+        if self.ca_file is not None:
+            check_ca_file(self.ca_file)
         check_socket_paths(self)
 
     def create_directories(self) -> None:
         """Make the folders that are missing. Raises `OSError`."""
         for path in (self.pool_dir, self.worker_run_dir, self.nbd_socket_dir, self.log_dir, self.site_dir / "state"):
             path.mkdir(parents=True, exist_ok=True)
+
+
+def check_ca_file(path: Path) -> None:
+    """Raise `ConfigurationError` when a file holds no authority that could be trusted."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # What is wrong in its content is an `ssl.SSLError`, which is one.
+        reason = error.strerror if isinstance(error, FileNotFoundError) else str(error)
+        raise ConfigurationError(f"file of the certificate authority {path}: {reason}; copy it anew") from error
 
 
 def check_socket_paths(settings: NodeSettings) -> None:

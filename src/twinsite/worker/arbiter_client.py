@@ -26,13 +26,24 @@ class ArbiterClient:
     """Asks the arbiter of one group, for the primary at `site` under `term`. Make another when one of these changes."""
 
     def __init__(
-        self, url: str, token: str, site: str, term: int, *, timeout_seconds: float = ARBITER_SECONDS_MAX
+        self,
+        url: str,
+        token: str,
+        site: str,
+        term: int,
+        *,
+        ca_file: str | None = None,
+        timeout_seconds: float = ARBITER_SECONDS_MAX,
     ) -> None:
-        """Ask at `url` (http or https), with the group's `token`. Nothing is sent before the first call."""
+        """Ask at `url` (http or https), with the group's `token`. Nothing is sent before the first call.
+
+        At an https address who answers must be vouched for by `ca_file` alone, or by the system's authorities.
+        """
         self.url = url
         self._token = token
         self._site = site
         self._term = term
+        self._ca_file = ca_file
         self._timeout_seconds = timeout_seconds
 
     def read(self) -> Row:
@@ -96,7 +107,11 @@ class ArbiterClient:
         import http.client  # noqa: PLC0415
 
         if scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=self._timeout_seconds)
+            import ssl  # noqa: PLC0415
+
+            # Read at each call: the authority may have been replaced since.
+            trusted = ssl.create_default_context(cafile=self._ca_file)
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_seconds, context=trusted)
         if scheme == "http" and host:
             return http.client.HTTPConnection(host, port, timeout=self._timeout_seconds)
         raise ValueError("the address must begin with http:// or https:// and name a host")

@@ -243,7 +243,7 @@ class Worker:
             return None
         key = (spec.arbiter_url, spec.arbiter_token, spec.site, spec.term)
         if self._arbiter_made is None or self._arbiter_made[0] != key:
-            self._arbiter_made = (key, ArbiterClient(*key))
+            self._arbiter_made = (key, ArbiterClient(*key, ca_file=spec.arbiter_ca_file))
         return self._arbiter_made[1]
 
     def _group_changed(self) -> None:

@@ -40,7 +40,7 @@ async def test_project_scope(site: Site, scope: dict[str, Any]) -> None:
     assert len(text) >= 43  # 256 bits in base64
     assert token["methods"] == ["password"]
     assert token["project"] == {"id": site.project_id, "name": "admin", "domain": {"id": "default", "name": "Default"}}
-    assert [role["name"] for role in token["roles"]] == ["admin"]
+    assert [role["name"] for role in token["roles"]] == ["admin", "member", "reader"]
     issued, expires = (datetime.datetime.fromisoformat(token[name]) for name in ("issued_at", "expires_at"))
     assert token["issued_at"].endswith("Z")
     assert expires - issued == datetime.timedelta(seconds=site.settings.token_lifetime_seconds)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
 from structlog.testing import capture_logs
 
+from tests.support.accounts import make_token
 from tests.support.controller import GROUPS, PAIRS, Json, Site
 from tests.support.fake_node import FakeNode, running
 from tests.unit.api.test_extend import EXTEND, asked, disks, sizes
 from tests.unit.api.test_moves import active_group, silenced, spec
 from twinsite.api.answers import SiteList
-from twinsite.control.models import Assignment
 
 FORGET, RESTORE = {"os-forget-site": None}, {"os-restore-site": None}
 SITES = "/os-vendor-sites"
@@ -156,8 +155,7 @@ async def test_what_waited_for_a_lost_site_waits_no_longer(site: Site) -> None:
 
 
 async def test_only_administrators_may(site: Site) -> None:
-    async with site.controller.context.database.write() as session:
-        await session.execute(update(Assignment).values(role="member"))
+    site.http.headers["X-Auth-Token"] = await make_token(site, "member")
     for answer in (await site.call("GET", SITES), await site.call("POST", f"{SITES}/az1/action", FORGET)):
         assert (answer.status_code, answer.headers["x-twinsite-error-code"]) == (403, "EVS.5403")
 

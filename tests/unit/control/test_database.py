@@ -16,6 +16,7 @@ from sqlalchemy import Connection, inspect, select, text
 from twinsite.control import database as database_module
 from twinsite.control.database import Database
 from twinsite.control.models import Base, Domain
+from twinsite.control.repository import accounts
 
 
 def address(directory: Path) -> str:
@@ -88,6 +89,31 @@ OLD_ROWS = (
         "'v2', 1, 'az1', 'hypermetro', 'available', 'g', 0, '2026-01-01 00:00:00.000000')"
     ),
 )
+
+
+async def test_roles_that_were_given_stay_given(tmp_path: Path) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+    async with database.connection() as connection:
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0008"))
+        for statement in (
+            "INSERT INTO domains VALUES ('d', 'd')",
+            "INSERT INTO users VALUES ('u', 'u', 'd', '')",
+            "INSERT INTO assignments (id, user_id, domain_id, role) VALUES ('a', 'u', 'd', 'admin')",
+            "INSERT INTO assignments (id, user_id, domain_id, role) VALUES ('b', 'u', 'd', 'night shift')",
+        ):
+            await connection.execute(text(statement))
+    await database.open()
+    async with database.read() as session:
+        assert await accounts.roles(session, "u", domain_id="d") == ["admin", "night shift"]
+        names = await session.execute(text("SELECT name FROM roles ORDER BY name"))
+        assert [row.name for row in names] == ["admin", "member", "night shift", "reader"]
+        assert (await session.get_one(Domain, "d")).enabled
+    async with database.connection() as connection:
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0008"))
+        rows = await connection.execute(text("SELECT role FROM assignments ORDER BY id"))
+        assert [row.role for row in rows] == ["admin", "night shift"]
+    await database.close()
 
 
 async def test_migrations_can_be_taken_back(tmp_path: Path) -> None:

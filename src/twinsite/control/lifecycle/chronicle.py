@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from twinsite.control.actor import current_actor
+from twinsite.control.actor import Actor, current_actor
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle.health import GroupHealth
@@ -27,8 +27,11 @@ EVENTS_MAX = 1000
 
 OBSERVED = "observed"
 """The action of an event that nobody asked for."""
-ACCEPTED, DONE, FAILED = "accepted", "done", "failed"
-"""Results: recorded and to be finished by itself; finished; given up."""
+ACCEPTED, DONE, FAILED, REFUSED = "accepted", "done", "failed", "refused"
+"""Results: recorded and to be finished by itself; finished; given up; never begun."""
+REFUSED_MAX = 200
+"""Most events of refused requests of one group, so that a client that tries for ever drives nothing else out."""
+NOTHING_TO_DO = "there was nothing to do"
 
 Reports = Mapping[tuple[str, str], ObservedWorker]
 
@@ -97,6 +100,29 @@ async def observe(
     await _add(session, group, health, action, result, message, None)
 
 
+async def record_without_change(
+    context: Context,
+    session: AsyncSession,
+    project_id: str,
+    group_id: str,
+    actor: Actor,
+    action: str,
+    result: str,
+    message: str | None,
+) -> None:
+    """Write an event of a request that changed nothing, unless the request has an event already.
+
+    The group is as its last event left it. A group that is not the project's gets none.
+    """
+    for group in await objects.groups_by_ids(session, [group_id], locked=True):
+        if group.project_id != project_id or await events.has_request(session, group_id, actor.request_id):
+            continue
+        health = (await context.health_of(session, [group]))[group_id]
+        await _add(session, group, health, action, result, message, None, actor=actor)
+        if result == REFUSED:
+            await events.forget_refused(session, group_id, REFUSED_MAX)
+
+
 async def proof_now(context: Context, session: AsyncSession, group_id: str) -> dict[str, Any] | None:
     """Return what is known of a group before it is changed in this session."""
     group = await objects.fresh_group(session, group_id)
@@ -119,9 +145,12 @@ async def _add(
     result: str,
     message: str | None,
     proof: Mapping[str, Any] | None,
+    *,
+    actor: Actor | None = None,
 ) -> None:
-    actor = current_actor.get()
-    after = state_of(group, health)
+    """Add an event of what the current actor did; with an `actor`, of what that one asked for in vain."""
+    after = state_of(group, health) if actor is None or group.recorded_state is None else group.recorded_state
+    actor = actor or current_actor.get()
     number = await events.next_number(session, group.id)
     session.add(
         GroupEvent(
@@ -131,6 +160,7 @@ async def _add(
             created_at=utc_now(),
             actor=actor.name,
             user_id=actor.user_id,
+            request_id=actor.request_id,
             action=action,
             result=result,
             message=message,

@@ -26,9 +26,10 @@ from twinsite.control.context import Context
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.group_calls import GroupCalls, find_group, growing_pairs, lost
 from twinsite.control.lifecycle.moves import deadline_after
+from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.states import GroupCall, PairStatus, ReplicationStatus, admit_group
-from twinsite.control.lifecycle.volumes import SIZE_GIB_MAX, check_quota
+from twinsite.control.lifecycle.volumes import SIZE_GIB_MAX
 from twinsite.control.models import Extend, Group, Pair
 from twinsite.control.refusals import (
     PEER_UNREACHABLE,
@@ -264,7 +265,8 @@ class ExtendService(GroupCalls):
             session, [group.priority_station, group.secondary_station], NOTHING_CHANGED
         )
         growth_gib = {pair.id: targets[pair.id] - pair.production_volume.size_gib for pair in pairs}
-        await check_quota(session, self._context.settings, group.project_id, 0, 2 * sum(growth_gib.values()))
+        demand = Demand(gigabytes=2 * sum(growth_gib.values()), largest_gib=max(targets.values()))
+        await check_quota(session, self._context.settings, group.project_id, demand)
         for name, code in ((group.priority_station, "37100177"), (group.secondary_station, "37100178")):
             site = await sites.site(session, name)
             needed = sum(growth_gib.values()) * GIB

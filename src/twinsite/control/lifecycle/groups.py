@@ -21,6 +21,7 @@ from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.moves import running_again
 from twinsite.control.lifecycle.pairs import check_model
+from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.restored import give_up_hearing
 from twinsite.control.lifecycle.settling import settle_group
@@ -86,6 +87,7 @@ class GroupService(GroupCalls):
             (secondary,) = stations
             both = [wanted.priority_station, secondary]
             await self._context.require_connected(session, both, "The group cannot be set up there; try again later.")
+            await check_quota(session, self._context.settings, project_id, Demand(groups=1))
             group = Group(
                 id=str(uuid.uuid4()),
                 project_id=project_id,

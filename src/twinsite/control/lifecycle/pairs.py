@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context
 from twinsite.control.lifecycle.health import GroupHealth
+from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.states import (
     PairStatus,
     VolumeCall,
@@ -60,6 +61,7 @@ class PairService:
             production, dr = self._tell_apart(first, second, wanted.priority_station)
             _check_alike(first, second)
             await _check_free(session, production, dr)
+            await check_quota(session, self._context.settings, project_id, Demand(pairs=1))
             pair = Pair(
                 id=str(uuid.uuid4()),
                 project_id=project_id,

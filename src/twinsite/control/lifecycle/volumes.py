@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import fatal_failure, member_failure
 from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume
 from twinsite.control.models import Attachment, Pair, Volume
-from twinsite.control.refusals import bad_request, not_found, not_in_time, quota_exceeded
+from twinsite.control.refusals import bad_request, not_found, not_in_time
 from twinsite.control.repository import objects, sites, tombstones
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
-from twinsite.control.settings import ControllerSettings
 from twinsite.control.texts import check_description, check_name
 from twinsite.core.limits import GIB, VOLUME_BYTES_MAX
 
@@ -66,7 +66,8 @@ class VolumeService:
         zone, volume_type = self._check_new(wanted)
         async with self._context.database.write() as session:
             await self._context.require_connected(session, [zone], "No volume can be created there; try again later.")
-            await check_quota(session, self._context.settings, project_id, 1, wanted.size_gib)
+            demand = Demand(volumes=1, gigabytes=wanted.size_gib, largest_gib=wanted.size_gib)
+            await check_quota(session, self._context.settings, project_id, demand)
             volume = Volume(
                 id=str(uuid.uuid4()),
                 project_id=project_id,
@@ -126,11 +127,6 @@ class VolumeService:
         by_volume = {pair.production_volume_id: pair for pair in pairs}
         by_volume.update({pair.dr_volume_id: pair for pair in pairs})
         return page, by_volume
-
-    async def usage(self, project_id: str) -> tuple[int, int]:
-        """Return how many volumes a project has and their GiB together."""
-        async with self._context.database.read() as session:
-            return await objects.volume_usage(session, project_id)
 
     async def change(self, project_id: str, volume_id: str, wanted: VolumeChange) -> tuple[Volume, Pair | None]:
         """Change name, description or metadata."""
@@ -248,22 +244,6 @@ class VolumeService:
         if volume is None:
             raise not_found("volume", volume_id)
         return volume
-
-
-async def check_quota(
-    session: AsyncSession, settings: ControllerSettings, project_id: str, more_volumes: int, more_gib: int
-) -> None:
-    """Refuse (413) what would pass a project's quota."""
-    count, gigabytes = await objects.volume_usage(session, project_id)
-    if count + more_volumes > settings.quota_volumes:
-        raise quota_exceeded(
-            f"The project has {count} volumes, as many as its quota allows. Delete one, or raise quota_volumes."
-        )
-    if gigabytes + more_gib > settings.quota_gigabytes:
-        raise quota_exceeded(
-            f"{more_gib} GiB more than the {gigabytes} GiB in use would pass the quota of "
-            f"{settings.quota_gigabytes} GiB. Delete volumes, or raise quota_gigabytes."
-        )
 
 
 def _check_production(volume_id: str, pair: Pair | None) -> None:

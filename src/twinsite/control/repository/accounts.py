@@ -1,4 +1,4 @@
-"""Domains, projects, users, roles and tokens."""
+"""What a log-in needs to know of domains, projects, users, roles and tokens; what administrators do: `directory`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from twinsite.control.models import Assignment, Domain, Project, Token, User
+from twinsite.control.models import Assignment, Domain, Project, Role, Token, User
 
 
 async def find_domain(session: AsyncSession, *, domain_id: str | None = None, name: str | None = None) -> Domain | None:
@@ -30,11 +30,16 @@ async def find_project(
 
 
 async def find_user(
-    session: AsyncSession, *, user_id: str | None = None, name: str | None = None, domain: Domain | None = None
+    session: AsyncSession,
+    *,
+    user_id: str | None = None,
+    name: str | None = None,
+    domain: Domain | None = None,
+    locked: bool = False,
 ) -> User | None:
-    """Return a user by id, or by name within a domain."""
+    """Return a user by id, or by name within a domain; `locked` until the end of the transaction."""
     if user_id is not None:
-        return await session.get(User, user_id)
+        return await session.get(User, user_id, with_for_update={"of": User} if locked else None)
     if domain is None:
         return None
     statement = select(User).where(User.name == name, User.domain_id == domain.id)
@@ -46,16 +51,14 @@ async def roles(
 ) -> list[str]:
     """Return the names of a user's roles on a project or on a domain."""
     target = Assignment.project_id == project_id if project_id is not None else Assignment.domain_id == domain_id
-    statement = select(Assignment.role).where(Assignment.user_id == user_id, target).order_by(Assignment.role)
+    statement = select(Role.name).join(Assignment).where(Assignment.user_id == user_id, target).order_by(Role.name)
     return list((await session.scalars(statement)).all())
 
 
-async def projects_of_user(session: AsyncSession, user_id: str, name: str | None = None) -> Sequence[Project]:
-    """Return the projects that a user has a role on, narrowed by name."""
+async def projects_of_user(session: AsyncSession, user_id: str) -> Sequence[Project]:
+    """Return the projects that a user has a role on."""
     granted = select(Assignment.project_id).where(Assignment.user_id == user_id, Assignment.project_id.is_not(None))
     statement = select(Project).where(Project.id.in_(granted)).order_by(Project.name, Project.id)
-    if name is not None:
-        statement = statement.where(Project.name == name)
     return (await session.scalars(statement)).all()
 
 

@@ -21,6 +21,21 @@ async def forget_before(session: AsyncSession, group_id: str, number: int) -> No
         await session.execute(delete(GroupEvent).where(GroupEvent.group_id == group_id, GroupEvent.number < number))
 
 
+async def has_request(session: AsyncSession, group_id: str, request_id: str | None) -> bool:
+    """Say whether one of a group's events was recorded with this request."""
+    statement = select(GroupEvent.id).where(GroupEvent.group_id == group_id, GroupEvent.request_id == request_id)
+    return (await session.scalars(statement.limit(1))).one_or_none() is not None
+
+
+async def forget_refused(session: AsyncSession, group_id: str, keep: int) -> None:
+    """Delete all but the newest events of refused requests; the others of a group form a chain without them."""
+    refused = (GroupEvent.group_id == group_id, GroupEvent.result == "refused")
+    place = select(GroupEvent.number).where(*refused).order_by(GroupEvent.number.desc()).offset(keep).limit(1)
+    number = (await session.scalars(place)).one_or_none()
+    if number is not None:
+        await session.execute(delete(GroupEvent).where(*refused, GroupEvent.number <= number))
+
+
 async def page(session: AsyncSession, group_id: str, marker: str | None, limit: int, offset: int) -> list[GroupEvent]:
     """Return a group's events, the newest first, those after `marker`; `UnknownMarker` when it is none of them."""
     statement = select(GroupEvent).where(GroupEvent.group_id == group_id)

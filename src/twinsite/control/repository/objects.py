@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, delete, func, or_, select, update
+from sqlalchemy import CursorResult, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.models import Extend, Group, Pair, Volume
@@ -31,14 +31,6 @@ async def find_many(
     if locked:
         statement = statement.with_for_update(of=model)
     return {row.id: row for row in (await session.scalars(statement)).unique()}
-
-
-async def volume_usage(session: AsyncSession, project_id: str) -> tuple[int, int]:
-    """Return how many volumes a project has and their GiB together."""
-    gib = func.coalesce(Volume.target_gib, Volume.size_gib)  # What an extension takes is taken from its beginning.
-    statement = select(func.count(), func.coalesce(func.sum(gib), 0)).where(Volume.project_id == project_id)
-    count, gigabytes = (await session.execute(statement)).one()
-    return int(count), int(gigabytes)
 
 
 async def pairs_of_volumes(session: AsyncSession, volume_ids: Collection[str]) -> Sequence[Pair]:
