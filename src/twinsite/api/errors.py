@@ -61,11 +61,15 @@ FIELD_CODES: Mapping[str, str] = {
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
+def fault_body(status: int, code: str, message: str) -> dict[str, dict[str, int | str]]:
+    """Return the body of the error answer for a fault."""
+    fault = FAULT_KEYS.get(status, "computeFault" if status >= 500 else "badRequest")
+    return {fault: {"code": status, "message": f"{code}: {message}"}}
+
+
 def fault_response(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the error answer for a fault."""
-    fault = FAULT_KEYS.get(status, "computeFault" if status >= 500 else "badRequest")
-    body = {fault: {"code": status, "message": f"{code}: {message}"}}
-    return JSONResponse(body, status, {CODE_HEADER: code, **(headers or {})})
+    return JSONResponse(fault_body(status, code, message), status, {CODE_HEADER: code, **(headers or {})})
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -78,6 +82,8 @@ def add_error_handlers(app: FastAPI) -> None:
             headers["WWW-Authenticate"] = f'Keystone uri="{str(request.base_url).rstrip("/")}/identity/v3"'
         if error.status == 503:
             headers["Retry-After"] = "5"
+        if error.status == 408:
+            headers["Connection"] = "close"  # Nobody will read the rest of it.
         return fault_response(error.status, error.code, error.message, headers)
 
     @app.exception_handler(DBAPIError)

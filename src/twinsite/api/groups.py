@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.listing import PlaceQuery, page_query, place_query
+from twinsite.api.listing import PlaceQuery, group_page, place_query
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
 from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
 from twinsite.api.validation import parse_value
@@ -17,7 +17,6 @@ from twinsite.api.volumes import single_action
 from twinsite.control.lifecycle.groups import GroupChange, NewGroup
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.states import GroupStatus, ReplicationStatus
-from twinsite.control.models import Group
 from twinsite.control.refusals import bad_request
 from twinsite.control.repository.listing import PageQuery
 
@@ -56,9 +55,7 @@ async def create_group(request: Request, project_id: str, body: GroupCreate) -> 
 
 
 @router.get("", responses={200: {"model": answers.GroupList}, **answers.ERRORS})
-async def list_groups(
-    request: Request, project_id: str, query: Annotated[PageQuery, Depends(page_query(Group))]
-) -> Response:
+async def list_groups(request: Request, project_id: str, query: Annotated[PageQuery, Depends(group_page)]) -> Response:
     """List groups; one answer holds up to 1000."""
     page, health = await controller_of(request).groups.page(project_id, query)
     return JSONResponse({"replication_consistency_groups": [group_view(row, health[row.id]) for row in page.rows]})

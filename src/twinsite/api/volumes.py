@@ -9,20 +9,19 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.listing import page_query
+from twinsite.api.listing import volume_page
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, caller_of, controller_of, public_url
 from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeUpdate
 from twinsite.api.validation import parse_value
 from twinsite.api.views import connection_view, volume_links, volume_view
 from twinsite.control.controller import Controller
 from twinsite.control.lifecycle.volumes import NewVolume, VolumeChange
-from twinsite.control.models import Volume
 from twinsite.control.refusals import bad_request, not_found, not_implemented
 from twinsite.control.repository.listing import PageQuery
 
 router = APIRouter(prefix="/{project_id}", tags=["Volumes"], route_class=ProjectRoute, dependencies=TOKEN_DOCUMENTATION)
 
-PageOfVolumes = Annotated[PageQuery, Depends(page_query(Volume))]
+PageOfVolumes = Annotated[PageQuery, Depends(volume_page)]
 
 
 def _version(request: Request) -> str:

@@ -302,7 +302,7 @@ async def test_bad_requests(world: World, row: tuple[str, str, Any, int, str, st
         (b'{"volume": {"size": NaN}}', {}, 400, "NaN"),
         (b'{"volume": {"size": -Infinity}}', {}, 400, "Infinity"),
         (b'{"volume": {"size": 1' + b"0" * 5000 + b"}}", {}, 400, "digits"),
-        (b"[" * 100_000, {}, 400, "JSON"),
+        (b"[" * 100_000, {}, 400, "values"),
         (b"[" * 40 + b"]" * 40, {}, 400, "deeper"),
         (b'{"volume": "\xff"}', {}, 400, "UTF-8"),
         (b'{"volume": {"size": 1, "name": "\\ud800"}}', {}, 400, "surrogate"),
