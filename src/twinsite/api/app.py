@@ -9,7 +9,18 @@ from typing import Any
 from fastapi import FastAPI
 
 import twinsite
-from twinsite.api import groups, identity, internal, replications, sites, versions, volumes
+from twinsite.api import (
+    groups,
+    identity,
+    internal,
+    replications,
+    sites,
+    tags,
+    unoffered,
+    versions,
+    volume_metadata,
+    volumes,
+)
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
 from twinsite.control.controller import Controller
@@ -62,6 +73,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         identity.router,
         replications.router,
         groups.router,
+        tags.router,
         sites.router,
         internal.router,
         internal.worker_router,
@@ -69,4 +81,6 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         app.include_router(router)
     for version in ("/v2", "/v3"):
         app.include_router(volumes.router, prefix=version)
+        app.include_router(volume_metadata.router, prefix=version)
+        app.include_router(unoffered.router, prefix=version)
     return app

@@ -53,6 +53,36 @@ class VolumeUpdate(Body):
     volume: VolumeChangeFields
 
 
+class VolumeExtendFields(Body):
+    """Value of os-extend: the size that the volume is to have, in GiB."""
+
+    new_size: int = Field(examples=[20])
+
+
+class MetadataBody(Body):
+    """Metadata of a volume: what is given is added, or takes the place of all."""
+
+    metadata: dict[str, str]
+
+
+class MetadataEntryBody(Body):
+    """One entry of a volume's metadata, under the key that the path has."""
+
+    meta: dict[str, str]
+
+
+class TagsBody(Body):
+    """Tags of a volume: what is given is added, or takes the place of all."""
+
+    tags: dict[str, str]
+
+
+class TagBody(Body):
+    """One tag of a volume, under the key that the path has."""
+
+    tag: dict[str, str]
+
+
 class PairFields(Body):
     """A new pair: a production disk in `priority_station` and a DR disk in another zone, in either order."""
 

@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse
 from twinsite.api import answers
 from twinsite.api.listing import volume_page
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, caller_of, controller_of, public_url
-from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeUpdate
+from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeExtendFields, VolumeUpdate
+from twinsite.api.unoffered import UNOFFERED_VOLUME_ACTIONS
 from twinsite.api.validation import parse_value
 from twinsite.api.views import connection_view, volume_links, volume_view
 from twinsite.control.controller import Controller
@@ -75,6 +76,13 @@ def _with_next_link(request: Request, rows: list[dict[str, Any]], more: bool) ->
     return body
 
 
+@router.get("/volumes/summary", responses={200: {"model": answers.VolumeSummaryOne}, **answers.ERRORS})
+async def show_summary(request: Request, project_id: str) -> Response:
+    """Show how many volumes the project has, and their GiB together."""
+    count, gigabytes = await controller_of(request).volumes.usage(project_id)
+    return JSONResponse({"volume-summary": {"total_count": count, "total_size": gigabytes}})
+
+
 @router.get("/volumes/{volume_id}", responses={200: {"model": answers.VolumeOne}, **answers.ERRORS_OF_ONE})
 async def show_volume(request: Request, project_id: str, volume_id: str) -> Response:
     """Show a volume."""
@@ -108,6 +116,11 @@ _ACTION_EXAMPLES = {
         "summary": "Disconnect a host",
         "value": {"os-terminate_connection": {"connector": {"host": "host-1"}}},
     },
+    "extend": {
+        "summary": "Extend",
+        "description": "In GiB; hosts that connect afterwards see the new size.",
+        "value": {"os-extend": {"new_size": 20}},
+    },
 }
 
 
@@ -115,7 +128,7 @@ _ACTION_EXAMPLES = {
     "/volumes/{volume_id}/action",
     responses={
         200: {"model": answers.ConnectionOne, "description": "os-initialize_connection"},
-        202: {"description": "os-terminate_connection"},
+        202: {"description": "Recorded: os-terminate_connection, os-extend. No body."},
         **answers.ERRORS_OF_CHANGE,
     },
 )
@@ -125,7 +138,7 @@ async def act_on_volume(
     volume_id: str,
     body: Annotated[dict[str, Any], Body(openapi_examples=_ACTION_EXAMPLES)],
 ) -> Response:
-    """Connect or disconnect a host."""
+    """Connect or disconnect a host, or extend a volume that is in no pair: it is `extending`, then has the new size."""
     action, value = single_action(body)
     controller = controller_of(request)
     if action == "os-initialize_connection":
@@ -138,8 +151,12 @@ async def act_on_volume(
         await controller.volumes.disconnect(project_id, volume_id, connector.host if connector is not None else None)
         return Response(status_code=202)
     if action == "os-extend":
-        await controller.volumes.show(project_id, volume_id)
-        raise not_implemented("Extending a volume (os-extend) is not offered yet; create a larger one and copy.")
+        new_size_gib = parse_value(VolumeExtendFields, value, action).new_size
+        await controller.volume_extends.extend(project_id, volume_id, new_size_gib)
+        return Response(status_code=202)
+    await controller.volumes.show(project_id, volume_id)
+    if action in UNOFFERED_VOLUME_ACTIONS:
+        raise not_implemented(f"{action} is not offered here; see docs/api.md for what is, and why.")
     known = "os-initialize_connection, os-terminate_connection, os-extend"
     raise bad_request(f"There is no action {action[:80]!r} on volumes; there are {known}.")
 
