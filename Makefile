@@ -44,6 +44,9 @@ format: ## Format and fix what can be fixed.
 	@$(RUN_DEV) ruff check --fix .
 	@$(RUN_DEV) ruff format .
 
+openapi: ## Write docs/openapi.json anew, from the code.
+	@$(RUN) python -m twinsite.api.openapi_file docs/openapi.json
+
 lock: ## Resolve the dependencies anew.
 	@$(UV) lock
 

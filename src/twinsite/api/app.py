@@ -23,6 +23,7 @@ from twinsite.api import (
 )
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
+from twinsite.api.openapi import complete, operation_id
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
 
@@ -34,15 +35,14 @@ token from the header `X-Subject-Token` into `X-Auth-Token`.
 
 
 class Application(FastAPI):
-    """FastAPI, but for one thing: it drops every null from the OpenAPI document, and an action's value is null."""
+    """FastAPI, but for one thing: its OpenAPI document is completed."""
+
+    settings: ControllerSettings
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document with the actions as they are sent."""
+        """Return the OpenAPI document of this installation."""
         if not self.openapi_schema:
-            document = super().openapi()
-            path = f"{groups.router.prefix}/{{replication_consistency_group_id}}/action"
-            content = document["paths"][path]["post"]["requestBody"]["content"]
-            content["application/json"]["examples"] = groups.ACTION_EXAMPLES
+            complete(super().openapi(), self.settings)
         return super().openapi()
 
 
@@ -64,7 +64,9 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
+    app.settings = settings
     app.add_middleware(Envelope)
     add_error_handlers(app)
     for router in (

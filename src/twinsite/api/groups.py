@@ -35,6 +35,8 @@ FAIL_OVER = "os-failover-replication-consistency-group"
 REVERSE = "os-reverse-replication-consistency-group"
 REPROTECT = "os-reprotect-replication-consistency-group"
 EXTEND = "os-extend-replication-volumes"
+TARGET = "priority_station"
+"""Key in the value of a move: the site that is to be primary afterwards."""
 ACTIONS = (SYNC, STOP, FAIL_OVER, REVERSE, REPROTECT, EXTEND)
 
 
@@ -128,6 +130,11 @@ ACTION_EXAMPLES = {
         "description": "Swap the two sides of an active group without loss.",
         "value": {REVERSE: None},
     },
+    "reverse to a site": {
+        "summary": "Switch over to a site",
+        "description": "Does nothing when that is primary already: safe to repeat when an answer was lost.",
+        "value": {REVERSE: {TARGET: "az2"}},
+    },
     "extend": {
         "summary": "Extend disks",
         "description": "Both disks of each listed pair, in GiB; all of them or none. Answered when they have grown.",
@@ -165,13 +172,16 @@ async def act_on_group(
         known = ", ".join(ACTIONS)
         raise bad_request(f"There is no action {action[:80]!r} on groups; there are {known}.")
     if action == FAIL_OVER:
-        await moves.failover(project_id, group_id, force=_force(action, value))
+        await moves.failover(project_id, group_id, force=_force(action, value), to=_target(action, value))
         return Response(status_code=200)
     if action == STOP:
         await groups.stop(project_id, group_id, force=_force(action, value))
         return Response(status_code=200)
     if action == EXTEND:
         await controller_of(request).extends.extend(project_id, group_id, _new_sizes(value))
+        return Response(status_code=200)
+    if action == REVERSE and isinstance(value, dict) and set(value) <= {TARGET}:
+        await moves.reverse(project_id, group_id, to=_target(action, value))
         return Response(status_code=200)
     if value not in (None, {}):
         raise bad_request(f"The value of {action} must be null.")
@@ -185,6 +195,14 @@ def _new_sizes(value: Any) -> list[tuple[str, int]]:
     is_bare = isinstance(value, dict) and "replications" not in value
     wanted = parse_value(ExtendFields, {"replications": [value]} if is_bare else value, EXTEND)
     return [(item.id, item.new_size) for item in wanted.replications]
+
+
+def _target(action: str, value: Any) -> str | None:
+    """Return the site that a move is to make primary: null, or named so that a repeated request does nothing more."""
+    target = value.get(TARGET) if isinstance(value, dict) else None
+    if target is not None and not isinstance(target, str):
+        raise bad_request(f"The {TARGET} of {action} must be the name of an availability zone.")
+    return target
 
 
 def _force(action: str, value: Any) -> bool:

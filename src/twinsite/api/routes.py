@@ -5,12 +5,14 @@ The order matters: a stranger learns nothing about the rest, and nobody's body i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar
 
 from fastapi import Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
+from starlette.routing import Match
+from starlette.types import Scope
 
 from twinsite.api.acceptable import refuse_unacceptable
 from twinsite.api.bodies import request_with_sound_body
@@ -47,6 +49,18 @@ class OpenRoute(APIRoute):
     """A call for which no token is needed."""
 
     checks_body = True
+    reserved: ClassVar[Mapping[str, frozenset[str]]] = {
+        "volume_id": frozenset({"detail", "summary", "resource_instances"})
+    }
+    """Words that are no ids, because paths of their own have them in the same place."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say whether the route is meant, and with which words in the places of its parameters."""
+        match, child_scope = super().matches(scope)
+        words = child_scope.get("path_params", {})
+        if match is not Match.NONE and any(words.get(name) in taken for name, taken in self.reserved.items()):
+            return Match.NONE, {}
+        return match, child_scope
 
     def get_route_handler(self) -> Handler:
         """Return the handler with the checks in front."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -19,10 +20,17 @@ from twinsite.control.lifecycle.labels import TagQuery, without
 from twinsite.control.models import Volume
 from twinsite.control.refusals import bad_request, not_found
 
+
+class TagRoute(ProjectRoute):
+    """A call on tags. The path that deletes several stands where the key of one would."""
+
+    reserved: ClassVar[Mapping[str, frozenset[str]]] = {**ProjectRoute.reserved, "key": frozenset({"action"})}
+
+
 router = APIRouter(
     prefix="/v2/{project_id}/os-vendor-tags/volumes",
     tags=["Metadata and tags of volumes"],
-    route_class=ProjectRoute,
+    route_class=TagRoute,
     dependencies=TOKEN_DOCUMENTATION,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from twinsite.api import answers, cloud_answers
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute
 from twinsite.control.refusals import not_implemented
 
@@ -69,7 +70,11 @@ UNOFFERED_RESOURCES = (
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
-@router.get("/extensions", dependencies=TOKEN_DOCUMENTATION)
+@router.get(
+    "/extensions",
+    dependencies=TOKEN_DOCUMENTATION,
+    responses={200: {"model": cloud_answers.ExtensionList}, **answers.ERRORS},
+)
 async def list_extensions(request: Request, project_id: str) -> Response:
     """List Cinder's extensions: none is told apart from the rest."""
     return JSONResponse({"extensions": []})

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from twinsite.api import answers
+from twinsite.api import answers, cloud_answers
 from twinsite.api.listing import volume_page
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, caller_of, controller_of, public_url
 from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeExtendFields, VolumeUpdate
@@ -19,6 +19,7 @@ from twinsite.control.controller import Controller
 from twinsite.control.lifecycle.volumes import NewVolume, VolumeChange
 from twinsite.control.refusals import bad_request, not_found, not_implemented
 from twinsite.control.repository.listing import PageQuery
+from twinsite.control.texts import check_description, check_name
 
 router = APIRouter(prefix="/{project_id}", tags=["Volumes"], route_class=ProjectRoute, dependencies=TOKEN_DOCUMENTATION)
 
@@ -94,6 +95,8 @@ async def show_volume(request: Request, project_id: str, volume_id: str) -> Resp
 async def change_volume(request: Request, project_id: str, volume_id: str, body: VolumeUpdate) -> Response:
     """Change a volume's name, description or metadata."""
     fields = body.volume
+    check_name(fields.display_name)
+    check_description(fields.display_description)
     wanted = VolumeChange(
         name=fields.name if fields.name is not None else fields.display_name,
         description=fields.description if fields.description is not None else fields.display_description,
@@ -110,7 +113,7 @@ async def delete_volume(request: Request, project_id: str, volume_id: str) -> Re
     return Response(status_code=202)
 
 
-_ACTION_EXAMPLES = {
+ACTION_EXAMPLES = {
     "connect": {"summary": "Connect a host", "value": {"os-initialize_connection": {"connector": {"host": "host-1"}}}},
     "disconnect": {
         "summary": "Disconnect a host",
@@ -136,7 +139,7 @@ async def act_on_volume(
     request: Request,
     project_id: str,
     volume_id: str,
-    body: Annotated[dict[str, Any], Body(openapi_examples=_ACTION_EXAMPLES)],
+    body: Annotated[dict[str, Any], Body(openapi_examples=ACTION_EXAMPLES)],
 ) -> Response:
     """Connect or disconnect a host, or extend a volume that is in no pair: it is `extending`, then has the new size."""
     action, value = single_action(body)
@@ -168,14 +171,22 @@ def single_action(body: dict[str, Any]) -> tuple[str, Any]:
     return next(iter(body.items()))
 
 
-@router.get("/types", tags=["Volume types, zones, limits"])
+@router.get(
+    "/types",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.VolumeTypeList}, **answers.ERRORS},
+)
 async def list_types(request: Request, project_id: str) -> Response:
     """List the volume types."""
     controller = controller_of(request)
     return JSONResponse({"volume_types": [_type_view(controller, name) for name in controller.settings.volume_types]})
 
 
-@router.get("/types/{type_id}", tags=["Volume types, zones, limits"], responses=answers.ERRORS_OF_ONE)
+@router.get(
+    "/types/{type_id}",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.VolumeTypeOne}, **answers.ERRORS_OF_ONE},
+)
 async def show_type(request: Request, project_id: str, type_id: str) -> Response:
     """Show a volume type, by id or name; `default` is the one that a volume gets when none is named."""
     controller = controller_of(request)
@@ -199,7 +210,11 @@ def _type_view(controller: Controller, name: str) -> dict[str, Any]:
     }
 
 
-@router.get("/os-availability-zone", tags=["Volume types, zones, limits"])
+@router.get(
+    "/os-availability-zone",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.ZoneList}, **answers.ERRORS},
+)
 async def list_zones(request: Request, project_id: str) -> Response:
     """List the availability zones; one is available while its node is connected."""
     controller = controller_of(request)
@@ -211,7 +226,11 @@ async def list_zones(request: Request, project_id: str) -> Response:
     return JSONResponse({"availabilityZoneInfo": zones})
 
 
-@router.get("/limits", tags=["Volume types, zones, limits"])
+@router.get(
+    "/limits",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.LimitsAnswer}, **answers.ERRORS},
+)
 async def show_limits(request: Request, project_id: str) -> Response:
     """Show what the project may use and what it uses."""
     controller = controller_of(request)
@@ -231,7 +250,11 @@ async def show_limits(request: Request, project_id: str) -> Response:
     return JSONResponse({"limits": {"rate": [], "absolute": absolute}})
 
 
-@router.get("/os-quota-sets/{target_id}", tags=["Volume types, zones, limits"], responses=answers.ERRORS_OF_ONE)
+@router.get(
+    "/os-quota-sets/{target_id}",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.QuotaAnswer}, **answers.ERRORS_OF_ONE},
+)
 async def show_quota(request: Request, project_id: str, target_id: str, usage: str = "False") -> Response:
     """Show the project's quota, with what it uses when `usage` is True."""
     if target_id != project_id:

@@ -76,9 +76,8 @@ PATHS = [
     ("{volumes}/a%2Fb", 400, "EVS.5400", "%2F"),
     ("{volumes}/a%2fmetadata", 400, "EVS.5400", "%2F"),
     ("{volumes}/a%00b", 400, "EVS.5400", "NUL"),
-    ("{volumes}/a%0d%0aX-Evil:%20yes", 400, "EVS.5400", "control"),
+    ("{volumes}/a%0d%0aX-Evil:%20yes", 404, "EVS.5404", "volume"),
     ("{volumes}?name=%00", 400, "EVS.5400", "NUL"),
-    ("{volumes}?name=%0A", 400, "EVS.5400", "control"),
     ("{volumes};x=1", 404, "EVS.5404", "no resource"),
     ("{volumes}/%ff%fe", 404, "EVS.5404", "volume"),
     ("{volumes}/%ed%a0%80", 404, "EVS.5404", "volume"),
@@ -101,7 +100,15 @@ async def test_paths_are_taken_literally(server: Server, row: tuple[str, int, st
 
 
 @pytest.mark.parametrize(
-    "query", ["a=b&" * 8000, "limit=1&" * 8000, "name=%ff%ed%a0%80", "&&&=&=;;", "metadata={'a\"b':'c'}"]
+    "query",
+    [
+        "a=b&" * 8000,
+        "limit=1&" * 8000,
+        "name=%ff%ed%a0%80",
+        "name=%0d%0aX-Evil:%20yes",
+        "&&&=&=;;",
+        "metadata={'a\"b':'c'}",
+    ],
 )
 async def test_odd_queries_are_harmless(server: Server, query: str) -> None:
     assert (await server.send("GET", f"{server.volumes}?{query}")).status == 200
