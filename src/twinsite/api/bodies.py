@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 from fastapi import Request
@@ -21,6 +22,7 @@ JSON_DEPTH_MAX = 32
 JSON_MARKS_MAX = 32 * 1024
 """Most commas, colons and opening brackets in a body: each value of a few bytes takes some hundred in memory."""
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
@@ -134,7 +136,7 @@ def check_json(value: Any) -> None:
         if depth > JSON_DEPTH_MAX:
             raise bad_request(f"The body is nested deeper than {JSON_DEPTH_MAX} levels.")
         if isinstance(item, str):
-            if "\0" in item or any("\ud800" <= character <= "\udfff" for character in item):
+            if _NO_TEXT.search(item) is not None:
                 raise bad_request("The body holds a NUL character or half of a surrogate pair, which is no text.")
         elif isinstance(item, float):
             if not math.isfinite(item):
