@@ -38,7 +38,7 @@ from twinsite.messages import Replication
 NOTHING_CHANGED = "Nothing was changed; try again later."
 
 
-_FAILED_OVER = frozenset({GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER})
+_FAILED_OVER = frozenset({GroupStatus.AVAILABLE, GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER})
 _SWITCHED = frozenset({GroupStatus.AVAILABLE, GroupStatus.REVERSING, GroupStatus.ERROR_REVERSING})
 
 
@@ -51,7 +51,7 @@ class MoveService(GroupCalls):
         Without `force` only while the arbiter has the DR side as in sync, and that side has lost nothing of it. Where a
         failover failed after its promotion this waits for the new primary anew; with `force` that one may go on
         although it may lack acknowledged writes, or if it has failed for good the former primary is promoted again.
-        No-op for a group that has failed over to the site `to`.
+        No-op for a group whose primary site is `to` already; refused where another site would become it.
         """
         group = (await self.show(project_id, group_id)).group
         if _is_at(group, to, _FAILED_OVER):
@@ -67,6 +67,7 @@ class MoveService(GroupCalls):
             if force and (doubtful or waits_again):
                 # Only what was stated is accepted: a doubt that the new primary finds later needs another word.
                 wish["loss_acceptances"] = group.loss_acceptances + 1
+            _refuse_other_target(group, to, group.priority_station if waits_again else group.secondary_station)
             proof = await chronicle.proof_now(self._context, session, group_id)
             if waits_again:
                 await self._context.require_connected(session, [group.priority_station], NOTHING_CHANGED)
@@ -219,7 +220,17 @@ def _is_at(group: Group, to: str | None, statuses: frozenset[GroupStatus]) -> bo
         raise bad_request(
             f"The group {group.id} is in {' and '.join(both)}, not in {to!r}. Name one of these.", "EVS.1036"
         )
-    return to == group.priority_station and group.status in statuses
+    is_leaving = group.replication == Replication.HANDOVER
+    return to == group.priority_station and group.status in statuses and not is_leaving
+
+
+def _refuse_other_target(group: Group, to: str | None, target: str) -> None:
+    """Refuse (400) a move that would not end where the client wants it to."""
+    if to is not None and to != target:
+        raise bad_request(
+            f"The group {group.id} is {group.status!r}, from where this makes {target} primary, not {to}. "
+            f"Name {target}, or read the group first."
+        )
 
 
 def _check_pairs(group: Group, what: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
-from twinsite.control.lifecycle.health import living_status
+from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume
 from twinsite.control.lifecycle.volumes import SIZE_GIB_MAX, check_quota
 from twinsite.control.models import Pair, Volume
@@ -48,6 +48,7 @@ class VolumeExtendFacts:
     is_grown: bool
     is_attached: bool
     in_force: bool  # The worker has taken up the new size.
+    heard_version: int = 0  # The newest spec that the worker has in force.
 
 
 def next_step(facts: VolumeExtendFacts) -> VolumeStep:
@@ -87,7 +88,8 @@ async def _settle(session: AsyncSession, volume_id: str, item: ObservedVolume | 
         is_changed = True
         if step is VolumeStep.GROW:
             volume.is_grown = True
-            volume.spec_version += 1
+            # A database that was restored from a backup counts less than the worker has heard.
+            volume.spec_version = max(volume.spec_version, facts.heard_version) + 1
         else:
             _end(volume, item, is_done=step is VolumeStep.FINISH, is_lost=facts.is_lost)
     if volume is not None and is_changed:
@@ -111,6 +113,7 @@ async def _facts(session: AsyncSession, volume: Volume, item: ObservedVolume | N
         is_lost=volume.site in await sites.lost_names(session),
         is_grown=volume.is_grown,
         is_attached=bool(volume.attachments),
+        heard_version=status.spec_version if status is not None else 0,
         in_force=is_told and sizes_bytes.get(volume.id, 0) >= target_bytes,
     )
 
