@@ -47,6 +47,9 @@ format: ## Format and fix what can be fixed.
 policy: ## Write the sample policy file anew.
 	@$(RUN) python -m twinsite.control.policy.sample > docs/policy.yaml
 
+openapi: ## Write docs/openapi.json anew, from the code.
+	@$(RUN) python -m twinsite.api.openapi_file docs/openapi.json
+
 lock: ## Resolve the dependencies anew.
 	@$(UV) lock
 

@@ -114,6 +114,65 @@ class VolumeDetailList(Answer):
     volumes_links: list[Link] = []
 
 
+class VolumeSummaryFigures(Answer):
+    """How many volumes a project has, and their GiB together."""
+
+    total_count: int
+    total_size: int
+
+
+class VolumeSummaryOne(Answer):
+    """The figures of a project."""
+
+    summary: VolumeSummaryFigures = Field(alias="volume-summary")
+
+
+class Metadata(Answer):
+    """All metadata of a volume."""
+
+    metadata: dict[str, str]
+
+
+class MetadataEntry(Answer):
+    """One entry of a volume's metadata."""
+
+    meta: dict[str, str]
+
+
+class Tags(Answer):
+    """All tags of a volume."""
+
+    tags: dict[str, str]
+
+
+class Tag(Answer):
+    """One tag of a volume."""
+
+    tag: dict[str, str]
+
+
+class TagValues(Answer):
+    """All tags of the project's volumes: the values of each key."""
+
+    tags: dict[str, list[str]]
+
+
+class TaggedResource(Answer):
+    """A volume that a search by tags found."""
+
+    resource_id: str
+    resource_name: str | None
+    resource_detail: VolumeAnswer
+    tags: dict[str, str]
+
+
+class TaggedResources(Answer):
+    """What a search by tags found: how many, and the newest 1000."""
+
+    total_count: int
+    resources: list[TaggedResource]
+
+
 class PairCreated(Answer):
     """A pair right after its creation."""
 

@@ -19,11 +19,15 @@ from twinsite.api import (
     replications,
     roles,
     sites,
+    tags,
+    unoffered,
     versions,
+    volume_metadata,
     volumes,
 )
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
+from twinsite.api.openapi import complete, operation_id
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
 
@@ -44,15 +48,14 @@ EMBEDDED_IDENTITY = (
 
 
 class Application(FastAPI):
-    """FastAPI, but for one thing: it drops every null from the OpenAPI document, and an action's value is null."""
+    """FastAPI, but for one thing: its OpenAPI document is completed."""
+
+    settings: ControllerSettings
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document with the actions as they are sent."""
+        """Return the OpenAPI document of this installation."""
         if not self.openapi_schema:
-            document = super().openapi()
-            path = f"{groups.router.prefix}/{{replication_consistency_group_id}}/action"
-            content = document["paths"][path]["post"]["requestBody"]["content"]
-            content["application/json"]["examples"] = groups.ACTION_EXAMPLES
+            complete(super().openapi(), self.settings)
         return super().openapi()
 
 
@@ -74,7 +77,9 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
+    app.settings = settings
     app.add_middleware(Envelope)
     add_error_handlers(app)
     for router in (
@@ -82,6 +87,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         *(EMBEDDED_IDENTITY if settings.keystone_auth_url is None else [versions.elsewhere_router]),
         replications.router,
         groups.router,
+        tags.router,
         sites.router,
         audit.router,
         internal.router,
@@ -91,4 +97,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
     for version in ("/v2", "/v3"):
         app.include_router(volumes.router, prefix=version)
         app.include_router(quotas.router, prefix=version)
+        app.include_router(volume_metadata.router, prefix=version)
+        app.include_router(unoffered.router, prefix=version)
+        app.include_router(unoffered.unoffered_router, prefix=version)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 
 from starlette.datastructures import MutableHeaders
@@ -14,6 +15,9 @@ from twinsite.api.errors import fault_response
 REQUEST_ID_HEADER = "x-openstack-request-id"
 
 _log = logging.getLogger(__name__)
+
+_HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_CODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 
 
 class Envelope:
@@ -40,20 +44,32 @@ class Envelope:
             await send(message)
 
         path = scope["path"]
+        trouble = _trouble(scope)
+        if trouble is not None:
+            await fault_response(400, "EVS.5400", trouble)(scope, receive, send_with_id)
+            return
         if len(path) > 1 and path.endswith("/"):
             # Clients write version roots with and without the slash; a redirect would drop the body of a POST.
             scope = {**scope, "path": path.rstrip("/") or "/", "raw_path": None}
-        if "\0" in path or b"%00" in scope.get("query_string", b""):
-            answer = fault_response(400, "EVS.5400", "The URL holds a NUL character; leave it out.")
-            await answer(scope, receive, send_with_id)
-            return
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            _log.info("request %s: the client hung up: %s %s", request_id, scope["method"], path)
+            _log.info("request %s: the client hung up: %s %r", request_id, scope["method"], path)
         except Exception:
-            _log.exception("request %s failed: %s %s", request_id, scope["method"], path)
+            _log.exception("request %s failed: %s %r", request_id, scope["method"], path)
             if started:
                 raise
             message = f"An internal error happened; the controller's log has it under {request_id}."
             await fault_response(500, "EVS.5500", message)(scope, receive, send_with_id)
+
+
+def _trouble(scope: Scope) -> str | None:
+    """Say what is wrong with a request's address, before anything makes links of it or looks it up."""
+    if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+        return "The URL holds a NUL character, which is no text; leave it out."
+    if _CODED_SLASH.search(scope.get("raw_path") or b""):
+        return "The path holds an encoded slash (%2F); no name in a path has one."
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if any(_HOST.fullmatch(host) is None for host in hosts):
+        return "The Host header is no host name or address with a port."
+    return None

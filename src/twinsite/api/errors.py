@@ -64,14 +64,19 @@ FIELD_CODES: Mapping[str, str] = {
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
+def fault_body(status: int, code: str, message: str) -> dict[str, dict[str, int | str]]:
+    """Return the body of the error answer for a fault."""
+    fault = FAULT_KEYS.get(status, "computeFault" if status >= 500 else "badRequest")
+    return {fault: {"code": status, "message": f"{code}: {message}"}}
+
+
 def fault_response(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None, *, path: str = ""
 ) -> JSONResponse:
     """Return the error answer for a fault. At a `path` of the identity interface clients look for Keystone's key."""
-    fault = FAULT_KEYS.get(status, "computeFault" if status >= 500 else "badRequest")
-    detail = {"code": status, "message": f"{code}: {message}"}
-    body: dict[str, Any] = {fault: detail}
+    body: dict[str, Any] = dict(fault_body(status, code, message))
     if path.startswith(IDENTITY_PREFIX):
+        (detail,) = body.values()
         body["error"] = {**detail, "title": HTTPStatus(status).phrase}
     return JSONResponse(body, status, {CODE_HEADER: code, **(headers or {})})
 
@@ -88,6 +93,8 @@ def add_error_handlers(app: FastAPI) -> None:
             headers["Retry-After"] = "5"
         if error.retry_after_seconds is not None:
             headers["Retry-After"] = str(error.retry_after_seconds)
+        if error.status == 408:
+            headers["Connection"] = "close"  # Nobody will read the rest of it.
         return fault_response(error.status, error.code, error.message, headers, path=request.url.path)
 
     @app.exception_handler(DBAPIError)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.listing import PlaceQuery, page_query, place_query
+from twinsite.api.listing import PlaceQuery, group_page, place_query
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, require
 from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
 from twinsite.api.validation import parse_value
@@ -17,7 +17,6 @@ from twinsite.api.volumes import single_action
 from twinsite.control.lifecycle.groups import GroupChange, NewGroup
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.states import GroupStatus, ReplicationStatus
-from twinsite.control.models import Group
 from twinsite.control.refusals import bad_request
 from twinsite.control.repository.listing import PageQuery
 
@@ -37,6 +36,8 @@ REVERSE = "os-reverse-replication-consistency-group"
 REPROTECT = "os-reprotect-replication-consistency-group"
 EXTEND = "os-extend-replication-volumes"
 FORCE_RULE = "replication_consistency_groups:force"
+TARGET = "priority_station"
+"""Key in the value of a move: the site that is to be primary afterwards."""
 ACTIONS = (SYNC, STOP, FAIL_OVER, REVERSE, REPROTECT, EXTEND)
 
 
@@ -57,9 +58,7 @@ async def create_group(request: Request, project_id: str, body: GroupCreate) -> 
 
 
 @router.get("", responses={200: {"model": answers.GroupList}, **answers.ERRORS})
-async def list_groups(
-    request: Request, project_id: str, query: Annotated[PageQuery, Depends(page_query(Group))]
-) -> Response:
+async def list_groups(request: Request, project_id: str, query: Annotated[PageQuery, Depends(group_page)]) -> Response:
     """List groups; one answer holds up to 1000."""
     page, health = await controller_of(request).groups.page(project_id, query)
     return JSONResponse({"replication_consistency_groups": [group_view(row, health[row.id]) for row in page.rows]})
@@ -132,6 +131,11 @@ ACTION_EXAMPLES = {
         "description": "Swap the two sides of an active group without loss.",
         "value": {REVERSE: None},
     },
+    "reverse to a site": {
+        "summary": "Switch over to a site",
+        "description": "Does nothing when that is primary already: safe to repeat when an answer was lost.",
+        "value": {REVERSE: {TARGET: "az2"}},
+    },
     "extend": {
         "summary": "Extend disks",
         "description": "Both disks of each listed pair, in GiB; all of them or none. Answered when they have grown.",
@@ -169,13 +173,16 @@ async def act_on_group(
         known = ", ".join(ACTIONS)
         raise bad_request(f"There is no action {action[:80]!r} on groups; there are {known}.")
     if action == FAIL_OVER:
-        await moves.failover(project_id, group_id, force=_force(request, action, value))
+        await moves.failover(project_id, group_id, force=_force(request, action, value), to=_target(action, value))
         return Response(status_code=200)
     if action == STOP:
         await groups.stop(project_id, group_id, force=_force(request, action, value))
         return Response(status_code=200)
     if action == EXTEND:
         await controller_of(request).extends.extend(project_id, group_id, _new_sizes(value))
+        return Response(status_code=200)
+    if action == REVERSE and isinstance(value, dict) and set(value) <= {TARGET}:
+        await moves.reverse(project_id, group_id, to=_target(action, value))
         return Response(status_code=200)
     if value not in (None, {}):
         raise bad_request(f"The value of {action} must be null.")
@@ -189,6 +196,14 @@ def _new_sizes(value: Any) -> list[tuple[str, int]]:
     is_bare = isinstance(value, dict) and "replications" not in value
     wanted = parse_value(ExtendFields, {"replications": [value]} if is_bare else value, EXTEND)
     return [(item.id, item.new_size) for item in wanted.replications]
+
+
+def _target(action: str, value: Any) -> str | None:
+    """Return the site that a move is to make primary: null, or named so that a repeated request does nothing more."""
+    target = value.get(TARGET) if isinstance(value, dict) else None
+    if target is not None and not isinstance(target, str):
+        raise bad_request(f"The {TARGET} of {action} must be the name of an availability zone.")
+    return target
 
 
 def _force(request: Request, action: str, value: Any) -> bool:

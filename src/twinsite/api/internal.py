@@ -5,16 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from twinsite.api.routes import (
-    BODY_BYTES_MAX,
-    NODE_REPORT_BYTES_MAX,
-    NodeRoute,
-    WorkerRoute,
-    check_json,
-    controller_of,
-    parse_json,
-    read_body,
-)
+from twinsite.api.bodies import BODY_BYTES_MAX, NODE_REPORT_BYTES_MAX, check_json, parse_json, read_body
+from twinsite.api.routes import NodeRoute, WorkerRoute, controller_of
 from twinsite.control.actor import Actor, current_actor
 from twinsite.control.arbiter_store import Question
 from twinsite.control.refusals import bad_request
@@ -29,7 +21,8 @@ worker_router = APIRouter(prefix="/internal/v1", route_class=WorkerRoute, includ
 @router.post("/nodes/{site}/sync")
 async def sync_node(request: Request, site: str) -> Response:
     """Take a node's report in, and answer what its site should be once the node has not seen that yet."""
-    body = parse_json(await read_body(request, NODE_REPORT_BYTES_MAX))
+    seconds_max = controller_of(request).settings.body_seconds_max
+    body = parse_json(await read_body(request, NODE_REPORT_BYTES_MAX, seconds_max))
     try:
         report = from_wire(NodeReport, body, "report")
     except PeerViolation as error:
@@ -43,7 +36,7 @@ async def sync_node(request: Request, site: str) -> Response:
 @worker_router.post("/groups/{group_id}/arbiter")
 async def ask_arbiter(request: Request, group_id: str) -> Response:
     """Answer a worker's question about its group. A grant is durable before it is answered."""
-    body = parse_json(await read_body(request, BODY_BYTES_MAX))
+    body = parse_json(await read_body(request, BODY_BYTES_MAX, controller_of(request).settings.body_seconds_max))
     check_json(body)
     try:
         question = from_wire(Question, body, "question")

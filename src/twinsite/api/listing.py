@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import datetime
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Query, Request
+from pydantic import WithJsonSchema
 
 from twinsite.control.models import Group, Pair, Volume
 from twinsite.control.refusals import bad_request
@@ -17,35 +18,124 @@ from twinsite.control.repository.listing import FILTERS, SORT_KEYS, PageQuery
 LIMIT_MAX = 1000
 """Most objects in one answer; also the default, because the Go SDK never asks for a second page."""
 OFFSET_MAX = 2**31
+Kind = type[Volume] | type[Pair] | type[Group]
 METADATA_FILTER_CHARACTERS_MAX = 4096
 
 
-def page_query(kind: type[Volume] | type[Pair] | type[Group]) -> Callable[..., PageQuery]:
-    """Return the dependency that reads the query parameters of one kind of list."""
+def _documented(schema: dict[str, object]) -> WithJsonSchema:
+    """Return what the OpenAPI page says of a parameter that is read as text, so that its error gets its EVS code."""
+    return WithJsonSchema(schema)
 
-    def read(
-        request: Request,
-        marker: Annotated[str | None, Query(description="Id of the last object of the page before.")] = None,
-        limit: Annotated[str | None, Query(description="1 to 1000; 1000 when left out.")] = None,
-        offset: Annotated[str | None, Query(description="How many objects to skip.")] = None,
-        sort_key: Annotated[str | None, Query(description="Field to sort by; created_at when left out.")] = None,
-        sort_dir: Annotated[str | None, Query(description="asc or desc.")] = None,
-        changes_since: Annotated[str | None, Query(alias="changes-since", description="UTC time.")] = None,
-    ) -> PageQuery:
-        parameters = request.query_params
-        order_key, _, order_dir = (parameters.get("sort") or "").split(",")[0].partition(":")
-        return PageQuery(
-            marker=marker or None,
-            limit=_limit(limit),
-            offset=_offset(offset),
-            sort_key=_sort_key(kind, sort_key or order_key or "created_at"),
-            descending=_descending(sort_dir or order_dir or "desc"),
-            changed_since=_time(changes_since),
-            filters={name: parameters[name] for name in FILTERS[kind] if name in parameters},
-            metadata=_metadata(parameters.get("metadata")) if kind is Volume else {},
-        )
 
-    return read
+def _sorted_by(kind: Kind) -> WithJsonSchema:
+    return _documented({"type": "string", "enum": list(SORT_KEYS[kind])})
+
+
+_TEXT = _documented({"type": "string"})
+Marker = Annotated[str | None, Query(description="Id of the last object of the page before."), _TEXT]
+Limit = Annotated[
+    str | None,
+    Query(description="Most objects in the answer; 1000 when left out."),
+    _documented({"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}),
+]
+Offset = Annotated[
+    str | None,
+    Query(description="How many objects to skip."),
+    _documented({"type": "integer", "minimum": 0, "maximum": OFFSET_MAX}),
+]
+SortDir = Annotated[
+    str | None,
+    Query(description="Direction; desc when left out."),
+    _documented({"type": "string", "enum": ["asc", "desc"]}),
+]
+Sort = Annotated[str | None, Query(description="Cinder's spelling of both: key:direction."), _TEXT]
+ChangesSince = Annotated[
+    str | None,
+    Query(alias="changes-since", description="Only what was created or changed since then, UTC."),
+    _documented({"type": "string", "format": "date-time"}),
+]
+_SORT_KEY = Query(description="Field to sort by; created_at when left out.")
+VolumeSortKey = Annotated[str | None, _SORT_KEY, _sorted_by(Volume)]
+PairSortKey = Annotated[str | None, _SORT_KEY, _sorted_by(Pair)]
+GroupSortKey = Annotated[str | None, _SORT_KEY, _sorted_by(Group)]
+Filter = Annotated[str | None, Query(description="Only those that have it."), _TEXT]
+VolumeFilter = Annotated[str | None, Query(description="Only what has to do with this volume."), _TEXT]
+VolumesFilter = Annotated[str | None, Query(description="One volume id, or two joined by a comma."), _TEXT]
+MetadataFilter = Annotated[
+    str | None,
+    Query(description="A dictionary of texts: only what has all its entries.", examples=["{'key': 'value'}"]),
+]
+
+
+def volume_page(
+    request: Request,
+    marker: Marker = None,
+    limit: Limit = None,
+    offset: Offset = None,
+    sort_key: VolumeSortKey = None,
+    sort_dir: SortDir = None,
+    sort: Sort = None,
+    changes_since: ChangesSince = None,
+    name: Filter = None,
+    status: Filter = None,
+    availability_zone: Filter = None,
+    metadata: MetadataFilter = None,
+) -> PageQuery:
+    """Read the query parameters of a list of volumes. They are named here for the OpenAPI page."""
+    return _page_query(Volume, request.query_params)
+
+
+def pair_page(
+    request: Request,
+    marker: Marker = None,
+    limit: Limit = None,
+    offset: Offset = None,
+    sort_key: PairSortKey = None,
+    sort_dir: SortDir = None,
+    changes_since: ChangesSince = None,
+    name: Filter = None,
+    status: Filter = None,
+    priority_station: Filter = None,
+    replication_consistency_group_id: Filter = None,
+    volume_id: VolumeFilter = None,
+    volume_ids: VolumesFilter = None,
+) -> PageQuery:
+    """Read the query parameters of a list of pairs (EVS API reference, Querying All EVS Replication Pairs)."""
+    return _page_query(Pair, request.query_params)
+
+
+def group_page(
+    request: Request,
+    marker: Marker = None,
+    limit: Limit = None,
+    offset: Offset = None,
+    sort_key: GroupSortKey = None,
+    sort_dir: SortDir = None,
+    changes_since: ChangesSince = None,
+    name: Filter = None,
+    status: Filter = None,
+    priority_station: Filter = None,
+    volume_id: VolumeFilter = None,
+) -> PageQuery:
+    """Read the query parameters of a list of groups (EVS API reference, "Querying All Replication Consistency Groups").
+
+    They are named here for the OpenAPI page.
+    """
+    return _page_query(Group, request.query_params)
+
+
+def _page_query(kind: Kind, parameters: Mapping[str, str]) -> PageQuery:
+    order_key, _, order_dir = (parameters.get("sort") or "").split(",")[0].partition(":")
+    return PageQuery(
+        marker=parameters.get("marker") or None,
+        limit=_limit(parameters.get("limit")),
+        offset=_offset(parameters.get("offset")),
+        sort_key=_sort_key(kind, parameters.get("sort_key", order_key or "created_at")),
+        descending=_descending(parameters.get("sort_dir", order_dir or "desc")),
+        changed_since=_time(parameters.get("changes-since")),
+        filters={name: parameters[name] for name in FILTERS[kind] if name in parameters},
+        metadata=_metadata(parameters.get("metadata")) if kind is Volume else {},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +147,7 @@ class PlaceQuery:
     offset: int
 
 
-def place_query(
-    marker: Annotated[str | None, Query(description="Id of the last object of the page before.")] = None,
-    limit: Annotated[str | None, Query(description="1 to 1000; 1000 when left out.")] = None,
-    offset: Annotated[str | None, Query(description="How many objects to skip.")] = None,
-) -> PlaceQuery:
+def place_query(marker: Marker = None, limit: Limit = None, offset: Offset = None) -> PlaceQuery:
     """Read the query parameters of such a list."""
     return PlaceQuery(marker or None, _limit(limit), _offset(offset))
 
@@ -83,7 +169,7 @@ def _offset(text: str | None) -> int:
     return int(text)
 
 
-def _sort_key(kind: type[Volume] | type[Pair] | type[Group], name: str) -> str:
+def _sort_key(kind: Kind, name: str) -> str:
     if name not in SORT_KEYS[kind]:
         raise bad_request(f"sort_key is {name[:40]!r}; give one of {', '.join(SORT_KEYS[kind])}.", "EVS.1039")
     return name

@@ -8,12 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.listing import page_query
+from twinsite.api.listing import pair_page
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
 from twinsite.api.schemas import PairCreate
 from twinsite.api.views import pair_created_view, pair_view
 from twinsite.control.lifecycle.pairs import NewPair
-from twinsite.control.models import Pair
 from twinsite.control.repository.listing import PageQuery
 
 router = APIRouter(
@@ -40,9 +39,7 @@ async def create_pair(request: Request, project_id: str, body: PairCreate) -> Re
 
 
 @router.get("", responses={200: {"model": answers.PairList}, **answers.ERRORS})
-async def list_pairs(
-    request: Request, project_id: str, query: Annotated[PageQuery, Depends(page_query(Pair))]
-) -> Response:
+async def list_pairs(request: Request, project_id: str, query: Annotated[PageQuery, Depends(pair_page)]) -> Response:
     """List pairs; one answer holds up to 1000."""
     page, health = await controller_of(request).pairs.page(project_id, query)
     return JSONResponse({"replications": [pair_view(pair, health.get(pair.group_id or "")) for pair in page.rows]})

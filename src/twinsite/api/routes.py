@@ -5,28 +5,23 @@ The order matters: a stranger learns nothing about the rest, and nobody's body i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar
 
 from fastapi import Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
-from starlette.types import Message, Receive
+from starlette.routing import Match
+from starlette.types import Scope
 
+from twinsite.api.acceptable import refuse_unacceptable
 from twinsite.api.auditing import READING_METHODS, entry_of
+from twinsite.api.bodies import request_with_sound_body
 from twinsite.control.actor import Actor, current_actor
 from twinsite.control.caller import Caller
 from twinsite.control.controller import Controller
 from twinsite.control.policy.rules import rule_of, rules_of_actions
 from twinsite.control.refusals import RequestRefused, bad_request
-
-BODY_BYTES_MAX = 1024 * 1024
-"""Largest body that a client may send."""
-NODE_REPORT_BYTES_MAX = 64 * 1024 * 1024
-"""Largest report of a node: about a hundred thousand volumes."""
-JSON_DEPTH_MAX = 32
-"""Deepest nesting of a body; the interface needs five."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -91,6 +86,18 @@ class OpenRoute(APIRoute):
     """A call for which no token is needed."""
 
     checks_body = True
+    reserved: ClassVar[Mapping[str, frozenset[str]]] = {
+        "volume_id": frozenset({"detail", "summary", "resource_instances"})
+    }
+    """Words that are no ids, because paths of their own have them in the same place."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say whether the route is meant, and with which words in the places of its parameters."""
+        match, child_scope = super().matches(scope)
+        words = child_scope.get("path_params", {})
+        if match is not Match.NONE and any(words.get(name) in taken for name, taken in self.reserved.items()):
+            return Match.NONE, {}
+        return match, child_scope
 
     def get_route_handler(self) -> Handler:
         """Return the handler with the checks in front."""
@@ -98,8 +105,9 @@ class OpenRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             await self.admit(request)
+            refuse_unacceptable(request.headers.getlist("accept"))
             if self.checks_body and request.method in ("POST", "PUT", "PATCH"):
-                request = await request_with_sound_body(request)
+                request = await request_with_sound_body(request, controller_of(request).settings.body_seconds_max)
             await self.admit_body(request)
             return await handle(request)
 
@@ -130,6 +138,9 @@ class TokenRoute(OpenRoute):
     The rule of an action is known once its body is; see `control.policy.rules`.
     """
 
+    needs_rule = True
+    """Without one nobody may make the call."""
+
     async def admit(self, request: Request) -> None:
         """Refuse a request without a good token (401), or whose roles do not allow it (403)."""
         text = request.headers.get("x-auth-token")
@@ -140,7 +151,7 @@ class TokenRoute(OpenRoute):
         rule = None if actions else rule_of(request.method, self.path)
         request.state.operation = rule or f"{min(actions.values(), default='').partition(':')[0]}:action"
         self.check_scope(request)
-        if not actions:
+        if not actions and self.needs_rule:
             require(request, rule)
 
     def check_scope(self, request: Request) -> None:
@@ -212,84 +223,3 @@ class WorkerRoute(OpenRoute):
         text = request.headers.get("x-twinsite-worker-token")
         if not controller_of(request).is_worker_token(text, request.path_params["group_id"]):
             raise RequestRefused(401, "EVS.5401", "X-Twinsite-Worker-Token is missing or wrong for this group.")
-
-
-async def read_body(request: Request, bytes_max: int) -> bytes:
-    """Return the body; `RequestRefused` (413) when it is longer than `bytes_max`."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced[:20]) > bytes_max:
-        _refuse_size(bytes_max)
-    chunks = bytearray()
-    async for chunk in request.stream():
-        chunks += chunk
-        if len(chunks) > bytes_max:
-            _refuse_size(bytes_max)
-    return bytes(chunks)
-
-
-def _refuse_size(bytes_max: int) -> NoReturn:
-    raise RequestRefused(413, "EVS.5413", f"The body is longer than {bytes_max} bytes. Send a smaller request.")
-
-
-async def request_with_sound_body(request: Request) -> Request:
-    """Return the same request with a body that was checked: bounded, UTF-8, JSON, of sane values."""
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise RequestRefused(
-            415, "EVS.5415", f"The content type is {content_type!r}. Send JSON, with Content-Type: application/json."
-        )
-    body = await read_body(request, BODY_BYTES_MAX)
-    check_json(parse_json(body))
-    headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
-    scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
-    return Request(scope, _replay(body, request.receive))
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    told = False
-
-    async def replayed() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
-
-
-def parse_json(body: bytes) -> Any:
-    """Return the decoded body; `RequestRefused` (400) when it is not JSON in UTF-8."""
-    if not body.strip():
-        raise bad_request("The body is empty; this call needs a JSON object.")
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise bad_request(f"The body is not UTF-8: byte {error.start} is wrong.") from None
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise bad_request(f"The body is not JSON: {error.msg}, at line {error.lineno}, column {error.colno}.") from None
-    except (RecursionError, ValueError):
-        raise bad_request("The body is JSON of absurd size: too deep, or a number of thousands of digits.") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise bad_request(f"The body holds {name}, which JSON does not have.")
-
-
-def check_json(value: Any) -> None:
-    """Refuse (400) a body that is too deep, or holds text that no database keeps."""
-    pending = [(value, 1)]
-    while pending:
-        item, depth = pending.pop()
-        if depth > JSON_DEPTH_MAX:
-            raise bad_request(f"The body is nested deeper than {JSON_DEPTH_MAX} levels.")
-        if isinstance(item, str):
-            if "\0" in item or any("\ud800" <= character <= "\udfff" for character in item):
-                raise bad_request("The body holds a NUL character or half of a surrogate pair, which is no text.")
-        elif isinstance(item, dict):
-            pending += [(key, depth + 1) for key in item]
-            pending += [(inner, depth + 1) for inner in item.values()]
-        elif isinstance(item, list):
-            pending += [(inner, depth + 1) for inner in item]

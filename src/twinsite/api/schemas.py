@@ -4,10 +4,48 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 
-Id = Annotated[str, Field(max_length=255, examples=["9d3a1c5e-2f0b-4c55-9d0e-3a3c0f0a1b2c"])]
+from twinsite.control.lifecycle.labels import TAGS_MAX
+from twinsite.control.lifecycle.volumes import METADATA_ENTRIES_MAX, SIZE_GIB_MAX
+from twinsite.core.limits import GROUP_MEMBERS_MAX
+
+Id = Annotated[
+    str,
+    Field(max_length=255, examples=["9d3a1c5e-2f0b-4c55-9d0e-3a3c0f0a1b2c"], json_schema_extra={"format": "uuid"}),
+]
 MEMBERS_MAX = 1024
+
+# What the services check, with a code for each, is only documented here.
+_TEXT: JsonDict = {"maxLength": 255, "description": "At most 255 bytes of UTF-8."}
+Text = Annotated[str | None, Field(json_schema_extra=_TEXT)]
+
+
+def _integral(value: object) -> object:
+    """Return a number without a fraction as an integer: JSON does not tell 1.0 from 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Gib = Annotated[
+    int,
+    BeforeValidator(_integral),
+    Field(json_schema_extra={"minimum": 1, "maximum": SIZE_GIB_MAX, "description": "GiB."}),
+]
+Model = Annotated[str, Field(examples=["hypermetro"], json_schema_extra={"enum": ["hypermetro"]})]
+_UNOFFERED: JsonDict = {"type": "null", "description": "Anything else answers 501."}
+_ENTRIES: JsonDict = {
+    "maxProperties": METADATA_ENTRIES_MAX,
+    "propertyNames": {"minLength": 1, "maxLength": 255},
+    "additionalProperties": {"type": "string", "maxLength": 255},
+}
+_ENTRY: JsonDict = {**_ENTRIES, "minProperties": 1, "maxProperties": 1}
+_TAGS: JsonDict = {
+    "maxProperties": TAGS_MAX,
+    "propertyNames": {"pattern": "^[A-Za-z0-9_\\-\u4e00-\u9fff]{1,36}$"},
+    "additionalProperties": {"type": "string", "pattern": "^[A-Za-z0-9_.\\-\u4e00-\u9fff]{0,43}$"},
+}
+_TAG: JsonDict = {**_TAGS, "minProperties": 1, "maxProperties": 1}
 
 
 class Body(BaseModel):
@@ -19,16 +57,16 @@ class Body(BaseModel):
 class VolumeFields(Body):
     """A new volume. `size` is in GiB. The last three are for later releases and answer 501 when set."""
 
-    size: int = Field(examples=[10])
+    size: Gib = Field(examples=[10])
     availability_zone: str | None = Field(None, examples=["az1"])
-    name: str | None = Field(None, examples=["database-1"])
-    description: str | None = None
+    name: Text = Field(None, examples=["database-1"])
+    description: Text = None
     volume_type: str | None = Field(None, examples=["SSD"], description="Name or id; the default type when left out.")
-    metadata: dict[str, str] | None = None
+    metadata: dict[str, str] | None = Field(None, json_schema_extra=_ENTRIES)
     multiattach: bool | None = None
-    snapshot_id: Any = None
-    source_volid: Any = None
-    imageRef: Any = None  # noqa: N815 - the name on the wire.
+    snapshot_id: Any = Field(None, json_schema_extra=_UNOFFERED)
+    source_volid: Any = Field(None, json_schema_extra=_UNOFFERED)
+    imageRef: Any = Field(None, json_schema_extra=_UNOFFERED)  # noqa: N815 - the name on the wire.
 
 
 class VolumeCreate(Body):
@@ -40,11 +78,11 @@ class VolumeCreate(Body):
 class VolumeChangeFields(Body):
     """New values of a volume; what is left out stays."""
 
-    name: str | None = None
-    description: str | None = None
-    display_name: str | None = None
-    display_description: str | None = None
-    metadata: dict[str, str] | None = None
+    name: Text = None
+    description: Text = None
+    display_name: Text = None
+    display_description: Text = None
+    metadata: dict[str, str] | None = Field(None, json_schema_extra=_ENTRIES)
 
 
 class VolumeUpdate(Body):
@@ -53,14 +91,46 @@ class VolumeUpdate(Body):
     volume: VolumeChangeFields
 
 
+class VolumeExtendFields(Body):
+    """Value of os-extend: the size that the volume is to have, in GiB."""
+
+    new_size: Gib = Field(examples=[20])
+
+
+class MetadataBody(Body):
+    """Metadata of a volume: what is given is added, or takes the place of all."""
+
+    metadata: dict[str, str] = Field(json_schema_extra=_ENTRIES)
+
+
+class MetadataEntryBody(Body):
+    """One entry of a volume's metadata, under the key that the path has."""
+
+    meta: dict[str, str] = Field(json_schema_extra=_ENTRY)
+
+
+class TagsBody(Body):
+    """Tags of a volume: what is given is added, or takes the place of all."""
+
+    tags: dict[str, str] = Field(json_schema_extra=_TAGS)
+
+
+class TagBody(Body):
+    """One tag of a volume, under the key that the path has."""
+
+    tag: dict[str, str] = Field(json_schema_extra=_TAG)
+
+
 class PairFields(Body):
     """A new pair: a production disk in `priority_station` and a DR disk in another zone, in either order."""
 
-    name: str | None = None
-    description: str | None = None
-    volume_ids: list[Id] = Field(max_length=MEMBERS_MAX)
+    name: Text = None
+    description: Text = None
+    volume_ids: list[Id] = Field(
+        max_length=MEMBERS_MAX, json_schema_extra={"minItems": 2, "maxItems": 2, "uniqueItems": True}
+    )
     priority_station: str = Field(examples=["az1"])
-    replication_model: str = Field(examples=["hypermetro"])
+    replication_model: Model
 
 
 class PairCreate(Body):
@@ -72,11 +142,13 @@ class PairCreate(Body):
 class GroupFields(Body):
     """A new group of pairs."""
 
-    name: str | None = None
-    description: str | None = None
-    replication_ids: list[Id] = Field(max_length=MEMBERS_MAX)
+    name: Text = None
+    description: Text = None
+    replication_ids: list[Id] = Field(
+        max_length=MEMBERS_MAX, json_schema_extra={"minItems": 1, "maxItems": GROUP_MEMBERS_MAX, "uniqueItems": True}
+    )
     priority_station: str = Field(examples=["az1"])
-    replication_model: str = Field(examples=["hypermetro"])
+    replication_model: Model
 
 
 class GroupCreate(Body):
@@ -88,10 +160,12 @@ class GroupCreate(Body):
 class GroupChangeFields(Body):
     """New values of a group; what is left out stays."""
 
-    name: str | None = None
-    description: str | None = None
-    replication_model: str | None = None
-    add_replication_ids: list[Id] | None = Field(None, max_length=MEMBERS_MAX)
+    name: Text = None
+    description: Text = None
+    replication_model: Model | None = None
+    add_replication_ids: list[Id] | None = Field(
+        None, max_length=MEMBERS_MAX, json_schema_extra={"maxItems": GROUP_MEMBERS_MAX, "uniqueItems": True}
+    )
     remove_replication_ids: list[Id] | None = Field(None, max_length=MEMBERS_MAX)
 
 
@@ -105,7 +179,7 @@ class NewSize(Body):
     """A pair and the size that its two disks are to have, in GiB."""
 
     id: Id
-    new_size: int = Field(examples=[20])
+    new_size: Gib = Field(examples=[20])
 
 
 class ExtendFields(Body):

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from twinsite.api.app import create_app
 from twinsite.api.certificate import ServerCertificate
+from twinsite.api.patience import patient_protocol
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
 from twinsite.pidfile import PidFile
@@ -84,6 +85,7 @@ def make_server(settings: ControllerSettings, host: str, port: int) -> Controlle
         app,
         host=host,
         port=port,
+        http=patient_protocol(settings.head_seconds_max, settings.body_seconds_max),
         log_config=None,
         access_log=False,
         server_header=False,

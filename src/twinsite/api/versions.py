@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from twinsite.api import cloud_answers
 from twinsite.api.routes import OpenRoute, auth_challenge, auth_url, controller_of, public_url
 from twinsite.control.refusals import RequestRefused
 
@@ -52,7 +53,7 @@ def require_embedded(request: Request) -> None:
         )
 
 
-@router.get("/", status_code=300)
+@router.get("/", status_code=300, responses={300: {"model": cloud_answers.VersionList}})
 async def list_volume_versions(request: Request) -> Response:
     """List the versions of the volume interface."""
     url = public_url(request)
@@ -60,33 +61,33 @@ async def list_volume_versions(request: Request) -> Response:
     return JSONResponse({"versions": versions}, 300, {"WWW-Authenticate": auth_challenge(request)})
 
 
-@router.get("/v2")
+@router.get("/v2", responses={200: {"model": cloud_answers.VersionList}})
 async def show_volume_version_2(request: Request) -> Response:
     """Show version 2 of the volume interface."""
     return JSONResponse({"versions": [_volume_version(public_url(request), "2")]})
 
 
-@router.get("/v3")
+@router.get("/v3", responses={200: {"model": cloud_answers.VersionList}})
 async def show_volume_version_3(request: Request) -> Response:
     """Show version 3 of the volume interface."""
     return JSONResponse({"versions": [_volume_version(public_url(request), "3")]})
 
 
-@router.get("/identity", status_code=300)
+@router.get("/identity", status_code=300, responses={300: {"model": cloud_answers.IdentityVersionList}})
 async def list_identity_versions(request: Request) -> Response:
     """List the versions of the identity interface."""
     require_embedded(request)
     return JSONResponse({"versions": {"values": [_identity_version(public_url(request))]}}, 300)
 
 
-@router.get("/identity/v3")
+@router.get("/identity/v3", responses={200: {"model": cloud_answers.VersionOne}})
 async def show_identity_version(request: Request) -> Response:
     """Show version 3 of the identity interface."""
     require_embedded(request)
     return JSONResponse({"version": _identity_version(public_url(request))})
 
 
-@router.get("/healthz", tags=["Health"])
+@router.get("/healthz", tags=["Health"], responses={200: {"model": cloud_answers.HealthAnswer}})
 async def show_health(request: Request) -> Response:
     """Say that the controller answers, and which sites' nodes are connected."""
     controller = controller_of(request)

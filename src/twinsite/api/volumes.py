@@ -8,22 +8,23 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from twinsite.api import answers
-from twinsite.api.listing import page_query
+from twinsite.api import answers, cloud_answers
+from twinsite.api.listing import volume_page
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, caller_of, controller_of, public_url
-from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeUpdate
+from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeExtendFields, VolumeUpdate
+from twinsite.api.unoffered import UNOFFERED_VOLUME_ACTIONS
 from twinsite.api.validation import parse_value
 from twinsite.api.views import connection_view, volume_links, volume_view
 from twinsite.control.controller import Controller
 from twinsite.control.lifecycle.quotas import Resource
 from twinsite.control.lifecycle.volumes import NewVolume, VolumeChange
-from twinsite.control.models import Volume
 from twinsite.control.refusals import bad_request, not_found, not_implemented
 from twinsite.control.repository.listing import PageQuery
+from twinsite.control.texts import check_description, check_name
 
 router = APIRouter(prefix="/{project_id}", tags=["Volumes"], route_class=ProjectRoute, dependencies=TOKEN_DOCUMENTATION)
 
-PageOfVolumes = Annotated[PageQuery, Depends(page_query(Volume))]
+PageOfVolumes = Annotated[PageQuery, Depends(volume_page)]
 
 
 def _version(request: Request) -> str:
@@ -77,6 +78,14 @@ def _with_next_link(request: Request, rows: list[dict[str, Any]], more: bool) ->
     return body
 
 
+@router.get("/volumes/summary", responses={200: {"model": answers.VolumeSummaryOne}, **answers.ERRORS})
+async def show_summary(request: Request, project_id: str) -> Response:
+    """Show how many volumes the project has, and their GiB together."""
+    quotas = await controller_of(request).quotas.show(project_id)
+    count, gigabytes = quotas[Resource.VOLUMES].in_use, quotas[Resource.GIGABYTES].in_use
+    return JSONResponse({"volume-summary": {"total_count": count, "total_size": gigabytes}})
+
+
 @router.get("/volumes/{volume_id}", responses={200: {"model": answers.VolumeOne}, **answers.ERRORS_OF_ONE})
 async def show_volume(request: Request, project_id: str, volume_id: str) -> Response:
     """Show a volume."""
@@ -88,6 +97,8 @@ async def show_volume(request: Request, project_id: str, volume_id: str) -> Resp
 async def change_volume(request: Request, project_id: str, volume_id: str, body: VolumeUpdate) -> Response:
     """Change a volume's name, description or metadata."""
     fields = body.volume
+    check_name(fields.display_name)
+    check_description(fields.display_description)
     wanted = VolumeChange(
         name=fields.name if fields.name is not None else fields.display_name,
         description=fields.description if fields.description is not None else fields.display_description,
@@ -104,11 +115,16 @@ async def delete_volume(request: Request, project_id: str, volume_id: str) -> Re
     return Response(status_code=202)
 
 
-_ACTION_EXAMPLES = {
+ACTION_EXAMPLES = {
     "connect": {"summary": "Connect a host", "value": {"os-initialize_connection": {"connector": {"host": "host-1"}}}},
     "disconnect": {
         "summary": "Disconnect a host",
         "value": {"os-terminate_connection": {"connector": {"host": "host-1"}}},
+    },
+    "extend": {
+        "summary": "Extend",
+        "description": "In GiB; hosts that connect afterwards see the new size.",
+        "value": {"os-extend": {"new_size": 20}},
     },
 }
 
@@ -117,7 +133,7 @@ _ACTION_EXAMPLES = {
     "/volumes/{volume_id}/action",
     responses={
         200: {"model": answers.ConnectionOne, "description": "os-initialize_connection"},
-        202: {"description": "os-terminate_connection"},
+        202: {"description": "Recorded: os-terminate_connection, os-extend. No body."},
         **answers.ERRORS_OF_CHANGE,
     },
 )
@@ -125,9 +141,9 @@ async def act_on_volume(
     request: Request,
     project_id: str,
     volume_id: str,
-    body: Annotated[dict[str, Any], Body(openapi_examples=_ACTION_EXAMPLES)],
+    body: Annotated[dict[str, Any], Body(openapi_examples=ACTION_EXAMPLES)],
 ) -> Response:
-    """Connect or disconnect a host."""
+    """Connect or disconnect a host, or extend a volume that is in no pair: it is `extending`, then has the new size."""
     action, value = single_action(body)
     controller = controller_of(request)
     if action == "os-initialize_connection":
@@ -140,8 +156,12 @@ async def act_on_volume(
         await controller.volumes.disconnect(project_id, volume_id, connector.host if connector is not None else None)
         return Response(status_code=202)
     if action == "os-extend":
-        await controller.volumes.show(project_id, volume_id)
-        raise not_implemented("Extending a volume (os-extend) is not offered yet; create a larger one and copy.")
+        new_size_gib = parse_value(VolumeExtendFields, value, action).new_size
+        await controller.volume_extends.extend(project_id, volume_id, new_size_gib)
+        return Response(status_code=202)
+    await controller.volumes.show(project_id, volume_id)
+    if action in UNOFFERED_VOLUME_ACTIONS:
+        raise not_implemented(f"{action} is not offered here; see docs/api.md for what is, and why.")
     known = "os-initialize_connection, os-terminate_connection, os-extend"
     raise bad_request(f"There is no action {action[:80]!r} on volumes; there are {known}.")
 
@@ -153,14 +173,22 @@ def single_action(body: dict[str, Any]) -> tuple[str, Any]:
     return next(iter(body.items()))
 
 
-@router.get("/types", tags=["Volume types, zones, limits"])
+@router.get(
+    "/types",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.VolumeTypeList}, **answers.ERRORS},
+)
 async def list_types(request: Request, project_id: str) -> Response:
     """List the volume types."""
     controller = controller_of(request)
     return JSONResponse({"volume_types": [_type_view(controller, name) for name in controller.settings.volume_types]})
 
 
-@router.get("/types/{type_id}", tags=["Volume types, zones, limits"], responses=answers.ERRORS_OF_ONE)
+@router.get(
+    "/types/{type_id}",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.VolumeTypeOne}, **answers.ERRORS_OF_ONE},
+)
 async def show_type(request: Request, project_id: str, type_id: str) -> Response:
     """Show a volume type, by id or name; `default` is the one that a volume gets when none is named."""
     controller = controller_of(request)
@@ -184,7 +212,11 @@ def _type_view(controller: Controller, name: str) -> dict[str, Any]:
     }
 
 
-@router.get("/os-availability-zone", tags=["Volume types, zones, limits"])
+@router.get(
+    "/os-availability-zone",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.ZoneList}, **answers.ERRORS},
+)
 async def list_zones(request: Request, project_id: str) -> Response:
     """List the availability zones; one is available while its node is connected."""
     controller = controller_of(request)
@@ -196,7 +228,11 @@ async def list_zones(request: Request, project_id: str) -> Response:
     return JSONResponse({"availabilityZoneInfo": zones})
 
 
-@router.get("/limits", tags=["Volume types, zones, limits"])
+@router.get(
+    "/limits",
+    tags=["Volume types, zones, limits"],
+    responses={200: {"model": cloud_answers.LimitsAnswer}, **answers.ERRORS},
+)
 async def show_limits(request: Request, project_id: str) -> Response:
     """Show what the project may use and what it uses."""
     quotas = await controller_of(request).quotas.show(project_id)

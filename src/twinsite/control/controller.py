@@ -16,11 +16,13 @@ from twinsite.control.directory import DirectoryService
 from twinsite.control.identity import IdentityService
 from twinsite.control.lifecycle.extending import ExtendService
 from twinsite.control.lifecycle.groups import GroupService
+from twinsite.control.lifecycle.labels import LabelService
 from twinsite.control.lifecycle.lost_sites import SiteService
 from twinsite.control.lifecycle.moves import MoveService
 from twinsite.control.lifecycle.pairs import PairService
 from twinsite.control.lifecycle.quotas import QuotaService
 from twinsite.control.lifecycle.restored import Memory
+from twinsite.control.lifecycle.volume_extending import VolumeExtendService
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.models import Installation, Site
 from twinsite.control.passwords import Passwords
@@ -55,6 +57,8 @@ class Controller:
         self.groups = GroupService(context)
         self.moves = MoveService(context)
         self.extends = ExtendService(context)
+        self.volume_extends = VolumeExtendService(context)
+        self.labels = LabelService(context)
         self.sites = SiteService(context)
         self.quotas = QuotaService(context)
         passwords = Passwords()

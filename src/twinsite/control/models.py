@@ -77,6 +77,7 @@ class Volume(Base):
     volume_type: Mapped[str] = mapped_column(String(255))
     multiattach: Mapped[bool]
     user_metadata: Mapped[dict[str, str]]
+    tags: Mapped[dict[str, str]] = mapped_column(default=dict)
     status: Mapped[str] = mapped_column(String(32))
     node_state: Mapped[str | None] = mapped_column(String(32))
     nbd_uris: Mapped[list[str]]

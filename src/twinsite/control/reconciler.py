@@ -23,6 +23,7 @@ from twinsite.control.lifecycle.states import (
     pair_status_after_volumes,
     volume_status_after_report,
 )
+from twinsite.control.lifecycle.volume_extending import settle_volume_extends
 from twinsite.control.models import Group, Volume, WorkerReport
 from twinsite.control.refusals import RequestRefused
 from twinsite.control.repository import arbiter_rows, objects, sites, tombstones
@@ -111,6 +112,9 @@ class Reconciler:
         unseen = self._taken.get(report.site) != content
         ahead = await self._generation_lags(report)
         if not unseen and not ahead:
+            if any(volume.refused_bytes for volume in report.volumes):
+                # What a pool still refuses may be an extension that was asked for since.
+                await settle_volume_extends(self._context, report.volumes)
             return
         if ahead and await self._memory.distrust():
             self._taken.clear()  # What was reported is to be heard once more.
@@ -131,6 +135,7 @@ class Reconciler:
             if ahead:
                 await sites.set_generation(session, report.site, report.seen_generation + 1)
         await self.settle_extends(report.volumes)
+        await settle_volume_extends(self._context, report.volumes)
         self._taken[report.site] = content
         await self._context.wakeups.notify()
 
@@ -236,6 +241,7 @@ class Reconciler:
             try:
                 await self.settle_moves()
                 await self.settle_extends()
+                await settle_volume_extends(self._context)
                 await self.observe_groups()
             except SQLAlchemyError:
                 _log.exception("moves cannot be looked at; the next look comes soon")
@@ -355,6 +361,8 @@ def _take_volume(volume: Volume, item: ObservedVolume) -> bool:
         Failure("37100048", f"the disk {volume.id} is missing") if item.state != "ready" else None
     )
     code, message = (failure.code, failure.message) if failure is not None and item.state == "error" else (None, None)
+    if status is VolumeStatus.ERROR_EXTENDING:
+        code, message = volume.failure_code, volume.failure_message
     new_status = status.value if status is not None else VolumeStatus.DELETING.value
     store_bytes = min(item.store_bytes, POOL_BYTES_MAX)
     is_new = (volume.status, volume.node_state, volume.nbd_uris) != (new_status, item.state, list(item.nbd_uris))

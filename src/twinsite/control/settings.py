@@ -74,6 +74,10 @@ class ControllerSettings(BaseSettings):
     """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
     admin_user: Name = "admin"
     admin_project: Name = "admin"
+    head_seconds_max: Seconds = 20.0
+    """How long a client may take to send the head of a request, from the moment in which one is expected."""
+    body_seconds_max: Seconds = 30.0
+    """How long a client may take to send a whole body, of at most 1 MiB; also how long it may go on after an answer."""
     poll_seconds: Seconds = 1.0
     """How often a waiter looks at the database by itself, for changes made by another controller."""
     node_wait_seconds_max: Seconds = 30.0

@@ -407,10 +407,15 @@ class Worker:
         return {index for index, store in self._stores.items() if not store.is_in_place()}
 
     def _member_statuses(self, spec: WorkerSpec) -> list[MemberStatus]:
+        sizes_bytes = {m.volume_id: self._stores[i].size_bytes for i, m in self._members.items() if i in self._stores}
         if self._group is None or self._applied is None:
-            return [MemberStatus(m.volume_id, serving=m.volume_id in self._servers) for m in spec.members]
+            return [
+                MemberStatus(
+                    m.volume_id, serving=m.volume_id in self._servers, size_bytes=sizes_bytes.get(m.volume_id, 0)
+                )
+                for m in spec.members
+            ]
         lost = {self._members[index].volume_id: self._stores[index].path for index in self._lost & self._stores.keys()}
-        sizes_bytes = {m.volume_id: self._stores[index].size_bytes for index, m in self._members.items()}
         statuses = []
         for status in self._group.member_statuses():
             failure = status.failure

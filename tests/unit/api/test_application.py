@@ -16,26 +16,6 @@ from tests.support.controller import PAIRS, WAIT_SECONDS_MAX, Site, make_setting
 from tests.support.fake_node import FakeNode
 from twinsite import pidfile
 
-FOUNDING_PATH = "/v2/{project_id}/os-vendor-replication-consistency-groups/{replication_consistency_group_id}/action"
-
-
-async def test_the_openapi_page(site: Site) -> None:
-    assert "swagger" in (await site.http.get("/docs")).text
-    document = (await site.http.get("/openapi.json")).json()
-    operation = document["paths"][FOUNDING_PATH]["post"]
-    examples = operation["requestBody"]["content"]["application/json"]["examples"]
-    assert examples["sync"]["value"] == {"os-sync-replication-consistency-group": None}
-    assert operation["tags"] == ["Replication consistency groups"]
-    assert operation["security"] == [{"Keystone token": []}]
-    assert {"200", "400", "401", "404", "409", "503"} <= set(operation["responses"])
-    identifiers = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
-    assert len(identifiers) == len(set(identifiers))
-    assert not any(path.startswith("/internal") for path in document["paths"])
-    for path in document["paths"].values():
-        for operation in path.values():
-            assert operation["tags"], operation["operationId"]
-            assert operation["description"], operation["operationId"]
-
 
 async def test_an_unexpected_error_is_a_500_and_a_trace_in_the_log(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

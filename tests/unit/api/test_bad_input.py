@@ -14,6 +14,7 @@ from tests.support.controller import GROUPS, PAIRS, Site, group_fields, make_set
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+TAGS = "/os-vendor-tags/volumes"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 MODEL = {"priority_station": "az1", "replication_model": "hypermetro"}
 
@@ -133,7 +134,82 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
     ("DELETE", "/volumes/$used", None, 400, "EVS.1046", "os-terminate_connection"),
     ("POST", "/volumes/$p/action", {}, 400, "EVS.5400", "exactly one"),
     ("POST", "/volumes/$p/action", {"os-fly": None}, 400, "EVS.5400", "os-initialize_connection"),
-    ("POST", "/volumes/$p/action", {"os-extend": {"new_size": 2}}, 501, "EVS.5501", "os-extend"),
+    *[
+        ("POST", f"/volumes/{volume_id}/action", {"os-extend": value}, status, code, words)
+        for volume_id, value, status, code, words in (
+            ("$p", None, 400, "EVS.5400", "os-extend"),
+            ("$p", {}, 400, "EVS.5400", "new_size"),
+            ("$p", {"new_size": "2"}, 400, "EVS.5400", "new_size"),
+            ("$p", {"new_size": True}, 400, "EVS.5400", "new_size"),
+            ("$p", {"new_size": 1.5}, 400, "EVS.5400", "new_size"),
+            ("$p", {"new_size": 0}, 400, "EVS.1010", "65536"),
+            ("$p", {"new_size": 2**70}, 400, "EVS.1010", "65536"),
+            ("$p", {"new_size": 1}, 400, "EVS.1015", "1 GiB"),
+            ("$big", {"new_size": 1}, 400, "EVS.1015", "2 GiB"),
+            ("$p", {"new_size": 400}, 400, "EVS.1010", "bytes free"),
+            ("$p", {"new_size": 60_000}, 413, "EVS.1034", "quota"),
+            ("$paired_p", {"new_size": 2}, 400, "EVS.1048", "$pair"),
+            ("$paired_d", {"new_size": 2}, 400, "EVS.1048", "os-extend-replication-volumes"),
+            (NOBODY, {"new_size": 2}, 404, "EVS.5404", NOBODY),
+        )
+    ],
+    *[
+        ("POST", "/volumes/$p/action", {action: None}, 501, "EVS.5501", action)
+        for action in (
+            "os-reserve",
+            "os-attach",
+            "os-detach",
+            "os-reset_status",
+            "os-set_bootable",
+            "os-retype",
+            "revert",
+        )
+    ],
+    ("POST", f"/volumes/{NOBODY}/action", {"os-reserve": None}, 404, "EVS.5404", NOBODY),
+    # Metadata and tags
+    *[
+        (method, f"{path}{rest}", body, status, code, words)
+        for method, path, rest, body, status, code, words in (
+            ("GET", "/volumes/", f"{NOBODY}/metadata", None, 404, "EVS.5404", NOBODY),
+            ("POST", "/volumes/", f"{NOBODY}/metadata", {"metadata": {}}, 404, "EVS.5404", NOBODY),
+            ("POST", "/volumes/", "$p/metadata", {}, 400, "EVS.5400", "metadata"),
+            ("POST", "/volumes/", "$p/metadata", {"metadata": {"a": 1}}, 400, "EVS.5400", "metadata"),
+            ("PUT", "/volumes/", "$p/metadata", {"metadata": {"": "a"}}, 400, "EVS.5400", "empty key"),
+            ("PUT", "/volumes/", "$p/metadata", {"metadata": {"a": "ü" * 128}}, 400, "EVS.1005", "256 bytes"),
+            ("PUT", "/volumes/", "$p/metadata", {"metadata": {"ü" * 128: "a"}}, 400, "EVS.1005", "256 bytes"),
+            ("PUT", "/volumes/", "$p/metadata", {"metadata": {str(n): "" for n in range(129)}}, 400, "EVS.1005", "128"),
+            ("GET", "/volumes/", "$p/metadata/none", None, 404, "EVS.5404", "none"),
+            ("DELETE", "/volumes/", "$p/metadata/none", None, 404, "EVS.5404", "none"),
+            ("PUT", "/volumes/", "$p/metadata/a", {"meta": {"b": "c"}}, 400, "EVS.5400", "'a'"),
+            ("PUT", "/volumes/", "$p/metadata/a", {"meta": {"a": "b", "b": "c"}}, 400, "EVS.5400", "'a'"),
+            ("PUT", "/volumes/", "$p/metadata/a", {"meta": {"a": None}}, 400, "EVS.5400", "meta"),
+            ("PATCH", "/volumes/", "$p/metadata", {}, 405, "EVS.5405", "GET, POST, PUT"),
+            ("GET", TAGS, f"/{NOBODY}", None, 404, "EVS.5404", NOBODY),
+            ("POST", TAGS, f"/{NOBODY}", {"tags": {}}, 404, "EVS.5404", NOBODY),
+            ("POST", TAGS, "/$p", {"tags": {"a b": "c"}}, 400, "EVS.5400", "'a b'"),
+            ("POST", TAGS, "/$p", {"tags": {"a": "b c"}}, 400, "EVS.5400", "'a'"),
+            ("PUT", TAGS, "/$p", {"tags": {"a" * 37: "b"}}, 400, "EVS.5400", "36"),
+            ("PUT", TAGS, "/$p", {"tags": {"a": "b" * 44}}, 400, "EVS.5400", "43"),
+            ("PUT", TAGS, "/$p", {"tags": {f"a{n}": "" for n in range(11)}}, 400, "EVS.5400", "at most 10"),
+            ("PUT", TAGS, "/$p/a", {"tag": {"b": "c"}}, 400, "EVS.5400", "'a'"),
+            ("GET", TAGS, "/$p/a", None, 404, "EVS.5404", "'a'"),
+            ("DELETE", TAGS, "/$p/a", None, 404, "EVS.5404", "'a'"),
+            ("POST", TAGS, "/$p/action", {"os-dance": {}}, 400, "EVS.5400", "os-delete_tags"),
+            ("POST", TAGS, "/$p/action", {"os-delete_tags": None}, 400, "EVS.5400", "os-delete_tags"),
+            ("GET", TAGS, "/resource_instances?tags=[1]", None, 400, "EVS.5400", "tags must be"),
+            ("GET", TAGS, "/resource_instances?not_tags={'a':'b'}", None, 400, "EVS.5400", "not_tags must be"),
+            ("GET", TAGS, f"/resource_instances?tags_any={'(' * 3000}", None, 400, "EVS.5400", "tags_any must be"),
+            ("GET", "/os-vendor-tags", "/snapshots", None, 501, "EVS.5501", "not offered"),
+            ("GET", "/os-vendor-tags", "/backups/x/y", None, 501, "EVS.5501", "not offered"),
+            ("GET", "/os-vendor-tags", "/pears", None, 404, "EVS.5404", "pears"),
+        )
+    ],
+    # What is documented elsewhere
+    ("GET", "/snapshots/detail", None, 501, "EVS.5501", "snapshots are not offered"),
+    ("POST", "/backups", {"backup": {}}, 501, "EVS.5501", "backups are not offered"),
+    ("GET", "/os-volume-transfer", None, 501, "EVS.5501", "os-volume-transfer are not offered"),
+    ("GET", "/cloudvolumes/detail", None, 501, "EVS.5501", "cloudvolumes are not offered"),
+    ("DELETE", f"/attachments/{NOBODY}", None, 501, "EVS.5501", "attachments are not offered"),
     ("POST", "/volumes/$p/action", {"os-initialize_connection": None}, 400, "EVS.5400", "os-initialize_connection"),
     ("POST", "/volumes/$p/action", {"os-initialize_connection": {"connector": {}}}, 400, "EVS.5400", "host"),
     ("POST", "/volumes/$p/action", {"os-initialize_connection": {"connector": {"host": 3}}}, 400, "EVS.5400", "host"),
@@ -302,7 +378,7 @@ async def test_bad_requests(world: World, row: tuple[str, str, Any, int, str, st
         (b'{"volume": {"size": NaN}}', {}, 400, "NaN"),
         (b'{"volume": {"size": -Infinity}}', {}, 400, "Infinity"),
         (b'{"volume": {"size": 1' + b"0" * 5000 + b"}}", {}, 400, "digits"),
-        (b"[" * 100_000, {}, 400, "JSON"),
+        (b"[" * 100_000, {}, 400, "values"),
         (b"[" * 40 + b"]" * 40, {}, 400, "deeper"),
         (b'{"volume": "\xff"}', {}, 400, "UTF-8"),
         (b'{"volume": {"size": 1, "name": "\\ud800"}}', {}, 400, "surrogate"),

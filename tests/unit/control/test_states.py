@@ -32,10 +32,11 @@ GROUP_TRANSITIONAL = {
 }
 
 VOLUME_EXPECTED = {
-    VolumeCall.DELETE: {"available", "error"},
+    VolumeCall.DELETE: {"available", "error", "error_extending"},
     VolumeCall.PAIR: {"creating", "available", "in-use"},
-    VolumeCall.CONNECT: {"available", "in-use"},
-    VolumeCall.DISCONNECT: {"available", "in-use", "error"},
+    VolumeCall.CONNECT: {"available", "in-use", "error_extending"},
+    VolumeCall.DISCONNECT: {"available", "in-use", "error", "extending", "error_extending"},
+    VolumeCall.EXTEND: {"available", "in-use", "error_extending"},
 }
 
 GROUP_EXPECTED = {
@@ -58,7 +59,8 @@ def test_volume_calls_by_status(call: VolumeCall, status: VolumeStatus) -> None:
     with pytest.raises(RequestRefused) as refusal:
         admit_volume("v-1", status, call)
     assert refusal.value.status == 400
-    assert refusal.value.code == ("EVS.1046" if call is VolumeCall.DELETE else "EVS.5400")
+    codes = {VolumeCall.DELETE: "EVS.1046", VolumeCall.EXTEND: "EVS.1048"}
+    assert refusal.value.code == codes.get(call, "EVS.5400")
     assert "v-1" in refusal.value.message
     assert repr(status.value) in refusal.value.message
     for allowed in VOLUME_ADMITS[call]:
@@ -102,6 +104,8 @@ def test_volume_status_after_a_report(status: VolumeStatus, node_state: str, att
     result = volume_status_after_report(status, node_state, attached)
     if status is VolumeStatus.DELETING:
         expected = None if node_state == "deleted" else VolumeStatus.DELETING
+    elif status is VolumeStatus.EXTENDING or (status is VolumeStatus.ERROR_EXTENDING and node_state == "ready"):
+        expected = status
     elif node_state == "ready":
         expected = VolumeStatus.IN_USE if attached else VolumeStatus.AVAILABLE
     elif node_state == "unheard of":

@@ -38,17 +38,24 @@ from twinsite.messages import Replication
 NOTHING_CHANGED = "Nothing was changed; try again later."
 
 
+_FAILED_OVER = frozenset({GroupStatus.AVAILABLE, GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER})
+_SWITCHED = frozenset({GroupStatus.AVAILABLE, GroupStatus.REVERSING, GroupStatus.ERROR_REVERSING})
+
+
 class MoveService(GroupCalls):
     """The calls that move a group. Each raises `RequestRefused` and changes nothing when it cannot be done."""
 
-    async def failover(self, project_id: str, group_id: str, *, force: bool = False) -> None:
+    async def failover(self, project_id: str, group_id: str, *, force: bool = False, to: str | None = None) -> None:
         """Make the DR site primary; on return the promotion is durable, and the old primary can acknowledge nothing.
 
         Without `force` only while the arbiter has the DR side as in sync, and that side has lost nothing of it. Where a
         failover failed after its promotion this waits for the new primary anew; with `force` that one may go on
         although it may lack acknowledged writes, or if it has failed for good the former primary is promoted again.
+        No-op for a group whose primary site is `to` already; refused where another site would become it.
         """
         group = (await self.show(project_id, group_id)).group
+        if _is_at(group, to, _FAILED_OVER):
+            return
         admit_group(group_id, group.status, GroupCall.FAIL_OVER)
         _check_pairs(group, "fail over")
         wish = self._failing_over()
@@ -60,6 +67,7 @@ class MoveService(GroupCalls):
             if force and (doubtful or waits_again):
                 # Only what was stated is accepted: a doubt that the new primary finds later needs another word.
                 wish["loss_acceptances"] = group.loss_acceptances + 1
+            _refuse_other_target(group, to, group.priority_station if waits_again else group.secondary_station)
             proof = await chronicle.proof_now(self._context, session, group_id)
             if waits_again:
                 await self._context.require_connected(session, [group.priority_station], NOTHING_CHANGED)
@@ -116,10 +124,15 @@ class MoveService(GroupCalls):
                 'it first (os-sync-replication-consistency-group), or accept the loss with {"force": true}.'
             )
 
-    async def reverse(self, project_id: str, group_id: str) -> None:
-        """Begin a planned switchover: the primary is told to hand over, and the rest follows by itself."""
+    async def reverse(self, project_id: str, group_id: str, *, to: str | None = None) -> None:
+        """Begin a planned switchover: the primary is told to hand over, and the rest follows by itself.
+
+        No-op for a group whose primary site is `to`, so that who lost the answer does not turn it back.
+        """
         shown = await self.show(project_id, group_id)
         group = shown.group
+        if _is_at(group, to, _SWITCHED):
+            return
         admit_group(group_id, group.status, GroupCall.REVERSE)
         _check_pairs(group, "reverse")
         refuse_while_extending(group, "reverse it")
@@ -196,6 +209,28 @@ async def swap_pairs(session: AsyncSession, group: Group) -> None:
 def deadline_after(seconds: float) -> datetime.datetime:
     """Return the time after `seconds`, as the database keeps times."""
     return utc_now() + datetime.timedelta(seconds=seconds)
+
+
+def _is_at(group: Group, to: str | None, statuses: frozenset[GroupStatus]) -> bool:
+    """Say whether a group is where it is to be moved, by a move that these statuses tell of."""
+    if to is None:
+        return False
+    both = sorted((group.priority_station, group.secondary_station))
+    if to not in both:
+        raise bad_request(
+            f"The group {group.id} is in {' and '.join(both)}, not in {to!r}. Name one of these.", "EVS.1036"
+        )
+    is_leaving = group.replication == Replication.HANDOVER
+    return to == group.priority_station and group.status in statuses and not is_leaving
+
+
+def _refuse_other_target(group: Group, to: str | None, target: str) -> None:
+    """Refuse (400) a move that would not end where the client wants it to."""
+    if to is not None and to != target:
+        raise bad_request(
+            f"The group {group.id} is {group.status!r}, from where this makes {target} primary, not {to}. "
+            f"Name {target}, or read the group first."
+        )
 
 
 def _check_pairs(group: Group, what: str) -> None:

@@ -19,6 +19,8 @@ class VolumeStatus(StrEnum):
     IN_USE = "in-use"
     ERROR = "error"
     DELETING = "deleting"
+    EXTENDING = "extending"
+    ERROR_EXTENDING = "error_extending"  # The extension was undone: the volume is as it was before.
 
 
 class PairStatus(StrEnum):
@@ -74,6 +76,7 @@ class VolumeCall(StrEnum):
     PAIR = "be paired"
     CONNECT = "be connected"
     DISCONNECT = "be disconnected"
+    EXTEND = "extend"
 
 
 class GroupCall(StrEnum):
@@ -90,10 +93,19 @@ class GroupCall(StrEnum):
 
 
 VOLUME_ADMITS: Mapping[VolumeCall, frozenset[VolumeStatus]] = {
-    VolumeCall.DELETE: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.ERROR}),
+    VolumeCall.DELETE: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.ERROR, VolumeStatus.ERROR_EXTENDING}),
     VolumeCall.PAIR: frozenset({VolumeStatus.CREATING, VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}),
-    VolumeCall.CONNECT: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE}),
-    VolumeCall.DISCONNECT: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE, VolumeStatus.ERROR}),
+    VolumeCall.CONNECT: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE, VolumeStatus.ERROR_EXTENDING}),
+    VolumeCall.DISCONNECT: frozenset(
+        {
+            VolumeStatus.AVAILABLE,
+            VolumeStatus.IN_USE,
+            VolumeStatus.ERROR,
+            VolumeStatus.EXTENDING,
+            VolumeStatus.ERROR_EXTENDING,
+        }
+    ),
+    VolumeCall.EXTEND: frozenset({VolumeStatus.AVAILABLE, VolumeStatus.IN_USE, VolumeStatus.ERROR_EXTENDING}),
 }
 
 PAIR_DELETABLE: frozenset[PairStatus] = frozenset({PairStatus.AVAILABLE, PairStatus.ERROR})
@@ -128,6 +140,8 @@ _WAY_OUT_OF_VOLUME: Mapping[VolumeStatus, str] = {
     VolumeStatus.IN_USE: "Disconnect its hosts first (os-terminate_connection).",
     VolumeStatus.ERROR: "Its failure is in the node's log; repair the storage, or delete the volume.",
     VolumeStatus.DELETING: "It is on its way out; use another volume.",
+    VolumeStatus.EXTENDING: "Wait until it has its new size.",
+    VolumeStatus.ERROR_EXTENDING: "Extend it again (os-extend), to its present size to leave it as it is.",
 }
 
 _WAY_OUT_OF_GROUP: Mapping[GroupStatus, str] = {
@@ -142,11 +156,14 @@ _WAY_OUT_OF_GROUP: Mapping[GroupStatus, str] = {
 }
 
 
+_CODES_OF_VOLUME_CALLS: Mapping[VolumeCall, str] = {VolumeCall.DELETE: "EVS.1046", VolumeCall.EXTEND: "EVS.1048"}
+
+
 def admit_volume(volume_id: str, status: str, call: VolumeCall) -> None:
     """Refuse (400) what the volume's status does not allow."""
     allowed = VOLUME_ADMITS[call]
     if status not in allowed:
-        code = "EVS.1046" if call is VolumeCall.DELETE else "EVS.5400"
+        code = _CODES_OF_VOLUME_CALLS.get(call, "EVS.5400")
         way_out = _WAY_OUT_OF_VOLUME.get(VolumeStatus(status), "Try again later.")
         raise wrong_state("volume", volume_id, status, allowed, f"To {call}: {way_out}", code)
 
@@ -176,6 +193,10 @@ def volume_status_after_report(status: str, node_state: str, attached: bool) -> 
     """Return a volume's status after its node reported `node_state`; None when the volume is gone."""
     if status == VolumeStatus.DELETING:
         return None if node_state == "deleted" else VolumeStatus.DELETING
+    if status == VolumeStatus.EXTENDING:
+        return VolumeStatus.EXTENDING  # Its extension says how it ends, whatever happens to the volume.
+    if node_state == "ready" and status == VolumeStatus.ERROR_EXTENDING:
+        return VolumeStatus.ERROR_EXTENDING
     if node_state == "ready":
         return VolumeStatus.IN_USE if attached else VolumeStatus.AVAILABLE
     if node_state in {"error", "deleted"}:

@@ -13,7 +13,7 @@ from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import fatal_failure, member_failure
 from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume
-from twinsite.control.models import Attachment, Pair, Volume
+from twinsite.control.models import NAME_BYTES_MAX, Attachment, Pair, Volume
 from twinsite.control.refusals import bad_request, not_found, not_in_time
 from twinsite.control.repository import objects, sites, tombstones
 from twinsite.control.repository.listing import Page, PageQuery, fetch_page
@@ -203,6 +203,7 @@ class VolumeService:
                 return False
             volume.attachments.append(Attachment(id=str(uuid.uuid4()), host=host, attached_at=utc_now()))
             volume.status = VolumeStatus.IN_USE.value
+            volume.failure_code = volume.failure_message = None
             volume.updated_at = utc_now()
             await sites.raise_generation(session, [volume.site])
             return True
@@ -257,11 +258,21 @@ def _check_production(volume_id: str, pair: Pair | None) -> None:
 def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return metadata that may be stored, or refuse it (400)."""
     if len(metadata) > METADATA_ENTRIES_MAX:
-        raise bad_request(f"metadata has {len(metadata)} entries; at most {METADATA_ENTRIES_MAX} are allowed.")
+        raise bad_request(
+            f"metadata has {len(metadata)} entries; at most {METADATA_ENTRIES_MAX} are allowed. Delete some.",
+            "EVS.1005",
+        )
     for key, value in metadata.items():
-        if not key or check_name(key) is None:
+        if not key:
             raise bad_request("metadata has an empty key; name each entry.")
-        check_name(value)
+        for text in (key, value):
+            size_bytes = len(text.encode())
+            if size_bytes > NAME_BYTES_MAX:
+                raise bad_request(
+                    f"The entry {key[:40]!r} of metadata has a text of {size_bytes} bytes of UTF-8; at most "
+                    f"{NAME_BYTES_MAX} are allowed. Shorten it.",
+                    "EVS.1005",
+                )
     return dict(metadata)
 
 

@@ -60,6 +60,7 @@ _VOLUME_RULES = (
         "List and show volumes.",
         ("GET", f"{_PROJECT}/volumes"),
         ("GET", f"{_PROJECT}/volumes/detail"),
+        ("GET", f"{_PROJECT}/volumes/summary"),
         ("GET", f"{_PROJECT}/volumes/{{volume_id}}"),
     ),
     _rule(
@@ -88,7 +89,47 @@ _VOLUME_RULES = (
         ("POST", f"{_PROJECT}/volumes/{{volume_id}}/action os-extend"),
     ),
 )
+_METADATA = f"{_PROJECT}/volumes/{{volume_id}}/metadata"
+_TAGS = f"{_PROJECT}/os-vendor-tags/volumes"
+_LABEL_RULES = (
+    _rule(
+        "volume_metadata:get",
+        READER,
+        "Show a volume's metadata.",
+        ("GET", _METADATA),
+        ("GET", f"{_METADATA}/{{key}}"),
+    ),
+    _rule(
+        "volume_metadata:update",
+        MEMBER,
+        "Change a volume's metadata entry by entry.",
+        ("POST", _METADATA),
+        ("PUT", _METADATA),
+        ("PUT", f"{_METADATA}/{{key}}"),
+        ("DELETE", f"{_METADATA}/{{key}}"),
+    ),
+    _rule(
+        "volume_tags:get",
+        READER,
+        "Show the tags of volumes, and find volumes by their tags.",
+        ("GET", _TAGS),
+        ("GET", f"{_TAGS}/resource_instances"),
+        ("GET", f"{_TAGS}/{{volume_id}}"),
+        ("GET", f"{_TAGS}/{{volume_id}}/{{key}}"),
+    ),
+    _rule(
+        "volume_tags:update",
+        MEMBER,
+        "Change the tags of a volume.",
+        ("POST", f"{_TAGS}/{{volume_id}}"),
+        ("PUT", f"{_TAGS}/{{volume_id}}"),
+        ("POST", f"{_TAGS}/{{volume_id}}/action os-delete_tags"),
+        ("PUT", f"{_TAGS}/{{volume_id}}/{{key}}"),
+        ("DELETE", f"{_TAGS}/{{volume_id}}/{{key}}"),
+    ),
+)
 _OFFER_RULES = (
+    _rule("extensions:get", READER, "List Cinder's extensions.", ("GET", f"{_PROJECT}/extensions")),
     _rule(
         "volume_types:get",
         READER,
@@ -252,6 +293,7 @@ _IDENTITY_RULES = (
 
 RULES: tuple[RuleDefault, ...] = (
     *_VOLUME_RULES,
+    *_LABEL_RULES,
     *_OFFER_RULES,
     *_PAIR_RULES,
     *_GROUP_RULES,

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.models import Group, Pair, Volume
 
 Row = TypeVar("Row", Volume, Pair, Group)
+
+PAIR_VOLUMES = 2
 
 
 class UnknownMarker(LookupError):
@@ -46,7 +48,9 @@ def _has_volume(volume_id: str) -> ColumnElement[bool]:
 
 
 def _has_volumes(volume_ids: str) -> ColumnElement[bool]:
-    return and_(*(_has_volume(volume_id.strip()) for volume_id in volume_ids.split(",")))
+    wanted = {volume_id.strip() for volume_id in volume_ids.split(",")}
+    # No pair has three, and a database has a limit on the depth of conditions.
+    return and_(*map(_has_volume, sorted(wanted))) if len(wanted) <= PAIR_VOLUMES else false()
 
 
 FILTERS: Mapping[type, Mapping[str, Callable[[str], ColumnElement[bool]]]] = {

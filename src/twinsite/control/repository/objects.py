@@ -33,6 +33,13 @@ async def find_many(
     return {row.id: row for row in (await session.scalars(statement)).unique()}
 
 
+async def tags_of_project(session: AsyncSession, project_id: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the id and the tags of each volume of a project, the newest first."""
+    statement = select(Volume.id, Volume.tags).where(Volume.project_id == project_id)
+    rows = (await session.execute(statement.order_by(Volume.created_at.desc(), Volume.id.desc()))).all()
+    return [(volume_id, tags) for volume_id, tags in rows]
+
+
 async def pairs_of_volumes(session: AsyncSession, volume_ids: Collection[str]) -> Sequence[Pair]:
     """Return the pairs that any of the volumes is part of."""
     statement = select(Pair).where(or_(Pair.production_volume_id.in_(volume_ids), Pair.dr_volume_id.in_(volume_ids)))
@@ -43,6 +50,19 @@ async def pair_of_volume(session: AsyncSession, volume_id: str) -> Pair | None:
     """Return the pair that a volume is part of, or None."""
     pairs = await pairs_of_volumes(session, [volume_id])
     return pairs[0] if pairs else None
+
+
+async def volumes_in(session: AsyncSession, status: str) -> Sequence[str]:
+    """Return the ids of the volumes of whatever project that have a status, in their order."""
+    return (await session.scalars(select(Volume.id).where(Volume.status == status).order_by(Volume.id))).all()
+
+
+async def volume_by_id(session: AsyncSession, volume_id: str, *, locked: bool = False) -> Volume | None:
+    """Return a volume of whatever project, or None."""
+    statement = select(Volume).where(Volume.id == volume_id)
+    if locked:
+        statement = statement.with_for_update(of=Volume)
+    return (await session.scalars(statement)).one_or_none()
 
 
 async def volumes_of_site(session: AsyncSession, site: str) -> Sequence[Volume]:

@@ -1,0 +1,71 @@
+"""schemathesis reads the OpenAPI document of a live server and holds the server to it, with all its checks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+
+from tests.support.controller import Site, make_settings, serve
+from tests.support.fake_node import running
+
+SEED = int(os.environ.get("TWINSITE_TEST_SEED", "1"))
+RUN_SECONDS_MAX = 400
+"""Far more than a run takes on a machine that has other things to do."""
+EXAMPLES = 5
+"""Cases of each operation that are made at random, beside those that cover each constraint of its schema."""
+REPOSITORY = Path(__file__).parents[2]
+
+
+async def run(site: Site, url: str, token: str) -> tuple[int, str]:
+    """Run schemathesis against a server; return its exit status and what it says."""
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks",
+        "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}",
+        "TWINSITE_URL": url,
+        "TWINSITE_PROJECT": site.project_id,
+        "TWINSITE_TOKEN": token,
+        "TWINSITE_PASSWORD": site.password,
+    }
+    config = REPOSITORY / "tests/support/schemathesis.toml"
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{url}/openapi.json"]
+    command += ["--header", f"X-Auth-Token: {token}", "--seed", str(SEED), "--checks", "all", "--continue-on-failure"]
+    command += ["--max-examples", str(EXAMPLES), "--no-color"]
+    command += ["--include-path-regex", "^(?!/v3/)"]  # Which are those of /v2; another test holds the document to that.
+    with tempfile.TemporaryDirectory(prefix="ts-") as directory:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment, cwd=directory
+        )
+        try:
+            async with asyncio.timeout(RUN_SECONDS_MAX):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_the_server_is_as_its_document_says(tmp_path: Path) -> None:
+    print(f"TWINSITE_TEST_SEED={SEED}")
+    waits = {"stop_wait_seconds": 2.0, "connect_wait_seconds": 2.0, "extend_wait_seconds": 2.0}
+    settings = make_settings(tmp_path, extend_room_seconds=1.0, quota_volumes=10**6, quota_gigabytes=2**40, **waits)
+    async with serve(settings) as (server, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
+        site = Site(server.app, http, settings)
+        await site.log_in()
+        token = str(http.headers.pop("X-Auth-Token"))
+        async with running(site.az1, site.az2):
+            status, output = await run(site, url, token)
+    print(output)
+    assert status == 0, output
+    links = re.search(r"API Links: +([0-9]+) covered / ([0-9]+) selected", output)
+    assert links is not None, output
+    # Which links a run of this length follows is the seed's choice; none at all would be no test of them.
+    assert int(links[1]) * 2 >= int(links[2]) > 0, output
