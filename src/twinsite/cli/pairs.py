@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinsite.cli.deleting import delete_all
 from twinsite.cli.lookup import find
-from twinsite.cli.models import Pair, pair_volume_ids
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -21,10 +21,10 @@ from twinsite.cli.options import (
 )
 from twinsite.cli.output import Output, print_items, print_object
 from twinsite.cli.volumes import find_volume
-from twinsite.cli.waiting import delete_all, wait_until_available
 
 if TYPE_CHECKING:
-    from twinsite.cli.client import ApiClient
+    from twinsite.client.clients import Client
+    from twinsite.client.models import Pair
 
 pair_app = typer.Typer(no_args_is_help=True)
 
@@ -55,13 +55,13 @@ def create(
     with open_api(data, cloud) as api:
         primary, secondary = find_volume(api, production), find_volume(api, disaster_recovery)
         pair = api.create_pair(
-            volume_ids=[primary["id"], secondary["id"]],
-            priority_station=primary["availability_zone"],
+            volume_ids=[primary.id, secondary.id],
+            priority_station=primary.availability_zone,
             name=name,
             description=description,
         )
         if wait:
-            pair = wait_until_available("pair", pair["id"], api.pair, timeout)
+            pair = api.wait_for_pair(pair.id, timeout)
         _print_pair(output, pair)
 
 
@@ -81,7 +81,7 @@ def show(
 ) -> None:
     """Show one pair."""
     with open_api(data, cloud) as api:
-        _print_pair(output, api.pair(find_pair(api, pair)["id"]))
+        _print_pair(output, api.pair(find_pair(api, pair).id))
 
 
 @pair_app.command("delete")
@@ -94,11 +94,11 @@ def delete(
 ) -> None:
     """Delete pairs that are in no group. Their volumes stay as they are."""
     with open_api(data, cloud) as api:
-        found = [find_pair(api, pair)["id"] for pair in pairs]
-        delete_all("pair", found, api.delete_pair, api.pair, timeout if wait else None)
+        found = [find_pair(api, pair).id for pair in pairs]
+        delete_all(found, api.delete_pair, api.wait_until_pair_gone, timeout if wait else None)
 
 
-def find_pair(api: ApiClient, text: str) -> Pair:
+def find_pair(api: Client, text: str) -> Pair:
     """Return the pair that `text` means. Raises `NotFound`."""
     return find("pair", text, api.pair, api.pairs)
 
@@ -108,15 +108,15 @@ def _print_pair(output: Output, pair: Pair) -> None:
         output,
         pair,
         [
-            ("ID", pair["id"]),
-            ("Name", pair["name"]),
-            ("Status", pair["status"]),
-            ("Replication", pair.get("replication_status")),
-            ("Progress", f"{pair['progress']} %" if pair.get("progress") else None),
-            ("Primary AZ", pair["priority_station"]),
-            ("Volumes", pair_volume_ids(pair)),
-            ("Group", pair["replication_consistency_group_id"]),
-            ("Fault level", pair.get("fault_level")),
-            ("Failure", pair.get("failure_detail")),
+            ("ID", pair.id),
+            ("Name", pair.name),
+            ("Status", pair.status),
+            ("Replication", pair.replication_status),
+            ("Progress", None if pair.progress is None else f"{pair.progress} %"),
+            ("Primary AZ", pair.priority_station),
+            ("Volumes", pair.volume_ids),
+            ("Group", pair.replication_consistency_group_id),
+            ("Fault level", pair.fault_level),
+            ("Failure", pair.failure_detail),
         ],
     )
