@@ -1,4 +1,4 @@
-"""What can go wrong at the command line itself, and the exit status of each error."""
+"""The exit status of each error."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from twinsite.errors import ConfigurationError, TwinsiteError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
-
-
-class NotFound(TwinsiteError):
-    """No object, or more than one, goes by what the user typed."""
 
 
 def exit_status(error: TwinsiteError) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinsite.cli.groups import GroupArgument, find_group, group_app
+from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
 from twinsite.cli.output import Output, print_items, print_rows
 
@@ -41,7 +41,7 @@ def events(
 ) -> None:
     """List what was done to a group and what happened to it, with what a failover would have cost at that time."""
     with open_api(data, cloud) as api:
-        found = api.group_events(find_group(api, group).id, limit)
+        found = api.group_events(api.find_group(group).id, limit)
         if output is Output.JSON:
             print_items(output, found, {})
             return

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from twinsite.cli.groups import GroupArgument, find_group, group_app
+from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -15,7 +15,6 @@ from twinsite.cli.options import (
     WaitOption,
     open_api,
 )
-from twinsite.cli.pairs import find_pair
 from twinsite.errors import ConfigurationError
 
 
@@ -34,8 +33,8 @@ def extend(
     """
     with open_api(data, cloud) as api:
         wanted = [_parse(size) for size in sizes]
-        group_id = find_group(api, group).id
-        sizes_gib = {find_pair(api, pair).id: size_gib for pair, size_gib in wanted}
+        group_id = api.find_group(group).id
+        sizes_gib = {api.find_pair(pair).id: size_gib for pair, size_gib in wanted}
         if len(sizes_gib) < len(wanted):
             raise ConfigurationError("a pair is named twice; name each once")
         api.complete_extend(group_id, sizes_gib, timeout if wait else 0.0)

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from twinsite.cli.asking import YesOption, confirm
 from twinsite.cli.deleting import delete_all
-from twinsite.cli.lookup import find
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -22,11 +21,9 @@ from twinsite.cli.options import (
     open_api,
 )
 from twinsite.cli.output import Output, format_bytes, format_seconds, format_time, print_items, print_object
-from twinsite.cli.pairs import find_pair
 from twinsite.cli.progress import show_sync
 
 if TYPE_CHECKING:
-    from twinsite.client.clients import Client
     from twinsite.client.models import Group, GroupReport
 
 group_app = typer.Typer(no_args_is_help=True)
@@ -56,7 +53,7 @@ def create(
 ) -> None:
     """Group pairs of one direction. Nothing is copied before 'twinsite group sync'."""
     with open_api(data, cloud) as api:
-        found = [find_pair(api, pair) for pair in pairs]
+        found = [api.find_pair(pair) for pair in pairs]
         group = api.create_group(
             pair_ids=[pair.id for pair in found],
             priority_station=found[0].priority_station,
@@ -81,7 +78,7 @@ def show(
 ) -> None:
     """Show one group."""
     with open_api(data, cloud) as api:
-        _print_group(output, _fresh(api, group))
+        _print_group(output, api.find_group(group))
 
 
 @group_app.command("status")
@@ -90,7 +87,7 @@ def status(
 ) -> None:
     """Show what the replication of a group does, and what its last synchronization moved."""
     with open_api(data, cloud) as api:
-        found = _fresh(api, group)
+        found = api.find_group(group)
         rows: list[tuple[str, object]] = [
             ("Group", found.name or found.id),
             ("Status", found.status),
@@ -114,7 +111,7 @@ def sync(
 ) -> None:
     """Synchronize the data between the production disks and the DR disks of all pairs of a group."""
     with open_api(data, cloud) as api:
-        group_id = find_group(api, group).id
+        group_id = api.find_group(group).id
         api.sync_group(group_id)
         if not wait:
             return
@@ -137,7 +134,7 @@ def stop(
 ) -> None:
     """Pause the replication of a group at a common point in time. In force when this returns."""
     with open_api(data, cloud) as api:
-        found = find_group(api, group)
+        found = api.find_group(group)
         if force:
             confirm(f"Give up the acknowledged writes that only the DR side of group {group} may have?", yes)
         api.stop_group(found.id, force=force)
@@ -159,11 +156,11 @@ def update_group(
     """Rename a paused group, add pairs or remove them. Synchronize it afterwards."""
     with open_api(data, cloud) as api:
         changed = api.update_group(
-            find_group(api, group).id,
+            api.find_group(group).id,
             name=name,
             description=description,
-            add_pair_ids=[find_pair(api, pair).id for pair in add or []],
-            remove_pair_ids=[find_pair(api, pair).id for pair in remove or []],
+            add_pair_ids=[api.find_pair(pair).id for pair in add or []],
+            remove_pair_ids=[api.find_pair(pair).id for pair in remove or []],
         )
         if wait:
             changed = api.wait_for_group(changed.id, timeout)
@@ -180,18 +177,8 @@ def delete(
 ) -> None:
     """Delete groups that have no pairs left; 'twinsite group update --remove-pair' takes them out."""
     with open_api(data, cloud) as api:
-        found = [find_group(api, group).id for group in groups]
+        found = [api.find_group(group).id for group in groups]
         delete_all(found, api.delete_group, api.wait_until_group_gone, timeout if wait else None)
-
-
-def find_group(api: Client, text: str) -> Group:
-    """Return the group that `text` means. Raises `NotFound`."""
-    return find("group", text, api.group, api.groups)
-
-
-def _fresh(api: Client, text: str) -> Group:
-    # Only the object itself has the pairs and the report.
-    return api.group(find_group(api, text).id)
 
 
 def _print_group(output: Output, group: Group) -> None:

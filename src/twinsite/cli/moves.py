@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from twinsite.cli.asking import YesOption, confirm
-from twinsite.cli.groups import GroupArgument, find_group, group_app
+from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -21,7 +21,6 @@ from twinsite.cli.progress import show_sync
 from twinsite.errors import PeerViolation
 
 if TYPE_CHECKING:
-    from twinsite.client.clients import Client
     from twinsite.client.models import Group, GroupReport
 
 
@@ -37,7 +36,7 @@ def failover(
 ) -> None:
     """Make the DR side primary, for when the primary site is lost. Promoted for good when this returns."""
     with open_api(data, cloud) as api:
-        found = _fresh(api, group)
+        found = api.find_group(group)
         target = _other_site(found)
         question = f"Make {target} the primary site of group {_name(found)}? Hosts in {found.priority_station} are "
         confirm(f"{question}cut off.{_loss(found) if force else ''}", yes)
@@ -59,7 +58,7 @@ def reverse(
 ) -> None:
     """Swap the two sites of an active group, as planned and without a loss. Hosts connect on the other side then."""
     with open_api(data, cloud) as api:
-        found = _fresh(api, group)
+        found = api.find_group(group)
         target = _other_site(found)
         confirm(f"Move group {_name(found)} from {found.priority_station} to {target}?", yes)
         api.reverse_group(found.id)
@@ -79,7 +78,7 @@ def reprotect(
 ) -> None:
     """After a failover: replicate from the new primary. What the other site holds beyond that is overwritten."""
     with open_api(data, cloud) as api:
-        found = _fresh(api, group)
+        found = api.find_group(group)
         source, target = found.priority_station, _other_site(found)
         confirm(
             f"Replicate group {_name(found)} from {source} to {target}? What differs in {target} is overwritten.", yes
@@ -88,10 +87,6 @@ def reprotect(
         if wait:
             with show_sync(Console(highlight=False)) as update:
                 api.wait_for_sync(found.id, timeout, progress=update)
-
-
-def _fresh(api: Client, text: str) -> Group:
-    return api.group(find_group(api, text).id)
 
 
 def _name(group: Group) -> str:

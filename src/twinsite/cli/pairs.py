@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinsite.cli.deleting import delete_all
-from twinsite.cli.lookup import find
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -20,10 +19,8 @@ from twinsite.cli.options import (
     open_api,
 )
 from twinsite.cli.output import Output, print_items, print_object
-from twinsite.cli.volumes import find_volume
 
 if TYPE_CHECKING:
-    from twinsite.client.clients import Client
     from twinsite.client.models import Pair
 
 pair_app = typer.Typer(no_args_is_help=True)
@@ -53,7 +50,7 @@ def create(
 ) -> None:
     """Pair two volumes of one size and type in two availability zones. What is on the DR volume will be overwritten."""
     with open_api(data, cloud) as api:
-        primary, secondary = find_volume(api, production), find_volume(api, disaster_recovery)
+        primary, secondary = api.find_volume(production), api.find_volume(disaster_recovery)
         pair = api.create_pair(
             volume_ids=[primary.id, secondary.id],
             priority_station=primary.availability_zone,
@@ -81,7 +78,7 @@ def show(
 ) -> None:
     """Show one pair."""
     with open_api(data, cloud) as api:
-        _print_pair(output, api.pair(find_pair(api, pair).id))
+        _print_pair(output, api.find_pair(pair))
 
 
 @pair_app.command("delete")
@@ -94,13 +91,8 @@ def delete(
 ) -> None:
     """Delete pairs that are in no group. Their volumes stay as they are."""
     with open_api(data, cloud) as api:
-        found = [find_pair(api, pair).id for pair in pairs]
+        found = [api.find_pair(pair).id for pair in pairs]
         delete_all(found, api.delete_pair, api.wait_until_pair_gone, timeout if wait else None)
-
-
-def find_pair(api: Client, text: str) -> Pair:
-    """Return the pair that `text` means. Raises `NotFound`."""
-    return find("pair", text, api.pair, api.pairs)
 
 
 def _print_pair(output: Output, pair: Pair) -> None:

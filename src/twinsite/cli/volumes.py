@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinsite.cli.deleting import delete_all
-from twinsite.cli.lookup import find
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -23,7 +22,6 @@ from twinsite.cli.options import (
 from twinsite.cli.output import Output, print_items, print_json, print_object
 
 if TYPE_CHECKING:
-    from twinsite.client.clients import Client
     from twinsite.client.models import Volume
 
 volume_app = typer.Typer(no_args_is_help=True)
@@ -85,8 +83,7 @@ def show(
 ) -> None:
     """Show one volume."""
     with open_api(data, cloud) as api:
-        # A list may carry less than the object itself.
-        _print_volume(output, api.volume(find_volume(api, volume).id))
+        _print_volume(output, api.find_volume(volume))
 
 
 @volume_app.command("delete")
@@ -99,7 +96,7 @@ def delete(
 ) -> None:
     """Delete volumes. A volume that is paired or attached is refused."""
     with open_api(data, cloud) as api:
-        found = [find_volume(api, volume).id for volume in volumes]
+        found = [api.find_volume(volume).id for volume in volumes]
         delete_all(found, api.delete_volume, api.wait_until_volume_gone, timeout if wait else None)
 
 
@@ -113,7 +110,7 @@ def connect(
 ) -> None:
     """Serve a volume to a host and print its NBD addresses, one a line. They stay the same for its whole life."""
     with open_api(data, cloud) as api:
-        connection = api.connect_volume(find_volume(api, volume).id, host)
+        connection = api.connect_volume(api.find_volume(volume).id, host)
         if output is Output.JSON:
             print_json(connection.as_json())
             return
@@ -130,12 +127,7 @@ def disconnect(
 ) -> None:
     """End the use of a volume by a host."""
     with open_api(data, cloud) as api:
-        api.disconnect_volume(find_volume(api, volume).id, host)
-
-
-def find_volume(api: Client, text: str) -> Volume:
-    """Return the volume that `text` means. Raises `NotFound`."""
-    return find("volume", text, api.volume, api.volumes)
+        api.disconnect_volume(api.find_volume(volume).id, host)
 
 
 def _print_volume(output: Output, volume: Volume) -> None:

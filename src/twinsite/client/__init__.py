@@ -1,7 +1,7 @@
 """A typed client of the HTTP API, blocking and asynchronous, for programs; the command lines are built on it.
 
-`clients` has the two classes; they share everything but their input and output: `calls` lists what can be called,
-`volumes`, `pairs`, `groups`, `sites` and `waiting` say how, as plans whose steps a client takes (`steps`), and
+`clients` has the two classes; they share everything but their input and output. `calls` lists what can be called;
+`volumes`, `pairs`, `groups`, `sites`, `lookup` and `waiting` say how, as plans whose steps a client takes (`steps`);
 `session` adds the log-in and the repetitions. `models` are the answers, `errors` the refusals, `cloud` where the API
 is. Imports `errors` of the package and nothing else of it; the command line, the plug-in of openstackclient and the
 demo import it.
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
         BadRequest,
         Conflict,
         Forbidden,
+        NotFound,
         ObjectMissing,
         QuotaExceeded,
         Unauthorized,
         Unavailable,
+        WaitedTooLong,
         WaitFailed,
     )
     from twinsite.client.login import CloudLogin, GivenAccess, Login, Trust
@@ -39,11 +41,13 @@ _MODULES = {
         "BadRequest",
         "Conflict",
         "Forbidden",
+        "NotFound",
         "ObjectMissing",
         "QuotaExceeded",
         "Unauthorized",
         "Unavailable",
         "WaitFailed",
+        "WaitedTooLong",
     ),
     "login": ("CloudLogin", "GivenAccess", "Login", "Trust"),
     "steps": ("Access",),
@@ -63,12 +67,14 @@ __all__ = [
     "Forbidden",
     "GivenAccess",
     "Login",
+    "NotFound",
     "ObjectMissing",
     "QuotaExceeded",
     "Trust",
     "Unauthorized",
     "Unavailable",
     "WaitFailed",
+    "WaitedTooLong",
     "find_cloud",
 ]
 

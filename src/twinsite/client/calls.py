@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from twinsite.client import groups as group_plans
+from twinsite.client import lookup, waiting
 from twinsite.client import pairs as pair_plans
 from twinsite.client import sites as site_plans
 from twinsite.client import volumes as volume_plans
-from twinsite.client import waiting
 from twinsite.client.session import Session
 from twinsite.client.steps import Plan
 
@@ -78,6 +78,7 @@ class Calls:
 
     volumes = planned(volume_plans.list_volumes)
     volume = planned(volume_plans.show_volume)
+    find_volume = planned(lookup.find_volume)
     create_volume = planned(volume_plans.create_volume)
     update_volume = planned(volume_plans.update_volume)
     delete_volume = planned(volume_plans.delete_volume)
@@ -90,6 +91,7 @@ class Calls:
 
     pairs = planned(pair_plans.list_pairs)
     pair = planned(pair_plans.show_pair)
+    find_pair = planned(lookup.find_pair)
     create_pair = planned(pair_plans.create_pair)
     delete_pair = planned(pair_plans.delete_pair)
     wait_for_pair = planned(waiting.wait_for_pair)
@@ -97,6 +99,7 @@ class Calls:
 
     groups = planned(group_plans.list_groups)
     group = planned(group_plans.show_group)
+    find_group = planned(lookup.find_group)
     create_group = planned(group_plans.create_group)
     update_group = planned(group_plans.update_group)
     delete_group = planned(group_plans.delete_group)

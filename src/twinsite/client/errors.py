@@ -75,5 +75,13 @@ class ApiUnreachable(RetryableError):
         super().__init__(message)
 
 
+class NotFound(TwinsiteError):
+    """No object, or more than one, goes by the name or the beginning of an id that was given."""
+
+
 class WaitFailed(TwinsiteError):
     """What was waited for cannot come about, or did not in time."""
+
+
+class WaitedTooLong(WaitFailed):
+    """What was waited for may still come about."""

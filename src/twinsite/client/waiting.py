@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, TypeVar
 
-from twinsite.client.errors import ApiUnreachable, ObjectMissing, Unavailable, WaitFailed
+from twinsite.client.errors import ApiUnreachable, ObjectMissing, Unavailable, WaitedTooLong, WaitFailed
 from twinsite.client.groups import extend_group, show_group
 from twinsite.client.models import Group, Pair, Volume
 from twinsite.client.pairs import show_pair
@@ -68,9 +68,9 @@ class _Poll:
         return self._give_up_at is not None and time.monotonic() >= self._give_up_at
 
     def pause(self, state: str) -> Plan[None]:
-        """Let some time pass. Raises `WaitFailed` when it is over."""
+        """Let some time pass. Raises `WaitedTooLong` when it is over."""
         if self.is_over():
-            raise WaitFailed(f"{state}, and the time to wait is over; --timeout sets it")
+            raise WaitedTooLong(f"{state}, and the time to wait is over")
         yield Pause(POLL_SECONDS)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.running_api import Api
-from twinsite.cli.errors import NotFound, exit_status
+from twinsite.cli.errors import exit_status
 from twinsite.client import (
     ApiRefused,
     ApiUnreachable,
@@ -21,6 +21,7 @@ from twinsite.client import (
     BadRequest,
     Client,
     Cloud,
+    NotFound,
     Unauthorized,
     WaitFailed,
     find_cloud,
