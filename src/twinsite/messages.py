@@ -10,16 +10,11 @@ No pydantic here: a worker loads this module, and there may be hundreds of worke
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
 
-from twinsite.errors import PeerViolation
-
-Message = TypeVar("Message")
+from twinsite.wire import from_wire as from_wire  # noqa: PLC0414 - who speaks messages finds the codec here.
+from twinsite.wire import to_wire as to_wire  # noqa: PLC0414
 
 
 class Role(StrEnum):
@@ -243,65 +238,3 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     """Return the host, without the brackets of an IPv6 address, and the port of "host:port". Raises `ValueError`."""
     host, _, port = endpoint.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def to_wire(message: Any) -> Any:
-    """Return the JSON-ready form of a message, a list of messages or a plain value."""
-    if dataclasses.is_dataclass(message) and not isinstance(message, type):
-        return {f.name: to_wire(getattr(message, f.name)) for f in dataclasses.fields(message)}
-    if isinstance(message, (list, tuple)):
-        return [to_wire(item) for item in message]
-    if isinstance(message, dict):
-        return {key: to_wire(value) for key, value in message.items()}
-    return message.value if isinstance(message, StrEnum) else message
-
-
-def from_wire(kind: type[Message], value: object, where: str = "message") -> Message:
-    """Build a message of type `kind` from decoded JSON.
-
-    Unknown keys are ignored, so that a newer sender can talk to an older receiver; a missing key without a default
-    or a value of another type raises `PeerViolation` that names the place.
-    """
-    return typing.cast(Message, _decode(kind, value, where))
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _decode(kind: Any, value: object, where: str) -> object:
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        inner = [arm for arm in typing.get_args(kind) if arm is not types.NoneType]
-        return None if value is None else _decode(inner[0], value, where)
-    if origin is list:
-        if not isinstance(value, list):
-            raise PeerViolation(f"{where}: expected a list, got {type(value).__name__}")
-        (item_kind,) = typing.get_args(kind)
-        return [_decode(item_kind, item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(typing.cast(type, kind), value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        try:
-            return kind(str(value))
-        except ValueError:
-            raise PeerViolation(f"{where}: {value!r} is not a {kind.__name__}") from None
-    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise PeerViolation(f"{where}: expected {kind.__name__}, got {type(value).__name__}")
-    return value
-
-
-def _decode_dataclass(kind: type, value: object, where: str) -> object:
-    if not isinstance(value, dict):
-        raise PeerViolation(f"{where}: expected an object, got {type(value).__name__}")
-    hints = _HINTS.get(kind)
-    if hints is None:
-        hints = _HINTS[kind] = typing.get_type_hints(kind)
-    arguments: dict[str, object] = {}
-    for spec in dataclasses.fields(kind):
-        if spec.name in value:
-            arguments[spec.name] = _decode(hints[spec.name], value[spec.name], f"{where}.{spec.name}")
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise PeerViolation(f"{where}: key {spec.name!r} is missing")
-    return kind(**arguments)
