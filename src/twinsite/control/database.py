@@ -19,6 +19,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from twinsite.control.sqlite_cursor import OneTripSqlite
+
 BUSY_TIMEOUT_SECONDS = 20
 """How long a transaction waits for SQLite's write lock before it fails."""
 
@@ -32,7 +34,9 @@ class Database:
         """Prepare the database at the SQLAlchemy `address`; nothing is opened yet."""
         self._url = make_url(address)
         self._sqlite = self._url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}} if self._sqlite else {}
+        options: dict[str, Any] = {}
+        if self._sqlite:
+            options = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}, "module": OneTripSqlite()}
         self._engine: AsyncEngine = create_async_engine(self._url, **options)
         if self._sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite_connection)

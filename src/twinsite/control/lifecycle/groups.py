@@ -26,7 +26,8 @@ from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus
 from twinsite.control.models import Group, GroupEvent, Pair
 from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
 from twinsite.control.repository import arbiter_rows, events, objects, sites, tombstones
-from twinsite.control.repository.listing import Page, PageQuery, fetch_page
+from twinsite.control.repository import shown as shown_objects
+from twinsite.control.repository.listing import Page, PageQuery
 from twinsite.control.texts import check_description, check_name
 from twinsite.core.arbiter import Refusal, Row, Secondary, first_row, suspend_secondary
 from twinsite.core.limits import GROUP_MEMBERS_MAX
@@ -117,7 +118,7 @@ class GroupService(GroupCalls):
     async def page(self, project_id: str, query: PageQuery) -> tuple[Page[Group], Mapping[str, GroupHealth]]:
         """Return one page of groups, and their health by id."""
         async with self._context.database.read() as session:
-            page = await fetch_page(session, Group, project_id, query)
+            page = await shown_objects.page_of_groups(session, project_id, query)
             return page, await self._context.health_of(session, page.rows)
 
     async def events(

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, delete, func, or_, select, update
+from sqlalchemy import CursorResult, Select, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
 from twinsite.control.models import Extend, Group, Pair, Volume
 
 Owned = TypeVar("Owned", Volume, Pair, Group)
 
 
+def whole(model: type[Owned]) -> Select[Owned]:
+    """Return the query for objects with all that belongs to them."""
+    statement = select(model)
+    return statement.options(selectinload(Volume.attachments)) if model is Volume else statement
+
+
 async def find(
     session: AsyncSession, model: type[Owned], project_id: str, object_id: str, *, locked: bool = False
 ) -> Owned | None:
     """Return a project's object, or None."""
-    statement = select(model).where(model.id == object_id, model.project_id == project_id)
+    statement = whole(model).where(model.id == object_id, model.project_id == project_id)
     if locked:
         statement = statement.with_for_update(of=model)
     return (await session.scalars(statement)).unique().one_or_none()
@@ -27,7 +34,7 @@ async def find_many(
     session: AsyncSession, model: type[Owned], project_id: str, ids: Collection[str], *, locked: bool = False
 ) -> dict[str, Owned]:
     """Return those of a project's objects that exist, by id."""
-    statement = select(model).where(model.id.in_(ids), model.project_id == project_id).order_by(model.id)
+    statement = whole(model).where(model.id.in_(ids), model.project_id == project_id).order_by(model.id)
     if locked:
         statement = statement.with_for_update(of=model)
     return {row.id: row for row in (await session.scalars(statement)).unique()}
@@ -55,7 +62,7 @@ async def pair_of_volume(session: AsyncSession, volume_id: str) -> Pair | None:
 
 async def volumes_of_site(session: AsyncSession, site: str) -> Sequence[Volume]:
     """Return all volumes that a site has or should lose, in the order of their ids."""
-    return (await session.scalars(select(Volume).where(Volume.site == site).order_by(Volume.id))).all()
+    return (await session.scalars(whole(Volume).where(Volume.site == site).order_by(Volume.id))).all()
 
 
 async def groups_of_site(session: AsyncSession, site: str) -> Sequence[Group]:
