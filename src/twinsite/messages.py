@@ -180,13 +180,21 @@ class DesiredVolume:
 
 @dataclass(frozen=True, slots=True)
 class NodeDesired:
-    """The controller's answer: everything this site should be. Volumes not listed are left alone."""
+    """The controller's answer: everything this site should be. Volumes not listed are left alone.
+
+    A node that has seen a generation is told what changed since (`basis`): the whole state of each object that changed.
+    """
 
     installation_id: str  # A node that has seen another installation's id refuses the message.
     generation: int
     volumes: list[DesiredVolume]
     workers: list[WorkerSpec]
     deleted_workers: list[str] = field(default_factory=list)  # Of deleted groups: what they left behind goes.
+    journal: str = ""  # Who counts the changes; a node echoes it with the generation that it has seen.
+    basis: int | None = None  # Lists only what changed after this generation of the same journal; None for everything.
+    gone_volumes: list[str] = field(default_factory=list)  # No longer listed, with a `basis`; so are
+    gone_workers: list[str] = field(default_factory=list)  # these. Either may name what never was.
+    report_id: str = ""  # The last report of the site that the controller has taken in, as far as it knows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +230,11 @@ class PoolReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What a node observes, and the last generation that it has seen."""
+    """What a node observes, and the last generation that it has seen.
+
+    A report that builds on another one (`basis`) counts only for a controller that has taken in that one last; the
+    answer says which one it was.
+    """
 
     site: str
     node_name: str
@@ -232,6 +244,10 @@ class NodeReport:
     volumes: list[ObservedVolume]
     workers: list[ObservedWorker]
     deleted_workers: list[str] = field(default_factory=list)  # Of which nothing is left; until nobody asks any more.
+    journal: str = ""  # Of the last answer: by whose count `seen_generation` is.
+    report_id: str = ""  # Names this report, so that the next can build on it.
+    basis: str | None = None  # Lists only what is new since this report, in full; None for everything.
+    gone_workers: list[str] = field(default_factory=list)  # No longer observed, with a `basis`.
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:

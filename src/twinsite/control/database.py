@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from twinsite.control.journal import Changes, Journal, JournaledSession, changes_of
 from twinsite.control.sqlite_cursor import OneTripSqlite
 
 BUSY_TIMEOUT_SECONDS = 20
@@ -45,7 +46,8 @@ class Database:
         else:
             readers, writers = self._engine.execution_options(isolation_level="REPEATABLE READ"), self._engine
         self._read = async_sessionmaker(readers, expire_on_commit=False)
-        self._write = async_sessionmaker(writers, expire_on_commit=False)
+        self._write = async_sessionmaker(writers, sync_session_class=JournaledSession, expire_on_commit=False)
+        self.journal = Journal()
         self._writer_engine = writers
 
     async def open(self) -> None:
@@ -69,8 +71,18 @@ class Database:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Open a session that commits at the end of the block, or rolls back when the block raises."""
-        async with self._write() as session, session.begin():
-            yield session
+        recorded: Changes | None = None
+        try:
+            async with self._write() as session, session.begin():
+                yield session
+                await session.flush()
+                # Before the commit: who sees a new generation must find what it changed.
+                recorded = changes_of(session)
+                self.journal.record(recorded)
+        except BaseException:
+            if recorded is not None:
+                self.journal.forget(recorded)
+            raise
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

@@ -9,6 +9,7 @@ from sqlalchemy import CursorResult, Select, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from twinsite.control.journal import CHANGED_GROUPS
 from twinsite.control.models import Extend, Group, Pair, Volume
 
 Owned = TypeVar("Owned", Volume, Pair, Group)
@@ -63,6 +64,12 @@ async def pair_of_volume(session: AsyncSession, volume_id: str) -> Pair | None:
 async def volumes_of_site(session: AsyncSession, site: str) -> Sequence[Volume]:
     """Return all volumes that a site has or should lose, in the order of their ids."""
     return (await session.scalars(whole(Volume).where(Volume.site == site).order_by(Volume.id))).all()
+
+
+async def volumes_by_ids(session: AsyncSession, volume_ids: Collection[str]) -> Sequence[Volume]:
+    """Return the volumes with these ids, of whatever project, in the order of their ids."""
+    statement = whole(Volume).where(Volume.id.in_(volume_ids)).order_by(Volume.id)
+    return (await session.scalars(statement)).all() if volume_ids else []
 
 
 async def groups_of_site(session: AsyncSession, site: str) -> Sequence[Group]:
@@ -140,6 +147,7 @@ async def change_group(session: AsyncSession, group_id: str, expected_version: i
         update(Group)
         .where(Group.id == group_id, Group.version == expected_version)
         .values(**values, version=Group.version + 1)
+        .execution_options(**{CHANGED_GROUPS: [group_id]})
     )
     result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
     return result.rowcount == 1
@@ -147,6 +155,10 @@ async def change_group(session: AsyncSession, group_id: str, expected_version: i
 
 async def delete_group(session: AsyncSession, group_id: str, expected_version: int) -> bool:
     """Delete a group if nobody changed it since `expected_version`; say whether that was so."""
-    statement = delete(Group).where(Group.id == group_id, Group.version == expected_version)
+    statement = (
+        delete(Group)
+        .where(Group.id == group_id, Group.version == expected_version)
+        .execution_options(**{CHANGED_GROUPS: [group_id]})
+    )
     result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
     return result.rowcount == 1
