@@ -1,7 +1,7 @@
-"""A controller with many objects in its database, as a process, and nodes without disks that speak for its sites.
+"""A controller with many objects in its database, as a process.
 
-The rows are written past the API, whose calls would take longer than the measurement; what they hold is what the API
-and the nodes would have left there, and the controller is asked to agree before anything is measured.
+The rows are written past the API, whose calls would take longer than the measurement. They hold what the API and the
+nodes would have left there: most groups in sync, some paused, some copying.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,41 @@ from twinsite.control.models import ArbiterRow, Base, Group, Pair, Project, Volu
 from twinsite.control.repository import objects
 from twinsite.control.settings import ControllerSettings
 from twinsite.core.limits import GIB
-from twinsite.messages import MemberStatus, Mode, ObservedVolume, ObservedWorker, Role, WorkerStatus, to_wire
+from twinsite.messages import (
+    MemberStatus,
+    Mode,
+    ObservedVolume,
+    ObservedWorker,
+    ResyncReport,
+    Role,
+    WorkerStatus,
+    to_wire,
+)
 
 SITES = ("az1", "az2")
 CHUNK_ROWS = 1000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+class State(StrEnum):
+    """How a group is in the beginning."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    COPYING = "copying"
+
+
+@dataclasses.dataclass(slots=True)
 class Population:
-    """What was written: the project, and the ids of its groups with their pairs."""
+    """What was written: the project, and by group its state, its pairs, and its volumes by site."""
 
     project_id: str
-    groups: dict[str, list[str]]
+    states: dict[str, State] = dataclasses.field(default_factory=dict)
+    pairs: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    volumes: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
+
+    def groups(self, state: State) -> list[str]:
+        """Return the groups in a state."""
+        return [group_id for group_id, its_state in self.states.items() if its_state is state]
 
 
 def observed_volume(volume_id: str) -> ObservedVolume:
@@ -51,23 +75,36 @@ def observed_volume(volume_id: str) -> ObservedVolume:
     return ObservedVolume(volume_id, "ready", uris, store_bytes=GIB)
 
 
-def observed_worker(group_id: str, role: Role, volume_ids: Sequence[str], spec_version: int) -> ObservedWorker:
-    """Return a worker of a group in sync as its node reports it."""
-    members = [MemberStatus(volume_id, role is Role.PRIMARY, GIB, GIB, size_bytes=GIB) for volume_id in volume_ids]
-    mode = Mode.IN_SYNC if role is Role.PRIMARY else Mode.FOLLOWING
+MODES = {State.ACTIVE: Mode.IN_SYNC, State.PAUSED: Mode.PAUSED, State.COPYING: Mode.COPYING}
+
+
+def observed_worker(
+    group_id: str, role: Role, volume_ids: Sequence[str], spec_version: int, mode: Mode, done_bytes: int = GIB
+) -> ObservedWorker:
+    """Return a worker of a group as its node reports it."""
+    members = [
+        MemberStatus(volume_id, role is Role.PRIMARY, GIB, done_bytes, size_bytes=GIB) for volume_id in volume_ids
+    ]
     endpoint = None if role is Role.PRIMARY else "127.0.0.1:7001"
-    status = WorkerStatus(group_id, spec_version, role, mode, 1, members, endpoint, consistent=True)
+    resync = None
+    if mode is Mode.COPYING:
+        total, done = GIB * len(members), done_bytes * len(members)
+        resync = ResyncReport("full", 0.0, None, total, done, done, 0, 1e9, 1.0)
+    consistent = role is Role.SECONDARY or mode is not Mode.COPYING
+    status = WorkerStatus(
+        group_id, spec_version, role, mode, 1, members, endpoint, consistent=consistent, resync=resync
+    )
     return ObservedWorker(group_id, alive=True, pid=1, status=status)
 
 
-async def populate(settings: ControllerSettings, group_count: int, pairs_per_group: int) -> Population:
-    """Fill a new database with groups in sync."""
+async def populate(settings: ControllerSettings, states: Sequence[State], pairs_per_group: int) -> Population:
+    """Fill a new database with a group for each of `states`."""
     controller = await Controller.open(settings)
     try:
         async with controller.context.database.write() as session:
             project_id = (await session.scalars(select(Project.id))).one()
-            population = Population(project_id, {})
-            for rows in _chunks(_rows(population, group_count, pairs_per_group)):
+            population = Population(project_id)
+            for rows in _chunks(_rows(population, states, pairs_per_group)):
                 for model, values in rows.items():
                     await session.execute(insert(model), values)
         async with controller.context.database.write() as session:
@@ -82,14 +119,19 @@ async def populate(settings: ControllerSettings, group_count: int, pairs_per_gro
     return population
 
 
+_REPLICATION_STATUS = {State.ACTIVE: "active", State.PAUSED: "active-stopped", State.COPYING: "copying"}
+
+
 def _rows(
-    population: Population, group_count: int, pairs_per_group: int
+    population: Population, states: Sequence[State], pairs_per_group: int
 ) -> Iterator[tuple[type[Base], dict[str, Any]]]:
     begun = utc_now() - datetime.timedelta(days=1)
-    for number in range(group_count):
+    for number, state in enumerate(states):
         now = begun + datetime.timedelta(seconds=number)
         group_id = str(uuid.uuid4())
-        pair_ids = population.groups[group_id] = [str(uuid.uuid4()) for _ in range(pairs_per_group)]
+        pair_ids = population.pairs[group_id] = [str(uuid.uuid4()) for _ in range(pairs_per_group)]
+        members: dict[str, list[str]] = {site: [] for site in SITES}
+        population.states[group_id], population.volumes[group_id] = state, members
         common = {"project_id": population.project_id, "created_at": now, "updated_at": None, "description": None}
         yield (
             Group,
@@ -123,7 +165,6 @@ def _rows(
                 "version": 2,
             },
         )
-        members: dict[str, list[str]] = {site: [] for site in SITES}
         for index, pair_id in enumerate(pair_ids):
             for site in SITES:
                 volume_id = str(uuid.uuid4())
@@ -165,7 +206,8 @@ def _rows(
                 },
             )
         for site, role in (("az1", Role.PRIMARY), ("az2", Role.SECONDARY)):
-            report = to_wire(observed_worker(group_id, role, members[site], 3))
+            mode = MODES[state] if role is Role.PRIMARY else Mode.FOLLOWING
+            report = to_wire(observed_worker(group_id, role, members[site], 3, mode))
             yield WorkerReport, {"site": site, "worker_id": group_id, "report": report}
 
 

@@ -40,6 +40,8 @@ RECONNECT_SECONDS_MAX = 5.0
 """Pause before the controller is tried again; doubles between these after each failure."""
 RETRY_SECONDS = 5.0
 """Pause before a volume that could not be made or deleted is tried again."""
+BATCH_VOLUMES = 64
+"""Volumes that are made before the controller hears of them."""
 SETTLE_SECONDS_MAX = 10.0
 """How long workers may keep a starting node from calling itself ready."""
 
@@ -166,14 +168,14 @@ class Agent:
         """Go one step towards the desired state; return whether nothing failed."""
         wanted_ids = {worker.id for worker in desired.workers}
         self.supervisor.apply(wanted_ids, [])  # First let go of what others wait for.
-        failed = await asyncio.to_thread(self._ensure, [v for v in desired.volumes if not v.deleted])
+        failed = await self._ensure([volume for volume in desired.volumes if not volume.deleted])
         specs = self._specs(desired, failed)
         self.supervisor.apply(wanted_ids, specs)
         complete = not failed
-        for volume in desired.volumes:
-            if volume.deleted:
-                gone = await self._delete(volume.id)
-                complete = complete and gone
+        deleted = [volume.id for volume in desired.volumes if volume.deleted]
+        free = [volume_id for volume_id in deleted if not self.supervisor.is_held(volume_id)]
+        gone = await asyncio.to_thread(self._volumes.delete_all, free)
+        complete = complete and gone and len(free) == len(deleted)
         self._volumes.forget_deleted({volume.id for volume in desired.volumes})
         for worker_id in set(desired.deleted_workers) - wanted_ids:
             gone = not self.supervisor.has(worker_id) and await asyncio.to_thread(self._remains.remove, worker_id)
@@ -181,13 +183,14 @@ class Agent:
         self._remains.forget_removed(set(desired.deleted_workers))
         return complete
 
-    async def _delete(self, volume_id: str) -> bool:
-        if self.supervisor.is_held(volume_id):
-            return False
-        return await asyncio.to_thread(self._volumes.delete, volume_id)
-
-    def _ensure(self, volumes: list[DesiredVolume]) -> set[str]:
-        return {volume.id for volume in volumes if not self._volumes.ensure(volume)}
+    async def _ensure(self, volumes: list[DesiredVolume]) -> set[str]:
+        """Make the volumes be there, a few at a time, so that others do not wait for all; return which are not."""
+        failed: set[str] = set()
+        unsettled = self._volumes.unsettled(volumes)
+        for start in range(0, len(unsettled), BATCH_VOLUMES):
+            failed |= await asyncio.to_thread(self._volumes.ensure_all, unsettled[start : start + BATCH_VOLUMES])
+            self._changed.set()
+        return failed
 
     def _specs(self, desired: NodeDesired, failed_volume_ids: set[str]) -> list[WorkerSpec]:
         """Return the specs that can be given out, filled in; note for the others why not."""

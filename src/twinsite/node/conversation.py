@@ -22,8 +22,8 @@ from twinsite.messages import (
     WorkerSpec,
 )
 
-COMPLETE_REPORTS_EVERY = 600
-"""Of so many reports that say something new, one is complete."""
+COMPLETE_REPORTS_EVERY = 2000
+"""Of so many reports, one is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Conversation:
         self._site = site
         self._node_name = node_name
         self._told: Told | None = None
+        self._sent_id = ""  # A poll may be answered after this report was taken in and before that is known here.
         self._said = 0
         self._wants_everything = False
         self._volumes: dict[str, DesiredVolume] = {}
@@ -77,9 +78,10 @@ class Conversation:
         rest = (self.desired.generation if self.desired is not None else 0, observed.deleted_workers)
         told = Told(str(uuid.uuid4()), volumes, workers, rest)
         known = self._told
-        before = known if self._said % COMPLETE_REPORTS_EVERY else None
+        before = known if self._said < COMPLETE_REPORTS_EVERY else None
         message = self._message(observed, 0.0, told.id)
         if before is None:
+            self._said = 0
             message = replace(message, volumes=list(volumes.values()), workers=list(workers.values()))
         else:
             new_volumes = [volume for volume in volumes.values() if _is_new(volume, before.volumes.get(volume.id))]
@@ -91,6 +93,8 @@ class Conversation:
             message = replace(
                 message, basis=before.id, volumes=new_volumes + insistent, workers=new_workers, gone_workers=gone
             )
+        self._sent_id = told.id
+        self._said += 1
         return Statement(message, known, told)
 
     def poll(self, observed: Observed, wait_seconds: float) -> Statement:
@@ -121,8 +125,8 @@ class Conversation:
 
     def take(self, statement: Statement, answer: NodeDesired) -> bool:
         """Take in the answer to a statement; say whether the desired state, or its generation, is another one now."""
-        self._said += 1
-        if self._told is statement.before:
+        is_poll = statement.told is statement.before
+        if self._told is statement.before and not (is_poll and answer.report_id == self._sent_id):
             self._told = statement.told if answer.report_id == statement.told.id else None
         return self._take_desired(answer)
 

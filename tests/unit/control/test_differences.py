@@ -122,13 +122,14 @@ async def check(*nodes: FakeNode) -> None:
         assert comparable(told) == comparable(await node.ask_for_everything())
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_what_changed_and_everything_are_the_same(site: Site, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"seed {seed}")
     monkeypatch.setattr(desired_module, "COMPLETE_SECONDS", float("inf"))
     choose = random.Random(seed)
     user = User(site, choose)
     differences = 0
+    await site.make_group(2)
     for _ in range(STEPS):
         await user.act()
         for node in (site.az1, site.az2):
