@@ -10,16 +10,11 @@ No pydantic here: a worker loads this module, and there may be hundreds of worke
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
 
-from twinsite.errors import PeerViolation
-
-Message = TypeVar("Message")
+from twinsite.wire import from_wire as from_wire  # noqa: PLC0414 - who speaks messages finds the codec here.
+from twinsite.wire import to_wire as to_wire  # noqa: PLC0414
 
 
 class Role(StrEnum):
@@ -100,6 +95,9 @@ class WorkerSpec:
     stream_listen: str | None = None  # Secondary: "host:port", port 0 for one of the kernel's choice.
     peer_endpoint: str | None = None  # Primary: "host:port" of the secondary's stream listener, once known.
     loss_acceptances: int = 0  # How often an operator has accepted that acknowledged writes are lost; only grows.
+    is_row_trusted: bool = (
+        True  # The arbiter's row, and so the term, are not those of a backup that may have forgotten.
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +198,21 @@ class DesiredVolume:
 
 @dataclass(frozen=True, slots=True)
 class NodeDesired:
-    """The controller's answer: everything this site should be. Volumes not listed are left alone."""
+    """The controller's answer: everything this site should be. Volumes not listed are left alone.
+
+    A node that has seen a generation is told what changed since (`basis`): the whole state of each object that changed.
+    """
 
     installation_id: str  # A node that has seen another installation's id refuses the message.
     generation: int
     volumes: list[DesiredVolume]
     workers: list[WorkerSpec]
     deleted_workers: list[str] = field(default_factory=list)  # Of deleted groups: what they left behind goes.
+    journal: str = ""  # Who counts the changes; a node echoes it with the generation that it has seen.
+    basis: int | None = None  # Lists only what changed after this generation of the same journal; None for everything.
+    gone_volumes: list[str] = field(default_factory=list)  # No longer listed, with a `basis`; so are
+    gone_workers: list[str] = field(default_factory=list)  # these. Either may name what never was.
+    report_id: str = ""  # The last report of the site that the controller has taken in, as far as it knows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +248,11 @@ class PoolReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What a node observes, and the last generation that it has seen."""
+    """What a node observes, and the last generation that it has seen.
+
+    A report that builds on another one (`basis`) counts only for a controller that has taken in that one last; the
+    answer says which one it was.
+    """
 
     site: str
     node_name: str
@@ -252,71 +262,13 @@ class NodeReport:
     volumes: list[ObservedVolume]
     workers: list[ObservedWorker]
     deleted_workers: list[str] = field(default_factory=list)  # Of which nothing is left; until nobody asks any more.
+    journal: str = ""  # Of the last answer: by whose count `seen_generation` is.
+    report_id: str = ""  # Names this report, so that the next can build on it.
+    basis: str | None = None  # Lists only what is new since this report, in full; None for everything.
+    gone_workers: list[str] = field(default_factory=list)  # No longer observed, with a `basis`.
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:
     """Return the host, without the brackets of an IPv6 address, and the port of "host:port". Raises `ValueError`."""
     host, _, port = endpoint.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def to_wire(message: Any) -> Any:
-    """Return the JSON-ready form of a message, a list of messages or a plain value."""
-    if dataclasses.is_dataclass(message) and not isinstance(message, type):
-        return {f.name: to_wire(getattr(message, f.name)) for f in dataclasses.fields(message)}
-    if isinstance(message, (list, tuple)):
-        return [to_wire(item) for item in message]
-    if isinstance(message, dict):
-        return {key: to_wire(value) for key, value in message.items()}
-    return message.value if isinstance(message, StrEnum) else message
-
-
-def from_wire(kind: type[Message], value: object, where: str = "message") -> Message:
-    """Build a message of type `kind` from decoded JSON.
-
-    Unknown keys are ignored, so that a newer sender can talk to an older receiver; a missing key without a default
-    or a value of another type raises `PeerViolation` that names the place.
-    """
-    return typing.cast(Message, _decode(kind, value, where))
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _decode(kind: Any, value: object, where: str) -> object:
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        inner = [arm for arm in typing.get_args(kind) if arm is not types.NoneType]
-        return None if value is None else _decode(inner[0], value, where)
-    if origin is list:
-        if not isinstance(value, list):
-            raise PeerViolation(f"{where}: expected a list, got {type(value).__name__}")
-        (item_kind,) = typing.get_args(kind)
-        return [_decode(item_kind, item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(typing.cast(type, kind), value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        try:
-            return kind(str(value))
-        except ValueError:
-            raise PeerViolation(f"{where}: {value!r} is not a {kind.__name__}") from None
-    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise PeerViolation(f"{where}: expected {kind.__name__}, got {type(value).__name__}")
-    return value
-
-
-def _decode_dataclass(kind: type, value: object, where: str) -> object:
-    if not isinstance(value, dict):
-        raise PeerViolation(f"{where}: expected an object, got {type(value).__name__}")
-    hints = _HINTS.get(kind)
-    if hints is None:
-        hints = _HINTS[kind] = typing.get_type_hints(kind)
-    arguments: dict[str, object] = {}
-    for spec in dataclasses.fields(kind):
-        if spec.name in value:
-            arguments[spec.name] = _decode(hints[spec.name], value[spec.name], f"{where}.{spec.name}")
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise PeerViolation(f"{where}: key {spec.name!r} is missing")
-    return kind(**arguments)

@@ -32,6 +32,7 @@ from twinsite.core.arbiter import (
     Secondary,
     first_row,
     forget,
+    give_up,
     hear,
     promote,
     secondary_in_sync,
@@ -185,6 +186,7 @@ class Controller:
             stream_key=STREAM_KEY,
             peer_endpoint=group.peer_endpoint if is_primary else None,
             loss_acceptances=group.loss_acceptances,
+            is_row_trusted=not self.row.unheard,
         )
 
     def _take_knowledge(self, site: str) -> None:
@@ -210,7 +212,11 @@ class Controller:
             if after.primary_site != group.priority_station:
                 self._other_way_round()
                 group.status, group.replication, group.move_ends_at = GroupStatus.FAILED_OVER, Replication.PAUSED, None
+            if after.secondary is Secondary.IN_SYNC and group.status is GroupStatus.FAILED_OVER:
+                group.status, group.replication = GroupStatus.AVAILABLE, Replication.RUNNING
             self._wish()
+        else:
+            group.spec_version += 1
         self._set_row(after, f"hears what {site} knows")
 
     def back_up(self) -> tuple[Group, Row]:
@@ -411,7 +417,8 @@ class Controller:
             self._wish(
                 replication=Replication.PAUSED, move_ends_at=None, loss_acceptances=self.group.loss_acceptances + 1
             )
-            self._set_row(forget(self.row, []), "waits for nobody's knowledge")
+            given_up = give_up(self.row, self.row.unheard, self.machine.wall_clock())
+            self._set_row(given_up, "waits for nobody's knowledge")
             self.on_loss_accepted()
         elif self.group.replication is not Replication.PAUSED:
             self._require_connected(self.group.priority_station)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -29,6 +30,7 @@ from twinsite.messages import (
     from_wire,
     to_wire,
 )
+from twinsite.node.conversation import Conversation, Observed
 
 STEPS_MAX = 50
 WAIT_SECONDS = 10.0
@@ -52,8 +54,8 @@ class FakeNode:
         self._http = http
         self.site = site
         self._headers = {"X-Twinsite-Node-Token": token}
-        self.generation = 0
-        self.desired: NodeDesired | None = None
+        self._talk = Conversation(site, f"fake-{site}")
+        self.answer: NodeDesired | None = None  # The last one, as it came.
         self.volumes: dict[str, ObservedVolume] = {}
         self.workers: dict[str, ObservedWorker] = {}
         self.primary_mode = Mode.IN_SYNC
@@ -70,39 +72,68 @@ class FakeNode:
 
     def go_on_from(self, other: FakeNode) -> None:
         """Be where another node of the same site was."""
-        self.generation = other.generation
+        self._talk = copy.deepcopy(other._talk)
         self.volumes, self.workers = dict(other.volumes), dict(other.workers)
+
+    @property
+    def desired(self) -> NodeDesired | None:
+        """Return everything that the site should be, as far as was heard."""
+        return self._talk.desired
+
+    @property
+    def generation(self) -> int:
+        """Return the generation of that."""
+        return self._talk.desired.generation if self._talk.desired is not None else 0
 
     def spec(self, worker_id: str) -> WorkerSpec:
         """Return what the controller wants of a worker, as last heard."""
         assert self.desired is not None
         return next(spec for spec in self.desired.workers if spec.id == worker_id)
 
-    def report(self, wait_seconds: float = 0.0) -> NodeReport:
-        """Return what the node would say now."""
-        return NodeReport(
-            site=self.site,
-            node_name=f"fake-{self.site}",
-            seen_generation=self.generation,
-            wait_seconds=wait_seconds,
-            pool=PoolReport(total_bytes=10**12, free_bytes=10**11),
-            volumes=list(self.volumes.values()),
-            workers=list(self.workers.values()),
-            deleted_workers=list(self.desired.deleted_workers) if self.desired is not None else [],
-        )
+    def pretend_to_have_seen(self, generation: int) -> None:
+        """Be as a node that has heard of another generation."""
+        assert self._talk.desired is not None
+        self._talk.desired = dataclasses.replace(self._talk.desired, generation=generation)
+
+    def report(self) -> NodeReport:
+        """Return the first report of a node that has heard nothing yet."""
+        return Conversation(self.site, f"fake-{self.site}").poll(self._observed(), 0.0).report
+
+    async def ask_for_everything(self) -> NodeDesired:
+        """Return what a node is told that has heard nothing yet, and remember nothing of it."""
+        return await self._send(dataclasses.replace(self.report(), basis="nothing that was ever said"))
 
     async def post(self, wait_seconds: float = 0.0) -> NodeDesired:
-        """Report, and remember the answer."""
+        """Report what is new, and return everything that the site should be."""
+        await self._exchange(wait_seconds)
+        if not self._talk.is_understood:
+            await self._exchange(0.0)
+        assert self.desired is not None
+        return self.desired
+
+    async def _exchange(self, wait_seconds: float) -> None:
+        observed = self._observed()
+        statement = self._talk.report(observed) or self._talk.poll(observed, wait_seconds)
+        self.answer = await self._send(dataclasses.replace(statement.report, wait_seconds=wait_seconds))
+        self._talk.take(statement, self.answer)
+
+    def _observed(self) -> Observed:
+        return Observed(
+            PoolReport(total_bytes=10**12, free_bytes=10**11),
+            self.volumes.values(),
+            self.workers.values(),
+            list(self.desired.deleted_workers) if self.desired is not None else [],
+        )
+
+    async def _send(self, report: NodeReport) -> NodeDesired:
         answer = await self._http.post(
             f"/internal/v1/nodes/{self.site}/sync",
-            json=to_wire(self.report(wait_seconds)),
+            json=to_wire(report),
             headers=self._headers,
-            timeout=wait_seconds + 10,
+            timeout=report.wait_seconds + 10,
         )
         answer.raise_for_status()
-        self.desired = from_wire(NodeDesired, answer.json())
-        self.generation = self.desired.generation
-        return self.desired
+        return from_wire(NodeDesired, answer.json())
 
     async def step(self, wait_seconds: float = 0.0) -> bool:
         """Report and obey; say whether that changed what the node observes."""

@@ -69,7 +69,7 @@ async def list_groups(request: Request, project_id: str, query: Annotated[PageQu
 )
 async def show_group(request: Request, project_id: str, group_id: GroupId) -> Response:
     """Show a group, with the progress of its resync and what its workers say, in `twinsite`."""
-    shown = await controller_of(request).groups.show(project_id, group_id)
+    shown = await controller_of(request).groups.view(project_id, group_id)
     return JSONResponse({"replication_consistency_group": group_full_view(shown.group, shown.health)})
 
 

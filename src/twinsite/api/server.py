@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,10 @@ from twinsite.readiness import notify_ready
 
 SHUTDOWN_SECONDS_MAX = 3
 """How long requests in flight may go on after SIGTERM; held polls end at once."""
+
+COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+"""Objects made before the young generation is collected, then how often that happens before the older ones are. With
+Python's own thresholds a page of a thousand objects is looked through many times while it is being built."""
 
 _log = structlog.get_logger(__name__)
 
@@ -120,6 +125,8 @@ def run_controller(
     run_dir.mkdir(exist_ok=True, mode=0o700)
     with PidFile(run_dir / "controller.pid"):
         server = make_server(settings, host, port)
+        gc.freeze()  # What was imported stays.
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
         # uvicorn raises the signals that it handled once more when it is done; these handlers make that harmless.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, server.handle_exit)

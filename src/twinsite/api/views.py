@@ -100,7 +100,7 @@ def pair_created_view(pair: Pair) -> dict[str, Any]:
 
 
 def _pair_core(pair: Pair) -> dict[str, Any]:
-    ids = [pair.production_volume.id, pair.dr_volume.id]
+    ids = [pair.production_volume_id, pair.dr_volume_id]
     return {
         "id": pair.id,
         "name": pair.name,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinsite.cli.groups import GroupArgument, find_group, group_app
-from twinsite.cli.models import GroupEvent
+from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
-from twinsite.cli.output import Output, print_items
+from twinsite.cli.output import Output, print_items, print_rows
+
+if TYPE_CHECKING:
+    from twinsite.client.models import GroupEvent
 
 EVENTS_DEFAULT = 20
 EVENTS_MAX = 1000
@@ -39,30 +41,34 @@ def events(
 ) -> None:
     """List what was done to a group and what happened to it, with what a failover would have cost at that time."""
     with open_api(data, cloud) as api:
-        found = api.group_events(find_group(api, group)["id"], limit)
+        found = api.group_events(api.find_group(group).id, limit)
         if output is Output.JSON:
             print_items(output, found, {})
             return
-        rows = [{**event, "change": "\n".join(_changes(event)), "known": _known(event)} for event in found]
-        print_items(output, rows, _COLUMNS)
+        print_rows([_row(event) for event in found], _COLUMNS)
+
+
+def _row(event: GroupEvent) -> dict[str, object]:
+    shown = {key: getattr(event, key) for key in ("created_at", "actor", "action", "result", "message")}
+    return {**shown, "change": "\n".join(_changes(event)), "known": _known(event)}
 
 
 def _changes(event: GroupEvent) -> Iterator[str]:
     """Return what the event changed, in words."""
-    before = event["before"] or {}
-    for key, value in event["after"].items():
+    before = event.before or {}
+    for key, value in event.after.items():
         if before.get(key) != value and before:
             yield f"{key}: {before.get(key)} -> {value}"
 
 
 def _known(event: GroupEvent) -> str:
-    proof = event["proof"]
-    loss = proof["failover"]["loss"]
+    proof = event.proof
+    loss = proof.failover.loss
     if loss is not None:
-        cost = f"a failover loses {loss['description']}"
-    elif proof["failover"]["possible"]:
+        cost = f"a failover loses {loss.description}"
+    elif proof.failover.possible:
         cost = "a failover loses nothing"
     else:
-        cost = f"no failover: {proof['failover']['reason']}"
-    acknowledged, applied = proof["last_acknowledged_sequence"], proof["last_applied_sequence"]
-    return f"term {proof['term']}, acknowledged {acknowledged}, applied {applied}; {cost}"
+        cost = f"no failover: {proof.failover.reason}"
+    acknowledged, applied = proof.last_acknowledged_sequence, proof.last_applied_sequence
+    return f"term {proof.term}, acknowledged {acknowledged}, applied {applied}; {cost}"

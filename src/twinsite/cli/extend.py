@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from twinsite.cli import waiting
-from twinsite.cli.errors import ApiRefused, ApiUnreachable
-from twinsite.cli.groups import GroupArgument, find_group, group_app
+from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -19,10 +15,7 @@ from twinsite.cli.options import (
     WaitOption,
     open_api,
 )
-from twinsite.cli.pairs import find_pair
 from twinsite.errors import ConfigurationError
-
-HTTP_UNAVAILABLE = 503
 
 
 @group_app.command("extend")
@@ -40,11 +33,11 @@ def extend(
     """
     with open_api(data, cloud) as api:
         wanted = [_parse(size) for size in sizes]
-        group_id = find_group(api, group)["id"]
-        sizes_gib = {find_pair(api, pair)["id"]: size_gib for pair, size_gib in wanted}
+        group_id = api.find_group(group).id
+        sizes_gib = {api.find_pair(pair).id: size_gib for pair, size_gib in wanted}
         if len(sizes_gib) < len(wanted):
             raise ConfigurationError("a pair is named twice; name each once")
-        _repeat(lambda: api.extend_group(group_id, sizes_gib), timeout if wait else 0.0)
+        api.complete_extend(group_id, sizes_gib, timeout if wait else 0.0)
 
 
 def _parse(text: str) -> tuple[str, int]:
@@ -53,16 +46,3 @@ def _parse(text: str) -> tuple[str, int]:
     if not pair or not (size.isascii() and size.isdigit()):
         raise ConfigurationError(f"{text!r}: write PAIR=GIB, for example db=20")
     return pair, int(size)
-
-
-def _repeat(call: Callable[[], None], seconds: float) -> None:
-    """Call until it succeeds, for what passes by itself at most for `seconds`."""
-    give_up_at = time.monotonic() + seconds
-    while True:
-        try:
-            return call()
-        except (ApiRefused, ApiUnreachable) as error:
-            passes = not isinstance(error, ApiRefused) or error.status == HTTP_UNAVAILABLE
-            if not passes or time.monotonic() >= give_up_at:
-                raise
-        time.sleep(waiting.POLL_SECONDS)

@@ -8,8 +8,7 @@ import typer
 from rich.console import Console
 
 from twinsite.cli.asking import YesOption, confirm
-from twinsite.cli.lookup import find
-from twinsite.cli.models import Group, GroupReport
+from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -21,13 +20,11 @@ from twinsite.cli.options import (
     WaitOption,
     open_api,
 )
-from twinsite.cli.output import Output, format_bytes, format_seconds, print_items, print_object
-from twinsite.cli.pairs import find_pair
+from twinsite.cli.output import Output, format_bytes, format_seconds, format_time, print_items, print_object
 from twinsite.cli.progress import show_sync
-from twinsite.cli.waiting import delete_all, follow_sync, wait_until_available
 
 if TYPE_CHECKING:
-    from twinsite.cli.client import ApiClient
+    from twinsite.client.models import Group, GroupReport
 
 group_app = typer.Typer(no_args_is_help=True)
 
@@ -56,15 +53,15 @@ def create(
 ) -> None:
     """Group pairs of one direction. Nothing is copied before 'twinsite group sync'."""
     with open_api(data, cloud) as api:
-        found = [find_pair(api, pair) for pair in pairs]
+        found = [api.find_pair(pair) for pair in pairs]
         group = api.create_group(
-            pair_ids=[pair["id"] for pair in found],
-            priority_station=found[0]["priority_station"],
+            pair_ids=[pair.id for pair in found],
+            priority_station=found[0].priority_station,
             name=name,
             description=description,
         )
         if wait:
-            group = wait_until_available("group", group["id"], api.group, timeout)
+            group = api.wait_for_group(group.id, timeout)
         _print_group(output, group)
 
 
@@ -81,7 +78,7 @@ def show(
 ) -> None:
     """Show one group."""
     with open_api(data, cloud) as api:
-        _print_group(output, _fresh(api, group))
+        _print_group(output, api.find_group(group))
 
 
 @group_app.command("status")
@@ -90,17 +87,16 @@ def status(
 ) -> None:
     """Show what the replication of a group does, and what its last synchronization moved."""
     with open_api(data, cloud) as api:
-        found = _fresh(api, group)
+        found = api.find_group(group)
         rows: list[tuple[str, object]] = [
-            ("Group", found["name"] or found["id"]),
-            ("Status", found["status"]),
-            ("Replication", found.get("replication_status")),
-            ("Primary AZ", found["priority_station"]),
-            ("Fault level", found.get("fault_level")),
-            ("Failure", found.get("failure_detail")),
+            ("Group", found.name or found.id),
+            ("Status", found.status),
+            ("Replication", found.replication_status),
+            ("Primary AZ", found.priority_station),
+            ("Fault level", found.fault_level),
+            ("Failure", found.failure_detail),
         ]
-        report = found.get("twinsite")
-        print_object(output, found, rows + (_report_rows(report) if report else []))
+        print_object(output, found, rows + (_report_rows(found.twinsite) if found.twinsite else []))
 
 
 @group_app.command("sync")
@@ -115,15 +111,14 @@ def sync(
 ) -> None:
     """Synchronize the data between the production disks and the DR disks of all pairs of a group."""
     with open_api(data, cloud) as api:
-        group_id = find_group(api, group)["id"]
+        group_id = api.find_group(group).id
         api.sync_group(group_id)
         if not wait:
             return
         console = Console(highlight=False)
         with show_sync(console) as update:
-            found = follow_sync(api, group_id, update, timeout)
-        report = found.get("twinsite")
-        for label, value in _resync_rows(report) if report else []:
+            found = api.wait_for_sync(group_id, timeout, progress=update)
+        for label, value in _resync_rows(found.twinsite) if found.twinsite else []:
             console.print(f"{label}: {value}")
 
 
@@ -139,10 +134,10 @@ def stop(
 ) -> None:
     """Pause the replication of a group at a common point in time. In force when this returns."""
     with open_api(data, cloud) as api:
-        found = find_group(api, group)
+        found = api.find_group(group)
         if force:
             confirm(f"Give up the acknowledged writes that only the DR side of group {group} may have?", yes)
-        api.stop_group(found["id"], force=force)
+        api.stop_group(found.id, force=force)
 
 
 @group_app.command("update")
@@ -161,14 +156,14 @@ def update_group(
     """Rename a paused group, add pairs or remove them. Synchronize it afterwards."""
     with open_api(data, cloud) as api:
         changed = api.update_group(
-            find_group(api, group)["id"],
+            api.find_group(group).id,
             name=name,
             description=description,
-            add_replication_ids=[find_pair(api, pair)["id"] for pair in add or []] or None,
-            remove_replication_ids=[find_pair(api, pair)["id"] for pair in remove or []] or None,
+            add_pair_ids=[api.find_pair(pair).id for pair in add or []],
+            remove_pair_ids=[api.find_pair(pair).id for pair in remove or []],
         )
         if wait:
-            changed = wait_until_available("group", changed["id"], api.group, timeout)
+            changed = api.wait_for_group(changed.id, timeout)
         _print_group(output, changed)
 
 
@@ -182,18 +177,8 @@ def delete(
 ) -> None:
     """Delete groups that have no pairs left; 'twinsite group update --remove-pair' takes them out."""
     with open_api(data, cloud) as api:
-        found = [find_group(api, group)["id"] for group in groups]
-        delete_all("group", found, api.delete_group, api.group, timeout if wait else None)
-
-
-def find_group(api: ApiClient, text: str) -> Group:
-    """Return the group that `text` means. Raises `NotFound`."""
-    return find("group", text, api.group, api.groups)
-
-
-def _fresh(api: ApiClient, text: str) -> Group:
-    # Only the object itself has the pairs and the report.
-    return api.group(find_group(api, text)["id"])
+        found = [api.find_group(group).id for group in groups]
+        delete_all(found, api.delete_group, api.wait_until_group_gone, timeout if wait else None)
 
 
 def _print_group(output: Output, group: Group) -> None:
@@ -201,58 +186,56 @@ def _print_group(output: Output, group: Group) -> None:
         output,
         group,
         [
-            ("ID", group["id"]),
-            ("Name", group["name"]),
-            ("Description", group.get("description")),
-            ("Status", group["status"]),
-            ("Replication", group.get("replication_status")),
-            ("Primary AZ", group["priority_station"]),
-            ("Pairs", group.get("replication_ids")),
-            ("Fault level", group.get("fault_level")),
-            ("Failure", group.get("failure_detail")),
+            ("ID", group.id),
+            ("Name", group.name),
+            ("Description", group.description),
+            ("Status", group.status),
+            ("Replication", group.replication_status),
+            ("Primary AZ", group.priority_station),
+            ("Pairs", group.replication_ids),
+            ("Fault level", group.fault_level),
+            ("Failure", group.failure_detail),
         ],
     )
 
 
 def _report_rows(report: GroupReport) -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = [("Mode", report.get("mode"))]
-    failure = report.get("failure")
-    if failure:
-        rows.append(("Trouble", failure["message"]))
-    if "failover" in report:
-        rows += _proof_rows(report)
-    progress = report.get("progress")
-    if progress and report.get("mode") == "copying":
-        amount = f"{format_bytes(progress['bytes_done'])} of {format_bytes(progress['bytes_total'])}"
-        rate, left = progress["bytes_per_second"], progress["seconds_left"]
-        rows.append(("Progress", f"{progress['percent'] or 0:.0f} %, {amount}"))
+    rows: list[tuple[str, object]] = [("Mode", report.mode)]
+    if report.failure is not None:
+        rows.append(("Trouble", report.failure.message))
+    rows += _proof_rows(report)
+    progress = report.progress
+    if report.mode == "copying":
+        amount = f"{format_bytes(progress.bytes_done)} of {format_bytes(progress.bytes_total)}"
+        rate, left = progress.bytes_per_second, progress.seconds_left
+        rows.append(("Progress", f"{progress.percent or 0} %, {amount}"))
         rows.append(("Rate", f"{format_bytes(rate)}/s" if rate else None))
         rows.append(("Time left", format_seconds(left) if left is not None else None))
-    dirty_bytes = report.get("dirty_bytes")
-    rows.append(("Not yet at the DR site", None if dirty_bytes is None else format_bytes(dirty_bytes)))
+    rows.append(("Not yet at the DR site", format_bytes(report.dirty_bytes)))
     return rows + _resync_rows(report)
 
 
 def _proof_rows(report: GroupReport) -> list[tuple[str, object]]:
     """Return what shows whether a failover would lose anything."""
+    since = format_time(report.stale_since) if report.stale_since is not None else None
     rows: list[tuple[str, object]] = [
-        ("Term", f"{report['term']}, {report['primary_station']} is primary"),
-        ("DR side", "in sync" if report["secondary"] == "in_sync" else f"stale since {report['stale_since']}"),
-        ("In sync since", report.get("in_sync_since")),
+        ("Term", f"{report.term}, {report.primary_station} is primary"),
+        ("DR side", "in sync" if report.secondary == "in_sync" else f"stale since {since}"),
+        ("In sync since", report.in_sync_since),
     ]
-    if report["holding_since"]:
-        rows.append(("Writes wait since", report["holding_since"]))
-    rows.append(("Last acknowledged", report["last_acknowledged_sequence"]))
-    rows.append(("Last applied", report["last_applied_sequence"]))
-    failover = report["failover"]
-    rows.append(("Failover", "possible, loses nothing" if failover["possible"] else f"refused: {failover['reason']}"))
+    if report.holding_since is not None:
+        rows.append(("Writes wait since", report.holding_since))
+    rows.append(("Last acknowledged", report.last_acknowledged_sequence))
+    rows.append(("Last applied", report.last_applied_sequence))
+    failover = report.failover
+    rows.append(("Failover", "possible, loses nothing" if failover.possible else f"refused: {failover.reason}"))
     return rows
 
 
 def _resync_rows(report: GroupReport) -> list[tuple[str, object]]:
-    resync = report.get("last_resync")
-    if not resync:
+    resync = report.last_resync
+    if resync is None:
         return []
-    shipped, zero = format_bytes(resync["bytes_shipped"]), format_bytes(resync["bytes_zero"])
-    covered = format_bytes(resync["bytes_total"])
-    return [("Last synchronization", f"{resync['kind']}, {covered}: {shipped} sent, {zero} empty")]
+    shipped, zero = format_bytes(resync.bytes_shipped), format_bytes(resync.bytes_zero)
+    covered = format_bytes(resync.bytes_total)
+    return [("Last synchronization", f"{resync.kind}, {covered}: {shipped} sent, {zero} empty")]

@@ -24,6 +24,7 @@ from twinsite.cli.services import services_app
 from twinsite.cli.sites import site_app
 from twinsite.cli.token import token_app
 from twinsite.cli.volumes import volume_app
+from twinsite.client.errors import WaitedTooLong
 from twinsite.errors import TwinsiteError
 
 app = typer.Typer(
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except TwinsiteError as error:
-        typer.echo(f"twinsite: {error}", err=True)
+        hint = "; --timeout sets it" if isinstance(error, WaitedTooLong) else ""
+        typer.echo(f"twinsite: {error}{hint}", err=True)
         sys.exit(exit_status(error))
     except BrokenPipeError:
         # Whoever read the output has enough of it.

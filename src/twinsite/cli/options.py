@@ -13,7 +13,7 @@ import typer
 from twinsite.cli.output import Output
 
 if TYPE_CHECKING:
-    from twinsite.cli.client import ApiClient
+    from twinsite.client.clients import Client
 
 WAIT_SECONDS_DEFAULT = 300.0
 
@@ -32,11 +32,11 @@ DescriptionOption = Annotated[str | None, typer.Option("--description", metavar=
 
 
 @contextlib.contextmanager
-def open_api(data: Path | None, cloud: str | None) -> Iterator[ApiClient]:
+def open_api(data: Path | None, cloud: str | None) -> Iterator[Client]:
     """Yield a session with the cloud that the options or the environment name. Raises `ConfigurationError`."""
     # The HTTP client is most of the start-up time, and `--help` has no use for it.
-    from twinsite.cli.client import ApiClient  # noqa: PLC0415
-    from twinsite.cli.cloud import find_cloud  # noqa: PLC0415
+    from twinsite.client.clients import Client  # noqa: PLC0415
+    from twinsite.client.cloud import find_cloud  # noqa: PLC0415
 
-    with ApiClient(find_cloud(data, cloud, os.environ, Path.cwd())) as api:
+    with Client(find_cloud(data, cloud, os.environ, Path.cwd())) as api:
         yield api

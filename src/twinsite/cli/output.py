@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from twinsite.client.models import Model
 
 PIPE_WIDTH_COLUMNS = 240
 """Width of a table that goes into a pipe: ids must not be cut there."""
@@ -34,23 +38,28 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_items(output: Output, items: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Print a list of objects; `columns` maps each key to the heading of its column."""
+def print_items(output: Output, items: Sequence[Model], columns: Mapping[str, str]) -> None:
+    """Print a list of objects; `columns` maps each field to the heading of its column."""
     if output is Output.JSON:
-        print_json(list(items))
+        print_json([item.as_json() for item in items])
         return
+    print_rows([{key: getattr(item, key) for key in columns} for item in items], columns)
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print a table; `columns` maps each key of a row to the heading of its column."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
-    for item in items:
-        table.add_row(*(_cell(item.get(key)) for key in columns))
+    for row in rows:
+        table.add_row(*(_cell(row[key]) for key in columns))
     console_for_results().print(table)
 
 
-def print_object(output: Output, item: Mapping[str, Any], rows: Iterable[tuple[str, object]]) -> None:
+def print_object(output: Output, item: Model, rows: Iterable[tuple[str, object]]) -> None:
     """Print one object: its `rows` of label and value for a person, all of it as JSON."""
     if output is Output.JSON:
-        print_json(item)
+        print_json(item.as_json())
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
@@ -77,9 +86,16 @@ def format_seconds(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def format_time(moment: datetime) -> str:
+    """Return a time in UTC as the API writes it, to the microsecond and without the zone."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
 def _cell(value: object) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, datetime):
+        return format_time(value)
     if isinstance(value, list):
         return "\n".join(str(item) for item in value) or "-"
     return str(value)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinsite.cli.lookup import find
-from twinsite.cli.models import Pair, pair_volume_ids
+from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -20,11 +19,9 @@ from twinsite.cli.options import (
     open_api,
 )
 from twinsite.cli.output import Output, print_items, print_object
-from twinsite.cli.volumes import find_volume
-from twinsite.cli.waiting import delete_all, wait_until_available
 
 if TYPE_CHECKING:
-    from twinsite.cli.client import ApiClient
+    from twinsite.client.models import Pair
 
 pair_app = typer.Typer(no_args_is_help=True)
 
@@ -53,15 +50,15 @@ def create(
 ) -> None:
     """Pair two volumes of one size and type in two availability zones. What is on the DR volume will be overwritten."""
     with open_api(data, cloud) as api:
-        primary, secondary = find_volume(api, production), find_volume(api, disaster_recovery)
+        primary, secondary = api.find_volume(production), api.find_volume(disaster_recovery)
         pair = api.create_pair(
-            volume_ids=[primary["id"], secondary["id"]],
-            priority_station=primary["availability_zone"],
+            volume_ids=[primary.id, secondary.id],
+            priority_station=primary.availability_zone,
             name=name,
             description=description,
         )
         if wait:
-            pair = wait_until_available("pair", pair["id"], api.pair, timeout)
+            pair = api.wait_for_pair(pair.id, timeout)
         _print_pair(output, pair)
 
 
@@ -81,7 +78,7 @@ def show(
 ) -> None:
     """Show one pair."""
     with open_api(data, cloud) as api:
-        _print_pair(output, api.pair(find_pair(api, pair)["id"]))
+        _print_pair(output, api.find_pair(pair))
 
 
 @pair_app.command("delete")
@@ -94,13 +91,8 @@ def delete(
 ) -> None:
     """Delete pairs that are in no group. Their volumes stay as they are."""
     with open_api(data, cloud) as api:
-        found = [find_pair(api, pair)["id"] for pair in pairs]
-        delete_all("pair", found, api.delete_pair, api.pair, timeout if wait else None)
-
-
-def find_pair(api: ApiClient, text: str) -> Pair:
-    """Return the pair that `text` means. Raises `NotFound`."""
-    return find("pair", text, api.pair, api.pairs)
+        found = [api.find_pair(pair).id for pair in pairs]
+        delete_all(found, api.delete_pair, api.wait_until_pair_gone, timeout if wait else None)
 
 
 def _print_pair(output: Output, pair: Pair) -> None:
@@ -108,15 +100,15 @@ def _print_pair(output: Output, pair: Pair) -> None:
         output,
         pair,
         [
-            ("ID", pair["id"]),
-            ("Name", pair["name"]),
-            ("Status", pair["status"]),
-            ("Replication", pair.get("replication_status")),
-            ("Progress", f"{pair['progress']} %" if pair.get("progress") else None),
-            ("Primary AZ", pair["priority_station"]),
-            ("Volumes", pair_volume_ids(pair)),
-            ("Group", pair["replication_consistency_group_id"]),
-            ("Fault level", pair.get("fault_level")),
-            ("Failure", pair.get("failure_detail")),
+            ("ID", pair.id),
+            ("Name", pair.name),
+            ("Status", pair.status),
+            ("Replication", pair.replication_status),
+            ("Progress", None if pair.progress is None else f"{pair.progress} %"),
+            ("Primary AZ", pair.priority_station),
+            ("Volumes", pair.volume_ids),
+            ("Group", pair.replication_consistency_group_id),
+            ("Fault level", pair.fault_level),
+            ("Failure", pair.failure_detail),
         ],
     )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 
-from twinsite.cli.models import Group, group_mode
-from twinsite.cli.models import Progress as ProgressNumbers
 from twinsite.cli.output import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from twinsite.client.models import Group
+    from twinsite.client.models import Progress as ProgressNumbers
 
 LINE_STEP_PERCENT = 10
 """Plain lines come no closer than this."""
@@ -50,16 +53,16 @@ class SyncBar:
         if numbers is None:
             self.progress.update(self._task, description=state)
             return
-        done, total = numbers["bytes_done"], numbers["bytes_total"]
+        done, total = numbers.bytes_done, numbers.bytes_total
         if state == "in sync":
             done = total = max(total, 1)
-        rate, left = numbers["bytes_per_second"], numbers["seconds_left"]
+        rate, left = numbers.bytes_per_second, numbers.seconds_left
         self.progress.update(
             self._task,
             description=state,
             completed=done,
             total=total or None,
-            amount=f"{format_bytes(numbers['bytes_done'])} of {format_bytes(numbers['bytes_total'])}",
+            amount=f"{format_bytes(numbers.bytes_done)} of {format_bytes(numbers.bytes_total)}",
             rate=f"{format_bytes(rate)}/s" if rate else "",
             left=f"{format_seconds(left)} left" if left and state != "in sync" else "",
         )
@@ -94,28 +97,27 @@ class _LineWriter:
 
     def update(self, group: Group) -> None:
         state, numbers = describe_state(group), _numbers(group)
-        percent = numbers["percent"] or 0.0 if numbers else 0.0
-        step = (state, int(percent) // LINE_STEP_PERCENT)
+        percent = numbers.percent or 0 if numbers else 0
+        step = (state, percent // LINE_STEP_PERCENT)
         if step == self._last:
             return
         self._last = step
         if numbers is None or state != "copying":
             self._console.print(state)
             return
-        done, total = format_bytes(numbers["bytes_done"]), format_bytes(numbers["bytes_total"])
-        rate = numbers["bytes_per_second"]
+        done, total = format_bytes(numbers.bytes_done), format_bytes(numbers.bytes_total)
+        rate = numbers.bytes_per_second
         speed = f", {format_bytes(rate)}/s" if rate else ""
-        self._console.print(f"{state}: {percent:.0f} % ({done} of {total}{speed})")
+        self._console.print(f"{state}: {percent} % ({done} of {total}{speed})")
 
 
 def describe_state(group: Group) -> str:
     """Return in a few words what a group's replication does."""
-    if group.get("replication_status") == "active":
+    if group.replication_status == "active":
         return "in sync"
-    mode = group_mode(group) or group.get("replication_status") or "starting"
+    mode = group.mode or group.replication_status or "starting"
     return _STATES.get(mode, mode)
 
 
 def _numbers(group: Group) -> ProgressNumbers | None:
-    report = group.get("twinsite")
-    return report["progress"] if report and report.get("progress") else None
+    return group.twinsite.progress if group.twinsite is not None else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinsite.cli.asking import YesOption, confirm
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
-from twinsite.cli.output import Output, format_bytes, print_items
+from twinsite.cli.output import Output, format_bytes, format_time, print_items, print_rows
+
+if TYPE_CHECKING:
+    from twinsite.client.models import Site
 
 site_app = typer.Typer(no_args_is_help=True)
 
@@ -33,19 +36,16 @@ def list_all(output: OutputOption = Output.TABLE, data: DataOption = None, cloud
     if output is Output.JSON:
         print_items(output, sites, {})
         return
-    rows = [
-        {
-            **site,
-            "state": f"lost since {site['lost_at']}"
-            if site["lost_at"]
-            else "connected"
-            if site["connected"]
-            else "silent",
-            "free": f"{format_bytes(site['pool_free_bytes'])} of {format_bytes(site['pool_total_bytes'])}",
-        }
-        for site in sites
-    ]
-    print_items(output, rows, _COLUMNS)
+    print_rows([_row(site) for site in sites], _COLUMNS)
+
+
+def _row(site: Site) -> dict[str, object]:
+    state = "connected" if site.connected else "silent"
+    if site.lost_at is not None:
+        state = f"lost since {format_time(site.lost_at)}"
+    free = f"{format_bytes(site.pool_free_bytes)} of {format_bytes(site.pool_total_bytes)}"
+    shown = {key: getattr(site, key) for key in ("name", "node_name", "last_seen_at", "volumes", "to_remove")}
+    return {**shown, "state": state, "free": free}
 
 
 @site_app.command("forget")

@@ -16,8 +16,8 @@ token_app = typer.Typer()
 def token(output: OutputOption = Output.TABLE, data: DataOption = None, cloud: CloudOption = None) -> None:
     """Log in and print ENDPOINT and TOKEN for a shell: eval "$(twinsite token)"."""
     with open_api(data, cloud) as api:
-        endpoint, secret = api.session()
+        access = api.access()
     if output is Output.JSON:
-        print_json({"endpoint": endpoint, "token": secret})
+        print_json({"endpoint": access.endpoint, "token": access.token})
     else:
-        typer.echo(f"export ENDPOINT={shlex.quote(endpoint)} TOKEN={shlex.quote(secret)}")
+        typer.echo(f"export ENDPOINT={shlex.quote(access.endpoint)} TOKEN={shlex.quote(access.token)}")

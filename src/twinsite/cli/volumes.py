@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinsite.cli.lookup import find
-from twinsite.cli.models import Volume, connection_uris
+from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
@@ -21,10 +20,9 @@ from twinsite.cli.options import (
     open_api,
 )
 from twinsite.cli.output import Output, print_items, print_json, print_object
-from twinsite.cli.waiting import delete_all, wait_until_available
 
 if TYPE_CHECKING:
-    from twinsite.cli.client import ApiClient
+    from twinsite.client.models import Volume
 
 volume_app = typer.Typer(no_args_is_help=True)
 
@@ -68,7 +66,7 @@ def create(
             multiattach=multiattach or None,
         )
         if wait:
-            volume = wait_until_available("volume", volume["id"], api.volume, timeout)
+            volume = api.wait_for_volume(volume.id, timeout)
         _print_volume(output, volume)
 
 
@@ -85,8 +83,7 @@ def show(
 ) -> None:
     """Show one volume."""
     with open_api(data, cloud) as api:
-        # A list may carry less than the object itself.
-        _print_volume(output, api.volume(find_volume(api, volume)["id"]))
+        _print_volume(output, api.find_volume(volume))
 
 
 @volume_app.command("delete")
@@ -99,8 +96,8 @@ def delete(
 ) -> None:
     """Delete volumes. A volume that is paired or attached is refused."""
     with open_api(data, cloud) as api:
-        found = [find_volume(api, volume)["id"] for volume in volumes]
-        delete_all("volume", found, api.delete_volume, api.volume, timeout if wait else None)
+        found = [api.find_volume(volume).id for volume in volumes]
+        delete_all(found, api.delete_volume, api.wait_until_volume_gone, timeout if wait else None)
 
 
 @volume_app.command("connect")
@@ -113,11 +110,11 @@ def connect(
 ) -> None:
     """Serve a volume to a host and print its NBD addresses, one a line. They stay the same for its whole life."""
     with open_api(data, cloud) as api:
-        connection = api.connect_volume(find_volume(api, volume)["id"], host)
+        connection = api.connect_volume(api.find_volume(volume).id, host)
         if output is Output.JSON:
-            print_json(connection)
+            print_json(connection.as_json())
             return
-        for uri in connection_uris(connection):
+        for uri in connection.uris:
             typer.echo(uri)
 
 
@@ -130,27 +127,22 @@ def disconnect(
 ) -> None:
     """End the use of a volume by a host."""
     with open_api(data, cloud) as api:
-        api.disconnect_volume(find_volume(api, volume)["id"], host)
-
-
-def find_volume(api: ApiClient, text: str) -> Volume:
-    """Return the volume that `text` means. Raises `NotFound`."""
-    return find("volume", text, api.volume, api.volumes)
+        api.disconnect_volume(api.find_volume(volume).id, host)
 
 
 def _print_volume(output: Output, volume: Volume) -> None:
-    hosts = [str(attachment.get("host_name") or attachment.get("id")) for attachment in volume.get("attachments") or []]
+    hosts = [attachment.host_name or attachment.id for attachment in volume.attachments]
     print_object(
         output,
         volume,
         [
-            ("ID", volume["id"]),
-            ("Name", volume["name"]),
-            ("Description", volume.get("description")),
-            ("Status", volume["status"]),
-            ("Size", f"{volume['size']} GiB"),
-            ("AZ", volume["availability_zone"]),
-            ("Type", volume["volume_type"]),
+            ("ID", volume.id),
+            ("Name", volume.name),
+            ("Description", volume.description),
+            ("Status", volume.status),
+            ("Size", f"{volume.size} GiB"),
+            ("AZ", volume.availability_zone),
+            ("Type", volume.volume_type),
             ("Hosts", hosts),
         ],
     )

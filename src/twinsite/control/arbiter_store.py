@@ -76,6 +76,10 @@ class ArbiterStore:
             answer = await swap(session, group_id, lambda row: _decide(row, question, is_lost))
             if isinstance(answer, Row):
                 await self._settle(session, groups)
+                # Nodes remember generations: one that was there when this was granted knows a backup from before it.
+                await sites.raise_generation(
+                    session, {s for g in groups for s in (g.priority_station, g.secondary_station)}
+                )
         if isinstance(answer, Row):
             await self._context.wakeups.notify()
         return answer

@@ -14,9 +14,9 @@ from twinsite.control.clock import utc_now
 from twinsite.control.database import Database
 from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health, within_grace
 from twinsite.control.lifecycle.outlook import FailoverFacts, failover_outlook
-from twinsite.control.models import Group, Pair
+from twinsite.control.models import Group, Pair, Site
 from twinsite.control.refusals import site_unreachable
-from twinsite.control.repository import arbiter_rows, objects, sites
+from twinsite.control.repository import arbiter_rows, shown, sites
 from twinsite.control.settings import ControllerSettings
 from twinsite.control.wakeups import Wakeups
 from twinsite.core.arbiter import Secondary
@@ -61,16 +61,16 @@ class Context:
 
     async def heard_sites(self, session: AsyncSession) -> frozenset[str]:
         """Return the sites whose nodes are there, lost ones too."""
-        now = utc_now()
-        return frozenset(
-            site.name
-            for site in await sites.all_sites(session)
-            if self.presence.is_fresh(site.name, site.last_seen_at, now)
-        )
+        return frozenset(site.name for site in await self._sites_heard(session))
 
     async def connected_sites(self, session: AsyncSession) -> frozenset[str]:
         """Return the sites whose nodes are there and can be counted on."""
-        return await self.heard_sites(session) - await sites.lost_names(session)
+        return frozenset(site.name for site in await self._sites_heard(session) if site.lost_at is None)
+
+    async def _sites_heard(self, session: AsyncSession) -> list[Site]:
+        now = utc_now()
+        known = await sites.all_sites(session)
+        return [site for site in known if self.presence.is_fresh(site.name, site.last_seen_at, now)]
 
     def sites_to_believe_in(self, connected: frozenset[str]) -> frozenset[str]:
         """Return the sites that are connected as far as is known: a controller that starts has heard of none yet."""
@@ -99,12 +99,24 @@ class Context:
         group_ids = {pair.group_id for pair in pairs if pair.group_id is not None}
         if not group_ids:
             return {}
-        return await self.health_of(session, await objects.groups_by_ids(session, group_ids))
+        groups = await shown.groups_without_pairs(session, group_ids)
+        reports = await observed_workers(session, group_ids)
+        connected = await self.connected_sites(session)
+        return {group.id: self.health(group, reports, connected, has_members=True) for group in groups}
 
     def health(
-        self, group: Group, reports: Mapping[tuple[str, str], ObservedWorker], connected: frozenset[str]
+        self,
+        group: Group,
+        reports: Mapping[tuple[str, str], ObservedWorker],
+        connected: frozenset[str],
+        *,
+        has_members: bool | None = None,
     ) -> GroupHealth:
-        """Return the health of one group, given the reports on it by (site, worker id)."""
+        """Return the health of one group, given the reports on it by (site, worker id).
+
+        Whether it `has_members` is looked up when it is left out.
+        """
+        has_members = bool(group.pairs) if has_members is None else has_members
         health = derive_health(
             GroupFacts(
                 status=group.status,
@@ -112,22 +124,29 @@ class Context:
                 replication=group.replication,
                 replication_status=group.replication_status,
                 wish_version=group.wish_version,
-                has_members=bool(group.pairs),
+                has_members=has_members,
                 primary=reports.get((group.priority_station, group.id)),
                 secondary=reports.get((group.secondary_station, group.id)),
                 primary_connected=group.priority_station in connected,
                 in_sync_grace=within_grace(group.synced_at, utc_now(), self.settings.sync_grace_seconds),
             )
         )
-        return replace(health, failover=failover_outlook(self.failover_facts(group, reports, connected)))
+        return replace(
+            health, failover=failover_outlook(self.failover_facts(group, reports, connected, has_members=has_members))
+        )
 
     def failover_facts(
-        self, group: Group, reports: Mapping[tuple[str, str], ObservedWorker], connected: frozenset[str]
+        self,
+        group: Group,
+        reports: Mapping[tuple[str, str], ObservedWorker],
+        connected: frozenset[str],
+        *,
+        has_members: bool | None = None,
     ) -> FailoverFacts:
         """Return what is known of a group before a failover to its secondary site."""
         return FailoverFacts(
             status=group.status,
-            has_members=bool(group.pairs),
+            has_members=bool(group.pairs) if has_members is None else has_members,
             target=group.secondary_station,
             target_connected=group.secondary_station in connected,
             row=arbiter_rows.as_row(group.arbiter),

@@ -19,6 +19,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from twinsite.control.journal import Changes, Journal, JournaledSession, changes_of
+from twinsite.control.sqlite_cursor import OneTripSqlite
+
 BUSY_TIMEOUT_SECONDS = 20
 """How long a transaction waits for SQLite's write lock before it fails."""
 
@@ -34,7 +37,9 @@ class Database:
         """Prepare the database at the SQLAlchemy `address`; nothing is opened yet."""
         self._url = make_url(address)
         self._sqlite = self._url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}} if self._sqlite else {}
+        options: dict[str, Any] = {}
+        if self._sqlite:
+            options = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}, "module": OneTripSqlite()}
         self._engine: AsyncEngine = create_async_engine(self._url, **options)
         if self._sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite_connection)
@@ -43,7 +48,8 @@ class Database:
         else:
             readers, writers = self._engine.execution_options(isolation_level="REPEATABLE READ"), self._engine
         self._read = async_sessionmaker(readers, expire_on_commit=False)
-        self._write = async_sessionmaker(writers, expire_on_commit=False)
+        self._write = async_sessionmaker(writers, sync_session_class=JournaledSession, expire_on_commit=False)
+        self.journal = Journal()
         self._writer_engine = writers
         self.on_arbiter_changes: Callable[[int], Awaitable[None]] | None = None
         """Hears how many changes of arbiter rows there were, after each of them and before anybody is told of it."""
@@ -69,12 +75,21 @@ class Database:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """Open a session that commits at the end of the block, or rolls back when the block raises."""
-        async with self._write() as session:
-            async with session.begin():
+        recorded: Changes | None = None
+        try:
+            async with self._write() as session, session.begin():
                 yield session
-            changes = session.info.get(_CHANGES)
-            if changes is not None and self.on_arbiter_changes is not None:
-                await self.on_arbiter_changes(changes)
+                await session.flush()
+                # Before the commit: who sees a new generation must find what it changed.
+                recorded = changes_of(session)
+                self.journal.record(recorded)
+        except BaseException:
+            if recorded is not None:
+                self.journal.forget(recorded)
+            raise
+        changes = session.info.get(_CHANGES)
+        if changes is not None and self.on_arbiter_changes is not None:
+            await self.on_arbiter_changes(changes)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

@@ -88,8 +88,9 @@ class Volume(Base):
     created_at: Mapped[datetime.datetime]
     updated_at: Mapped[datetime.datetime | None]
 
+    # Loaded with volumes that are asked for, and not with those of a pair, where nobody looks at them.
     attachments: Mapped[list[Attachment]] = relationship(
-        back_populates="volume", cascade="all, delete-orphan", lazy="selectin", order_by="Attachment.attached_at"
+        back_populates="volume", cascade="all, delete-orphan", lazy="raise", order_by="Attachment.attached_at"
     )
 
     @property
@@ -151,7 +152,9 @@ class Group(Base):
     updated_at: Mapped[datetime.datetime | None]
 
     pairs: Mapped[list[Pair]] = relationship(back_populates="group", lazy="selectin", order_by="Pair.member_index")
-    arbiter: Mapped[ArbiterRow] = relationship(lazy="selectin", cascade="all, delete-orphan", passive_deletes=True)
+    arbiter: Mapped[ArbiterRow] = relationship(
+        lazy="joined", innerjoin=True, cascade="all, delete-orphan", passive_deletes=True
+    )
 
 
 class ArbiterRow(Base):
@@ -263,8 +266,8 @@ class Pair(Base):
     updated_at: Mapped[datetime.datetime | None]
 
     group: Mapped[Group | None] = relationship(back_populates="pairs")
-    production_volume: Mapped[Volume] = relationship(foreign_keys=[production_volume_id], lazy="selectin")
-    dr_volume: Mapped[Volume] = relationship(foreign_keys=[dr_volume_id], lazy="selectin")
+    production_volume: Mapped[Volume] = relationship(foreign_keys=[production_volume_id], lazy="joined", innerjoin=True)
+    dr_volume: Mapped[Volume] = relationship(foreign_keys=[dr_volume_id], lazy="joined", innerjoin=True)
 
 
 class WorkerReport(Base):

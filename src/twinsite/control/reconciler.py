@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -13,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.actor import CONTROLLER, current_actor
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.desired import DesiredStates
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.extending import refusals, settle_extend
 from twinsite.control.lifecycle.reports import living_status
@@ -24,23 +27,18 @@ from twinsite.control.lifecycle.states import (
     volume_status_after_report,
 )
 from twinsite.control.lifecycle.volume_extending import settle_volume_extends
-from twinsite.control.models import Group, Volume, WorkerReport
+from twinsite.control.models import Volume, WorkerReport
 from twinsite.control.refusals import RequestRefused
 from twinsite.control.repository import arbiter_rows, objects, sites, tombstones
 from twinsite.control.repository.tombstones import Kind
-from twinsite.core.limits import GIB
 from twinsite.messages import (
-    DesiredVolume,
     Failure,
-    MemberSpec,
     Mode,
     NodeDesired,
     NodeReport,
     ObservedVolume,
     ObservedWorker,
-    Replication,
     Role,
-    WorkerSpec,
     to_wire,
 )
 
@@ -51,7 +49,38 @@ GENERATION_MAX = 2**53
 POOL_BYTES_MAX = 2**63 - 1
 """What the database can hold."""
 
+OBJECTS_MAX = 5000
+"""Most ids of one query; for more, all of a site's objects are read."""
+
 _BEGUN = frozenset({Mode.COPYING, Mode.IN_SYNC})
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a site's node said last: what the next report may build on, and what it need not say again.
+
+    `content` is what a complete report observed; None after one that only added to it.
+    """
+
+    report_id: str
+    seen_generation: int
+    deleted_workers: list[str]
+    content: tuple[Any, Any] | None
+
+    @classmethod
+    def of(cls, report: NodeReport) -> Heard:
+        """Return what is kept of a report."""
+        content = (to_wire(report.volumes), to_wire(report.workers)) if report.basis is None else None
+        return cls(report.report_id, report.seen_generation, sorted(report.deleted_workers), content)
+
+    def is_news(self, report: NodeReport) -> bool:
+        """Say whether a report, complete or built on this one, says anything else."""
+        said = (self.seen_generation, self.deleted_workers)
+        if said != (report.seen_generation, sorted(report.deleted_workers)):
+            return True
+        if report.basis is None:
+            return self.content != Heard.of(report).content
+        return bool(report.volumes or report.workers or report.gone_workers)
 
 
 class Reconciler:
@@ -63,9 +92,9 @@ class Reconciler:
         """Serve the nodes of this installation. `worker_token` gives what a group's workers show the arbiter."""
         self._context = context
         self._memory = memory
-        self._installation_id = installation_id
-        self._worker_token = worker_token
-        self._taken: dict[str, tuple[Any, ...]] = {}
+        self._desired = DesiredStates(context, installation_id, worker_token)
+        self._heard: dict[str, Heard] = {}  # By site: the last report that this process has taken in.
+        self._hearing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._recorded: dict[str, float] = {}
         self._connected: frozenset[str] | None = None  # When the groups were last looked at.
 
@@ -89,7 +118,9 @@ class Reconciler:
 
         seconds = min(report.wait_seconds, self._context.settings.node_wait_seconds_max)
         await self._context.wakeups.until(look, max(0.0, seconds))
-        return await self.desired(report.site)
+        answer = await self._desired.answer(report)
+        heard = self._heard.get(report.site)
+        return replace(answer, report_id=heard.report_id if heard is not None else "")
 
     async def _keep_presence(self, site: str) -> None:
         """Record that a node is there: always in memory, in the database now and then for other controllers."""
@@ -101,49 +132,65 @@ class Reconciler:
                 await sites.record_presence(session, site, {}, utc_now())
 
     async def observe(self, report: NodeReport) -> None:
-        """Take a report in. One that says nothing new costs no write."""
+        """Take a report in. One that says nothing new costs no write, and neither does one whose basis is not known."""
         self._context.presence.record(report.site)
-        content = (
-            report.seen_generation,
-            to_wire(report.volumes),
-            to_wire(report.workers),
-            sorted(report.deleted_workers),
-        )
-        unseen = self._taken.get(report.site) != content
-        ahead = await self._generation_lags(report)
-        if not unseen and not ahead:
-            if any(volume.refused_bytes for volume in report.volumes):
-                # What a pool still refuses may be an extension that was asked for since.
-                await settle_volume_extends(self._context, report.volumes)
-            return
+        # One after the other: what is in the database is what the last one that was heard says.
+        async with self._hearing[report.site]:
+            await self._hear(report)
+
+    async def _hear(self, report: NodeReport) -> None:
+        ahead, is_awaited = await self._look_at(report)
         if ahead and await self._memory.distrust():
-            self._taken.clear()  # What was reported is to be heard once more.
+            self._heard.clear()
+            is_awaited = True
+        if is_awaited:
+            # What a group's row waits for is in a complete report, whether that says anything new or not.
+            self._heard.pop(report.site, None)
+        heard = self._heard.get(report.site)
+        counts = report.basis is None or (heard is not None and heard.report_id == report.basis)
+        is_new = counts and (heard is None or heard.is_news(report))
+        if is_new or ahead:
+            await self._store(report, is_new, ahead)
+        if is_new:
+            await self.settle_extends(report.volumes)
+        if is_new or any(volume.refused_bytes for volume in report.volumes):
+            # What a pool still refuses may be an extension that was asked for since.
+            await settle_volume_extends(self._context, report.volumes)
+        if counts:
+            self._heard[report.site] = Heard.of(report)
+        if self._memory.is_refuted and await self._memory.distrust():
+            self._heard.clear()
+        if is_new or ahead:
+            await self._context.wakeups.notify()
+
+    async def _store(self, report: NodeReport, is_new: bool, ahead: bool) -> None:
         async with self._context.database.write() as session:
-            values = {
-                "node_name": report.node_name[:255],
-                "seen_generation": min(report.seen_generation, GENERATION_MAX),
-                "pool_total_bytes": min(report.pool.total_bytes, POOL_BYTES_MAX),
-                "pool_free_bytes": min(report.pool.free_bytes, POOL_BYTES_MAX),
-            }
-            await sites.record_presence(session, report.site, values, utc_now())
-            stale = await self._take_removals(session, report)
-            if report.site not in await sites.lost_names(session):
-                stale |= await self._take_volumes(session, report.site, report.volumes)
-                stale |= await self._take_workers(session, report.site, report.workers)
-            await session.flush()
-            await sites.raise_generation(session, stale)
+            if is_new:
+                values = {
+                    "node_name": report.node_name[:255],
+                    "seen_generation": min(report.seen_generation, GENERATION_MAX),
+                    "pool_total_bytes": min(report.pool.total_bytes, POOL_BYTES_MAX),
+                    "pool_free_bytes": min(report.pool.free_bytes, POOL_BYTES_MAX),
+                }
+                await sites.record_presence(session, report.site, values, utc_now())
+                stale = await self._take_removals(session, report)
+                if report.site not in await sites.lost_names(session):
+                    stale |= await self._take_volumes(session, report.site, report.volumes)
+                    stale |= await self._take_workers(session, report)
+                await session.flush()
+                await sites.raise_generation(session, stale)
             if ahead:
                 await sites.set_generation(session, report.site, report.seen_generation + 1)
-        await self.settle_extends(report.volumes)
-        await settle_volume_extends(self._context, report.volumes)
-        self._taken[report.site] = content
-        await self._context.wakeups.notify()
 
-    async def _generation_lags(self, report: NodeReport) -> bool:
-        """Say whether the node has seen a generation of the future: the database was restored from a backup."""
+    async def _look_at(self, report: NodeReport) -> tuple[bool, bool]:
+        """Say whether the node has seen a generation of the future, and whether a group's row waits for its word.
+
+        The first is so only when the database was restored from a backup.
+        """
         async with self._context.database.read() as session:
             current = await sites.generation(session, report.site)
-        return current < report.seen_generation < GENERATION_MAX
+            is_awaited = bool(await arbiter_rows.unheard_groups(session, report.site))
+        return current < report.seen_generation < GENERATION_MAX, is_awaited
 
     async def _take_removals(self, session: AsyncSession, report: NodeReport) -> set[str]:
         """Forget what a node has removed of which nothing else is known; return the site if that changed anything."""
@@ -154,7 +201,10 @@ class Reconciler:
 
     async def _take_volumes(self, session: AsyncSession, site: str, observed: Sequence[ObservedVolume]) -> set[str]:
         """Move volumes, and the pairs that wait for them, on; return the sites whose desired state changed."""
-        known = {volume.id: volume for volume in await objects.volumes_of_site(session, site)}
+        ids = {item.id for item in observed}
+        few = len(ids) <= OBJECTS_MAX
+        found = await (objects.volumes_by_ids(session, ids) if few else objects.volumes_of_site(session, site))
+        known = {volume.id: volume for volume in found if volume.site == site}
         changed: list[str] = []
         stale: set[str] = set()
         for item in observed:
@@ -173,11 +223,16 @@ class Reconciler:
                 pair.failure_code, pair.failure_message = failing.failure_code, failing.failure_message
         return stale
 
-    async def _take_workers(self, session: AsyncSession, site: str, observed: Sequence[ObservedWorker]) -> set[str]:
+    async def _take_workers(self, session: AsyncSession, report: NodeReport) -> set[str]:
         """Store reports on workers and move their groups on; return the sites whose desired state changed."""
-        stored = await sites.reports_of_site(session, site)
-        touched: set[str] = set()
-        for worker in {worker.id: worker for worker in observed}.values():
+        site, observed = report.site, {worker.id: worker for worker in report.workers}
+        if report.basis is None or len(observed) + len(report.gone_workers) > OBJECTS_MAX:
+            stored = await sites.reports_of_site(session, site)
+        else:
+            stored = await sites.reports_of_site_on(session, site, {*observed, *report.gone_workers})
+        gone = set(stored) - set(observed) if report.basis is None else set(stored) & set(report.gone_workers)
+        touched: set[str] = set(gone)
+        for worker in observed.values():
             row = stored.pop(worker.id, None)
             wire = to_wire(worker)
             if row is None:
@@ -187,15 +242,17 @@ class Reconciler:
             else:
                 continue
             touched.add(worker.id)
-        await sites.forget_reports(session, site, list(stored))
-        touched |= set(stored) | await arbiter_rows.unheard_groups(session, site)
+        await sites.forget_reports(session, site, list(gone))
+        touched |= await arbiter_rows.unheard_groups(session, site)
         await session.flush()
         stale: set[str] = set()
         reports = await observed_workers(session, touched)
         connected = await self._context.connected_sites(session)
         lost = await sites.lost_names(session)
         for group in await objects.groups_by_ids(session, touched, locked=True):
-            stale |= await take_knowledge(self._context, session, group, site, reports.get((site, group.id)))
+            # What is stored may be of the time of a backup; only this very report is the site's word.
+            said = observed.get(group.id)
+            stale |= await take_knowledge(self._context, session, self._memory, group, site, said)
             secondary = living_status(reports.get((group.secondary_station, group.id)), Role.SECONDARY)
             endpoint = secondary.stream_endpoint if secondary is not None else None
             if secondary is not None and secondary.term != group.arbiter.term:
@@ -285,73 +342,6 @@ class Reconciler:
                 await sites.raise_generation(session, stale)
         if due:
             await self._context.wakeups.notify()
-
-    async def desired(self, site: str) -> NodeDesired:
-        """Return everything that a site should be, from one snapshot of the database."""
-        async with self._context.database.read() as session:
-            generation = await sites.generation(session, site)
-            volumes = await objects.volumes_of_site(session, site)
-            groups = await objects.groups_of_site(session, site)
-            grouped = await objects.grouped_volume_ids(session, site)
-            deleted_workers = await tombstones.of_site(session, site, Kind.WORKER)
-            deleted_volumes = await tombstones.of_site(session, site, Kind.VOLUME)
-            if site in await sites.lost_names(session):
-                volumes, groups = [], []
-        workers = [group_worker(group, site, self._worker_token(group.id)) for group in groups]
-        workers += [solo_worker(volume) for volume in volumes if volume.attachments and volume.id not in grouped]
-        return NodeDesired(
-            installation_id=self._installation_id,
-            generation=generation,
-            volumes=[_desired_volume(volume) for volume in volumes]
-            + [DesiredVolume(volume_id, 0, "", deleted=True) for volume_id in deleted_volumes],
-            workers=workers,
-            deleted_workers=deleted_workers,
-        )
-
-
-def _desired_volume(volume: Volume) -> DesiredVolume:
-    return DesiredVolume(
-        id=volume.id,
-        size_bytes=volume.worker_gib * GIB,
-        volume_type=volume.volume_type,
-        deleted=volume.status == VolumeStatus.DELETING,
-        room_bytes=(volume.target_gib or 0) * GIB,
-    )
-
-
-def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
-    """Return the spec of a group's worker at one of its two sites; the node fills in where the arbiter is."""
-    primary = site == group.priority_station
-    members = []
-    for pair in group.pairs:
-        assert pair.member_index is not None, "a pair in a group has an index"
-        volume = pair.production_volume if primary else pair.dr_volume
-        members.append(MemberSpec(pair.member_index, volume.id, volume.worker_gib * GIB))
-    return WorkerSpec(
-        id=group.id,
-        version=group.spec_version,
-        role=Role.PRIMARY if primary else Role.SECONDARY,
-        term=group.arbiter.term,
-        replication=Replication(group.replication),
-        members=members,
-        site=site,
-        arbiter_token=arbiter_token,
-        stream_key=group.stream_key,
-        peer_endpoint=group.peer_endpoint if primary else None,
-        loss_acceptances=group.loss_acceptances,
-    )
-
-
-def solo_worker(volume: Volume) -> WorkerSpec:
-    """Return the spec of the worker that serves a volume outside any group."""
-    return WorkerSpec(
-        id=volume.id,
-        version=volume.spec_version,
-        role=Role.SOLO,
-        term=0,
-        replication=Replication.PAUSED,
-        members=[MemberSpec(0, volume.id, volume.worker_gib * GIB)],
-    )
 
 
 def _take_volume(volume: Volume, item: ObservedVolume) -> bool:

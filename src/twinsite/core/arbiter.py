@@ -145,6 +145,23 @@ def forget(row: Row, sites: Collection[str]) -> Row:
     return replace(row, unheard=sorted(sites))
 
 
+def give_up(row: Row, sites: Collection[str], now: float) -> Row:
+    """An operator waits no more for what these sites know: nobody vouches for the secondary then.
+
+    The term jumps, so that no promotion that was forgotten can outbid what is decided now.
+    """
+    if not set(sites) & set(row.unheard):
+        return row
+    return replace(
+        row,
+        term=row.term + FORGOTTEN_TERMS_MAX,
+        secondary=Secondary.STALE,
+        stale_since=row.stale_since if row.secondary is Secondary.STALE else now,
+        version=row.version + 1,
+        unheard=[site for site in row.unheard if site not in sites],
+    )
+
+
 def hear(row: Row, known: Known, now: float) -> Row:
     """Take in what a worker knows of the row. It knows more only if the database was restored from a backup.
 

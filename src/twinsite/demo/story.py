@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from twinsite.cli.client import GROUPS, SYNC_ACTION, ApiClient
-from twinsite.cli.cloud import find_cloud
-from twinsite.cli.models import Group, Resync, connection_uris
 from twinsite.cli.output import format_bytes
 from twinsite.cli.progress import SyncBar
-from twinsite.cli.waiting import follow_sync, wait_until_available
+from twinsite.client import Client, find_cloud
+from twinsite.client.groups import GROUPS, SYNC_ACTION
+from twinsite.client.models import Group, Resync
 from twinsite.core.limits import BLOCK_BYTES, GIB, MIB
 from twinsite.demo import checks
 from twinsite.demo.errors import DemoFailed
@@ -129,7 +128,7 @@ class _Story:
         """Tell and do everything up to the clean-up."""
         self._start()
         cloud = find_cloud(self._installation.data_dir, None, {}, self._directory)
-        with ApiClient(cloud) as api:
+        with Client(cloud) as api:
             self._make_disks(api)
             self._fill_disks()
             writer = LiveWriter(self._disks[2].uri, SEED)
@@ -153,20 +152,20 @@ class _Story:
             self._installation.start()
         narrator.fact(f"One controller and two sites, az1 and az2, answer at {self._installation.url}")
 
-    def _make_disks(self, api: ApiClient) -> None:
+    def _make_disks(self, api: Client) -> None:
         narrator = self._narrator
         narrator.chapter("Make three production disks in az1, and three DR disks in az2")
         names = ("files", "library", "journal")
         orders = [(name, PRODUCTION_SITE) for name in names] + [(f"{name}-dr", RECOVERY_SITE) for name in names]
         with narrator.live.status("creating six disks"):
-            ordered = [api.create_volume(size_gib=DISK_GIB, zone=zone, name=name)["id"] for name, zone in orders]
+            ordered = [api.create_volume(size_gib=DISK_GIB, zone=zone, name=name).id for name, zone in orders]
             for volume_id in ordered:
-                wait_until_available("volume", volume_id, api.volume, STEP_SECONDS_MAX)
+                api.wait_for_volume(volume_id, STEP_SECONDS_MAX)
             for name, production_id, recovery_id in zip(names, ordered[:3], ordered[3:], strict=True):
                 connection = api.connect_volume(production_id, socket.gethostname())
                 production_file = self._installation.pool_file(PRODUCTION_SITE, production_id)
                 recovery_file = self._installation.pool_file(RECOVERY_SITE, recovery_id)
-                uri = connection_uris(connection)[0]
+                uri = connection.uris[0]
                 self._disks.append(Disk(name, production_id, recovery_id, uri, production_file, recovery_file))
         narrator.fact(f"Six disks of {DISK_GIB} GiB. A production disk has one NBD address for its whole life:")
         narrator.code(self._disks[0].uri)
@@ -185,57 +184,57 @@ class _Story:
             narrator.fact(f"{disk.name}: {image.kind}, {image.file_count} files, {format_bytes(copied_bytes)}")
         narrator.fact("journal: a live writer appends numbered records and rewrites random blocks, from now on")
 
-    def _pair_and_group(self, api: ApiClient) -> str:
+    def _pair_and_group(self, api: Client) -> str:
         narrator = self._narrator
         narrator.chapter("Pair each production disk with its DR disk, and group the pairs")
         with narrator.live.status("pairing and grouping"):
             pair_ids = [
                 api.create_pair(
                     volume_ids=[disk.production_id, disk.recovery_id], priority_station=PRODUCTION_SITE, name=disk.name
-                )["id"]
+                ).id
                 for disk in self._disks
             ]
             for pair_id in pair_ids:
-                wait_until_available("pair", pair_id, api.pair, STEP_SECONDS_MAX)
+                api.wait_for_pair(pair_id, STEP_SECONDS_MAX)
             group = api.create_group(pair_ids=pair_ids, priority_station=PRODUCTION_SITE, name="shop")
-            wait_until_available("group", group["id"], api.group, STEP_SECONDS_MAX)
+            api.wait_for_group(group.id, STEP_SECONDS_MAX)
         narrator.fact("Three pairs, and the group “shop”: one direction, one stream, one common point in time")
         narrator.say(
             "The group's disks have moved to one worker process. Hosts that were connected connect again, to the same "
             "address, and so did the writer."
         )
-        return group["id"]
+        return group.id
 
-    def _first_sync(self, api: ApiClient, group_id: str, writer: LiveWriter) -> None:
+    def _first_sync(self, api: Client, group_id: str, writer: LiveWriter) -> None:
         narrator = self._narrator
         narrator.chapter("Synchronize the group, while the writer keeps writing")
         self._show_request(api, group_id)
         before = writer.acknowledged
         resync = self._sync(api, group_id)
-        if resync["kind"] != "full":
-            raise DemoFailed(f"the first synchronization was {resync['kind']}, not full")
+        if resync.kind != "full":
+            raise DemoFailed(f"the first synchronization was {resync.kind}, not full")
         during = writer.acknowledged - before
         writer.check()
         narrator.fact(
-            f"In sync. {format_bytes(resync['bytes_shipped'])} of {format_bytes(3 * DISK_GIB * GIB)} crossed the link, "
+            f"In sync. {format_bytes(resync.bytes_shipped)} of {format_bytes(3 * DISK_GIB * GIB)} crossed the link, "
             f"for the rest is empty. The writer wrote {during} records meanwhile."
         )
 
-    def _show_request(self, api: ApiClient, group_id: str) -> None:
-        action = api.url(f"{GROUPS}/{group_id}/action")
+    def _show_request(self, api: Client, group_id: str) -> None:
+        action = f"{api.access().endpoint}/{GROUPS}/{group_id}/action"
         endpoint = action[: action.index(GROUPS) - 1]
         self._narrator.code(f"POST {endpoint}")
         self._narrator.code(f"     {action.removeprefix(endpoint)}")
         self._narrator.code(json.dumps({SYNC_ACTION: None}))
 
-    def _sync(self, api: ApiClient, group_id: str) -> Resync:
+    def _sync(self, api: Client, group_id: str) -> Resync:
         """Call the sync action, follow it with a bar, and return what the synchronization moved."""
         started_at = time.monotonic()
         api.sync_group(group_id)
         self._narrator.say(f"→ 200 OK, after {(time.monotonic() - started_at) * 1000:.0f} ms")
         bar = SyncBar(self._narrator.live, transient=True)
         with bar.shown():
-            group = follow_sync(api, group_id, bar.update, SYNC_SECONDS_MAX)
+            group = api.wait_for_sync(group_id, SYNC_SECONDS_MAX, progress=bar.update)
         self._narrator.show(bar.snapshot(f"in {time.monotonic() - started_at:.1f} s"))
         return _last_resync(group)
 
@@ -308,7 +307,7 @@ class _Story:
             raise DemoFailed(f"the DR disk has {record_count} records, and {writer.acknowledged} were acknowledged")
         narrator.fact(f"journal-dr: all {record_count} records, none damaged, none missing")
 
-    def _change_and_sync_again(self, api: ApiClient, group_id: str, writer: LiveWriter) -> None:
+    def _change_and_sync_again(self, api: Client, group_id: str, writer: LiveWriter) -> None:
         narrator = self._narrator
         narrator.chapter("Pause, write some more, synchronize again: only what changed travels")
         api.stop_group(group_id)
@@ -322,9 +321,9 @@ class _Story:
         )
         self._show_request(api, group_id)
         resync = self._sync(api, group_id)
-        shipped_bytes = resync["bytes_shipped"]
-        if resync["kind"] != "delta" or not changed_bytes <= shipped_bytes <= changed_bytes * SHIPPED_RATIO_MAX:
-            raise DemoFailed(f"a {resync['kind']} synchronization shipped {shipped_bytes} bytes for {changed_bytes}")
+        shipped_bytes = resync.bytes_shipped
+        if resync.kind != "delta" or not changed_bytes <= shipped_bytes <= changed_bytes * SHIPPED_RATIO_MAX:
+            raise DemoFailed(f"a {resync.kind} synchronization shipped {shipped_bytes} bytes for {changed_bytes}")
         narrator.fact(
             f"{format_bytes(shipped_bytes)} crossed the link for {format_bytes(changed_bytes)} changed "
             f"(ratio {shipped_bytes / changed_bytes:.2f}), out of {format_bytes(3 * DISK_GIB * GIB)} of disks"
@@ -343,8 +342,7 @@ class _Story:
 
 
 def _last_resync(group: Group) -> Resync:
-    report = group.get("twinsite")
-    resync = report.get("last_resync") if report else None
+    resync = group.twinsite.last_resync if group.twinsite is not None else None
     if resync is None:
-        raise DemoFailed(f"group {group['id']} does not tell what its last synchronization moved")
+        raise DemoFailed(f"group {group.id} does not tell what its last synchronization moved")
     return resync

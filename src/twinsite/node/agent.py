@@ -17,13 +17,13 @@ from twinsite.messages import (
     DesiredVolume,
     Failure,
     NodeDesired,
-    NodeReport,
     ObservedWorker,
     PoolReport,
     Role,
     WorkerSpec,
 )
 from twinsite.node.controller_client import ControllerClient
+from twinsite.node.conversation import Conversation, Observed, Statement
 from twinsite.node.pool import Pool
 from twinsite.node.record import NodeRecord
 from twinsite.node.remains import Remains
@@ -40,6 +40,8 @@ RECONNECT_SECONDS_MAX = 5.0
 """Pause before the controller is tried again; doubles between these after each failure."""
 RETRY_SECONDS = 5.0
 """Pause before a volume that could not be made or deleted is tried again."""
+BATCH_VOLUMES = 64
+"""Volumes that are made before the controller hears of them."""
 SETTLE_SECONDS_MAX = 10.0
 """How long workers may keep a starting node from calling itself ready."""
 
@@ -66,7 +68,7 @@ class Agent:
         self._client = client
         self._volumes = Volumes(settings, pool, record)
         self._remains = Remains(settings)
-        self._desired: NodeDesired | None = None
+        self._talk = Conversation(settings.site, settings.node_name)
         self._unready: dict[str, Failure] = {}  # By worker: why it cannot be given its spec.
         self._changed = asyncio.Event()
         self._work = asyncio.Event()
@@ -86,35 +88,34 @@ class Agent:
     async def _poll(self) -> None:
         pause = RECONNECT_SECONDS_MIN
         while True:
-            before = self._desired
-            if not await self._exchange(POLL_WAIT_SECONDS if before is not None else 0.0):
+            before = self._talk.desired
+            statement = self._talk.poll(await self._observe(), POLL_WAIT_SECONDS if before is not None else 0.0)
+            if not await self._exchange(statement):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RECONNECT_SECONDS_MAX)
                 continue
             pause = RECONNECT_SECONDS_MIN
-            if self._desired is before:
+            if not self._talk.is_understood:
+                self._changed.set()
+            if self._talk.desired is before:
                 # The wait was over, or the other task was faster, or the controller does not hold: never a busy loop.
                 await asyncio.sleep(REPORT_PAUSE_SECONDS)
 
     async def _report_changes(self) -> None:
-        told: NodeReport | None = None
         while True:
             await self._changed.wait()
             self._changed.clear()
-            report = dataclasses.replace(self._report(0.0), pool=PoolReport(0, 0))
-            if report != told:
-                if await self._exchange(0.0):
-                    told = report
-                else:
-                    self._changed.set()
-                    await asyncio.sleep(RECONNECT_SECONDS_MAX)
+            statement = self._talk.report(await self._observe())
+            if statement is not None and not await self._exchange(statement):
+                self._changed.set()
+                await asyncio.sleep(RECONNECT_SECONDS_MAX)
             await asyncio.sleep(REPORT_PAUSE_SECONDS)
 
-    async def _exchange(self, wait_seconds: float) -> bool:
+    async def _exchange(self, statement: Statement) -> bool:
         """Post a report and take the answer; return whether that worked. A failure is logged when it is a new one."""
         try:
-            desired = await self._client.sync(await self._fresh_report(wait_seconds))
-            await self._take(desired)
+            desired = await self._client.sync(statement.report)
+            await self._take(statement, desired)
         except (RetryableError, ConfigurationError, PeerViolation, StorageFault) as error:
             if str(error) != self._last_refusal:
                 log.error("no desired state from the controller", reason=str(error))
@@ -125,8 +126,8 @@ class Agent:
             self._last_refusal = ""
         return True
 
-    async def _take(self, desired: NodeDesired) -> None:
-        """Accept a desired state unless it is another installation's or older than the last."""
+    async def _take(self, statement: Statement, desired: NodeDesired) -> None:
+        """Accept a desired state unless it is another installation's."""
         known = self._record.installation_id
         if known is None:
             await asyncio.to_thread(self._record.set_installation, desired.installation_id)
@@ -136,12 +137,7 @@ class Agent:
                 f"this node belongs to installation {known}, and the controller at {self._settings.controller_url} to "
                 f"{desired.installation_id}; give it its own controller, or start it with an empty data directory"
             )
-        if self._desired is not None and desired.generation < self._desired.generation:
-            # Answers of the two requests may overtake each other.
-            log.debug("older desired state ignored", generation=desired.generation, seen=self._desired.generation)
-            return
-        if desired != self._desired:
-            self._desired = desired
+        if self._talk.take(statement, desired):
             self._work.set()
             self._changed.set()  # The controller learns that this generation was seen.
 
@@ -152,7 +148,7 @@ class Agent:
         while True:
             await self._work.wait()
             self._work.clear()
-            desired = self._desired
+            desired = self._talk.desired
             if desired is None:
                 continue
             try:
@@ -172,14 +168,14 @@ class Agent:
         """Go one step towards the desired state; return whether nothing failed."""
         wanted_ids = {worker.id for worker in desired.workers}
         self.supervisor.apply(wanted_ids, [])  # First let go of what others wait for.
-        failed = await asyncio.to_thread(self._ensure, [v for v in desired.volumes if not v.deleted])
+        failed = await self._ensure([volume for volume in desired.volumes if not volume.deleted])
         specs = self._specs(desired, failed)
         self.supervisor.apply(wanted_ids, specs)
         complete = not failed
-        for volume in desired.volumes:
-            if volume.deleted:
-                gone = await self._delete(volume.id)
-                complete = complete and gone
+        deleted = [volume.id for volume in desired.volumes if volume.deleted]
+        free = [volume_id for volume_id in deleted if not self.supervisor.is_held(volume_id)]
+        gone = await asyncio.to_thread(self._volumes.delete_all, free)
+        complete = complete and gone and len(free) == len(deleted)
         self._volumes.forget_deleted({volume.id for volume in desired.volumes})
         for worker_id in set(desired.deleted_workers) - wanted_ids:
             gone = not self.supervisor.has(worker_id) and await asyncio.to_thread(self._remains.remove, worker_id)
@@ -187,13 +183,14 @@ class Agent:
         self._remains.forget_removed(set(desired.deleted_workers))
         return complete
 
-    async def _delete(self, volume_id: str) -> bool:
-        if self.supervisor.is_held(volume_id):
-            return False
-        return await asyncio.to_thread(self._volumes.delete, volume_id)
-
-    def _ensure(self, volumes: list[DesiredVolume]) -> set[str]:
-        return {volume.id for volume in volumes if not self._volumes.ensure(volume)}
+    async def _ensure(self, volumes: list[DesiredVolume]) -> set[str]:
+        """Make the volumes be there, a few at a time, so that others do not wait for all; return which are not."""
+        failed: set[str] = set()
+        unsettled = self._volumes.unsettled(volumes)
+        for start in range(0, len(unsettled), BATCH_VOLUMES):
+            failed |= await asyncio.to_thread(self._volumes.ensure_all, unsettled[start : start + BATCH_VOLUMES])
+            self._changed.set()
+        return failed
 
     def _specs(self, desired: NodeDesired, failed_volume_ids: set[str]) -> list[WorkerSpec]:
         """Return the specs that can be given out, filled in; note for the others why not."""
@@ -220,25 +217,13 @@ class Agent:
             )
         return specs
 
-    async def _fresh_report(self, wait_seconds: float) -> NodeReport:
+    async def _observe(self) -> Observed:
         try:
             self._pool_report = await asyncio.to_thread(self._pool.report)
         except StorageFault as fault:
             log.error("the pool cannot be read", reason=str(fault))
             self._pool_report = PoolReport(0, 0)
-        return self._report(wait_seconds)
-
-    def _report(self, wait_seconds: float) -> NodeReport:
-        return NodeReport(
-            site=self._settings.site,
-            node_name=self._settings.node_name,
-            seen_generation=self._desired.generation if self._desired is not None else 0,
-            wait_seconds=wait_seconds,
-            pool=self._pool_report,
-            volumes=self._volumes.observed(),
-            workers=self._observed_workers(),
-            deleted_workers=self._remains.removed(),
-        )
+        return Observed(self._pool_report, self._volumes.observed(), self._observed_workers(), self._remains.removed())
 
     def _observed_workers(self) -> list[ObservedWorker]:
         observed = {worker.id: worker for worker in self.supervisor.observed()}
@@ -250,10 +235,10 @@ class Agent:
     def _note_change(self) -> None:
         """A report would read differently now."""
         self._changed.set()
-        if self.ready.is_set() or not self._is_reconciled or self._desired is None:
+        if self.ready.is_set() or not self._is_reconciled or self._talk.desired is None:
             return
         # A worker that waits for a volume is told to the controller, and need not be waited for here.
-        if self.supervisor.has_settled({spec.id for spec in self._desired.workers} - self._unready.keys()):
+        if self.supervisor.has_settled({spec.id for spec in self._talk.desired.workers} - self._unready.keys()):
             self.ready.set()
 
     def _note_lifecycle(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,7 @@ class NodeRecord:
     path: Path
     installation_id: str | None = None
     volumes: dict[str, VolumeRecord] = field(default_factory=dict)
+    _is_batched: bool = field(default=False, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, path: Path) -> NodeRecord:
@@ -49,14 +52,38 @@ class NodeRecord:
         self.installation_id = installation_id
 
     def set_volume(self, volume_id: str, volume: VolumeRecord | None) -> None:
-        """Remember a volume, or forget it. Raises `StorageFault`."""
+        """Remember a volume, or forget it; durable at once, or at the end of the batch. Raises `StorageFault`."""
         if self.volumes.get(volume_id) == volume:
+            return
+        if self._is_batched:
+            if volume is not None:
+                self.volumes[volume_id] = volume
+            else:
+                del self.volumes[volume_id]
             return
         volumes = {key: value for key, value in self.volumes.items() if key != volume_id}
         if volume is not None:
             volumes[volume_id] = volume
         self._save(dataclasses.replace(self, volumes=volumes))
         self.volumes = volumes
+
+    @contextlib.contextmanager
+    def batched(self) -> Iterator[None]:
+        """Make what the block changes of volumes durable at its end, in one write.
+
+        Raises `StorageFault` there, and then nothing has changed.
+        """
+        before = self.volumes
+        self.volumes, self._is_batched = dict(before), True
+        try:
+            yield
+            if self.volumes != before:
+                self._save(self)
+        except BaseException:
+            self.volumes = before
+            raise
+        finally:
+            self._is_batched = False
 
     def _save(self, changed: NodeRecord) -> None:
         content = {

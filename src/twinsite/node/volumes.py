@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -46,21 +47,39 @@ class Volumes:
         observed = self._observed.get(volume_id)
         return observed.failure if observed is not None else None
 
-    def ensure(self, volume: DesiredVolume) -> bool:
-        """Make the volume be there; return whether it is. A failure is observed and may be tried again.
+    def unsettled(self, volumes: Sequence[DesiredVolume]) -> list[DesiredVolume]:
+        """Return those of the volumes that are not yet, or not known to be, as they should be."""
+        return [volume for volume in volumes if self._settled.get(volume.id) != (volume.size_bytes, volume.room_bytes)]
 
-        Room for an extension that cannot be made is observed too, and keeps nobody from using the volume as it is.
+    def ensure_all(self, volumes: Sequence[DesiredVolume]) -> set[str]:
+        """Make the volumes be there; return the ids of those that are not. A failure may be tried again.
+
+        Failures are observed. So is room for an extension that cannot be made, which keeps nobody from using the volume
+        as it is. All are remembered with one write: the record names every volume of the site.
         """
-        wanted = (volume.size_bytes, volume.room_bytes)
-        if self._settled.get(volume.id) == wanted:
-            return True
-        self._settled.pop(volume.id, None)
+        made: list[DesiredVolume] = []
         try:
-            self._check_still_there(volume.id)
-            self._make(volume)
+            with self._record.batched():
+                for volume in self.unsettled(volumes):
+                    self._settled.pop(volume.id, None)
+                    try:
+                        self._check_still_there(volume.id)
+                        self._make(volume)
+                    except StorageFault as fault:
+                        self._fail(volume.id, fault)
+                    else:
+                        made.append(volume)
         except StorageFault as fault:
-            self._fail(volume.id, fault)
-            return False
+            for volume in made:
+                self._fail(volume.id, fault)
+            made = []
+        for volume in made:
+            self._finish(volume)
+        return {volume.id for volume in volumes if self._observed[volume.id].state != "ready"}
+
+    def _finish(self, volume: DesiredVolume) -> None:
+        """Make room for an extension behind a volume that is there, and observe it."""
+        wanted = (volume.size_bytes, volume.room_bytes)
         refused: Failure | None = None
         try:
             self._make_room(volume)
@@ -78,7 +97,6 @@ class Volumes:
             store_bytes=self._pool.size_bytes(volume.id) or 0,
             refused_bytes=volume.room_bytes if refused is not None else 0,
         )
-        return True
 
     def _make(self, volume: DesiredVolume) -> None:
         """Make the volume with its size, or find that it has it. One that is larger must be so by our own doing."""
@@ -105,24 +123,40 @@ class Volumes:
         self._record.set_volume(volume.id, replace(recorded, room_bytes=max(recorded.room_bytes, volume.room_bytes)))
         self._pool.create(volume.id, volume.room_bytes)
 
-    def delete(self, volume_id: str) -> bool:
-        """Remove the volume and all that belongs to it alone; return whether it is gone."""
-        observed = self._observed.get(volume_id)
-        if observed is not None and observed.state == "deleted":
-            return True
-        self._settled.pop(volume_id, None)
+    def delete_all(self, volume_ids: Collection[str]) -> bool:
+        """Remove the volumes and all that belongs to them alone; return whether they are gone."""
+        deleted: list[str] = []
         try:
-            self._pool.delete(volume_id)
-            self._record.set_volume(volume_id, None)
+            with self._record.batched():
+                for volume_id in volume_ids:
+                    if self._is_deleted(volume_id):
+                        continue
+                    self._settled.pop(volume_id, None)
+                    try:
+                        self._pool.delete(volume_id)
+                    except StorageFault as fault:
+                        self._fail(volume_id, fault)
+                    else:
+                        self._record.set_volume(volume_id, None)
+                        deleted.append(volume_id)
         except StorageFault as fault:
-            self._fail(volume_id, fault)
-            return False
+            for volume_id in deleted:
+                self._fail(volume_id, fault)
+            deleted = []
+        for volume_id in deleted:
+            self._remove_the_rest(volume_id)
+        return all(self._is_deleted(volume_id) for volume_id in volume_ids)
+
+    def _is_deleted(self, volume_id: str) -> bool:
+        observed = self._observed.get(volume_id)
+        return observed is not None and observed.state == "deleted"
+
+    def _remove_the_rest(self, volume_id: str) -> None:
         self._settings.nbd_socket_path(volume_id).unlink(missing_ok=True)
         shutil.rmtree(self._settings.worker_state_dir(volume_id), ignore_errors=True)
         (self._settings.log_dir / f"{volume_id}.log").unlink(missing_ok=True)
         self._observed[volume_id] = ObservedVolume(volume_id, "deleted")
         log.info("volume is deleted", volume=volume_id)
-        return True
 
     def forget_deleted(self, listed_ids: set[str]) -> None:
         """Drop the deleted volumes that the controller no longer lists: it knows."""

@@ -72,6 +72,7 @@ class MirroredDevice(StoreDevice):
         self._sinks: set[ReplySink] = set()
         self._waiters: dict[tuple[ReplySink, int], FlushWaiter] = {}
         self._failed_range = (0, 0)
+        self._kept_reads: dict[ReplySink, list[Request]] = {}
         self._orphans_end = 0
         """Sequence of the last change that was in flight when its connection was lost; 0 when there is none."""
 
@@ -95,43 +96,43 @@ class MirroredDevice(StoreDevice):
         if sink not in self._sinks:
             self._sinks.add(sink)
             self._mirror.sink_joined(sink)
-        if self._orphans_end and self._reads_orphans(batch):
-            self._read_later(batch, sink)
-        else:
-            self._execute(batch, sink)
+        self._execute(self._without_reads_of_orphans(batch, sink) if self._orphans_end else batch, sink)
 
-    def _reads_orphans(self, batch: Sequence[Request]) -> bool:
-        """Say whether the batch reads what a lost connection has written and nobody has answered for yet.
+    def _without_reads_of_orphans(self, batch: Sequence[Request], sink: ReplySink) -> Sequence[Request]:
+        """Keep what reads a lost connection's write that nobody has answered for yet; return the rest of the batch.
 
         A host that was cut off and comes back takes what it reads for the truth, and acts on it; a failover would take
-        that truth back. A host that reads what it is just writing gets what it gets.
+        that truth back. A host that reads what it is just writing gets what it gets. Only reads are kept, since they
+        change nothing whenever they are executed, or never: the host may be gone by then. A connection has a bound on
+        its requests in progress.
         """
         entries = self._machine.flight.entries
         if not entries or entries[0].sequence > self._orphans_end:
             self._orphans_end = 0
-            return False
+            return batch
         ranges = [
             (entry.offset, entry.offset + entry.length)
             for entry in entries
             if entry.sequence <= self._orphans_end and entry.volume == self._index and not entry.is_resync
         ]
-        reads = [request for request in batch if request.command == _READ]
-        return any(read.offset < end and start < read.offset + read.length for read in reads for start, end in ranges)
+        rest: list[Request] = []
+        kept: list[Request] = []
+        for request in batch:
+            end = request.offset + request.length
+            is_kept = request.command == _READ and any(request.offset < stop and start < end for start, stop in ranges)
+            (kept if is_kept else rest).append(request)
+        if kept:
+            if sink not in self._kept_reads:
+                self._mirror.after_answers(lambda: self._read_again(sink))
+            self._kept_reads.setdefault(sink, []).extend(kept)
+        return rest
 
-    def _read_later(self, batch: Sequence[Request], sink: ReplySink) -> None:
-        """Keep the batch, and read no further from the connection, until somebody has answered for what it reads."""
-        kept = _kept(batch)
-        sink.pause_reading()
-
-        def look() -> None:
-            if self._reads_orphans(kept):
-                self._mirror.after_answers(look)
-                return
-            self._execute(kept, sink)
+    def _read_again(self, sink: ReplySink) -> None:
+        """Something was answered: look at the reads of a connection, if that is still there."""
+        reads = self._kept_reads.pop(sink, None)
+        if reads:
+            self.submit(reads, sink)
             sink.flush()
-            sink.resume_reading()
-
-        self._mirror.after_answers(look)
 
     def _note_orphans(self) -> None:
         if self._machine.flight.entries:
@@ -164,7 +165,10 @@ class MirroredDevice(StoreDevice):
 
     def _submit_later(self, batch: Sequence[Request], sink: ReplySink, records: list[IntentRecord]) -> None:
         """Keep the batch, and read no further from the connection, until its intents are durable."""
-        kept = _kept(batch)
+        kept = [
+            request if request.payload is None else request._replace(payload=memoryview(bytes(request.payload)))
+            for request in batch
+        ]
         sink.pause_reading()
         self._jobs += 1
         self._idle.clear()
@@ -204,6 +208,7 @@ class MirroredDevice(StoreDevice):
     def connection_lost(self, sink: ReplySink) -> None:
         """Forget the connection; its writes go on to the secondary."""
         self._sinks.discard(sink)
+        self._kept_reads.pop(sink, None)
         self._mirror.sink_left(sink)
         self._note_orphans()
         super().connection_lost(sink)
@@ -233,6 +238,8 @@ class MirroredDevice(StoreDevice):
             self._machine.zero_applied(self._index, start, length, punch, token)
         if is_fua:
             self.flush_local(request, sink)
+        if sink not in self._sinks:
+            self._note_orphans()  # It took so long that its connection is gone.
         if self._failure is not None:
             self._recover(request)
 
@@ -269,11 +276,3 @@ class MirroredDevice(StoreDevice):
         is_for_good = self._failure_ends_at == math.inf
         if request.offset < end and start < request.offset + request.length and not is_for_good:
             self._failure = None
-
-
-def _kept(batch: Sequence[Request]) -> list[Request]:
-    """Return the batch with payloads of its own: those of the connection are valid only now."""
-    return [
-        request if request.payload is None else request._replace(payload=memoryview(bytes(request.payload)))
-        for request in batch
-    ]

@@ -37,6 +37,7 @@ class ReplicaState:
     format: int = 1
     term: int = 0
     is_primary: bool = False  # In that term.
+    knows_nothing: bool = False  # It was born when the arbiter's row was not trusted, and has nothing to add to that.
     row_version: int = 0  # Of the arbiter's row that last let this side go on alone.
     images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume identity".
     # As the primary: what the saved dirty maps are worth.

@@ -144,7 +144,7 @@ class Worker:
     def _knowledge(self, spec: WorkerSpec) -> Knowledge | None:
         """Return what is durable here of terms and grants; None before that was read, and for a volume of no group."""
         state = self._state
-        if spec.role is Role.SOLO or self._is_state_ahead:
+        if spec.role is Role.SOLO or self._is_state_ahead or state.knows_nothing:
             return None
         row_version, is_in_sync = state.row_version, False
         row = self._group.newest_row if isinstance(self._group, PrimaryGroup) else None
@@ -262,11 +262,13 @@ class Worker:
         if self._is_state_ahead:
             self._state = self._directory.load()
             self._is_state_ahead = False
-        is_primary = spec.role is Role.PRIMARY if spec.role is not Role.SOLO else self._state.is_primary
-        if spec.term > self._state.term or is_primary != self._state.is_primary:
+        state = self._state
+        is_primary = spec.role is Role.PRIMARY if spec.role is not Role.SOLO else state.is_primary
+        # Whoever has no state yet would only repeat what a backup has told it.
+        knows_nothing = (state.knows_nothing or not state.term) and not spec.is_row_trusted
+        if spec.term > state.term or (is_primary, knows_nothing) != (state.is_primary, state.knows_nothing):
             self._is_state_ahead = True
-            self._state.term = spec.term
-            self._state.is_primary = is_primary
+            state.term, state.is_primary, state.knows_nothing = spec.term, is_primary, knows_nothing
             self._directory.save(self._state)
             self._is_state_ahead = False
 

@@ -17,11 +17,14 @@ import httpx
 import pytest
 import yaml
 
-from tests.unit.cli.conftest import Api, Result, Run, write_clouds
+from tests.support.running_api import Api, write_clouds
+from tests.unit.cli.conftest import Result, Run
 from twinsite.cli import asking
-from twinsite.cli.client import ApiClient
-from twinsite.cli.models import Group, Pair, Volume
-from twinsite.cli.waiting import wait_until_available
+from twinsite.client import groups as group_plans
+from twinsite.client import waiting
+from twinsite.client.models import Group, Pair, Volume
+from twinsite.client.session import Session
+from twinsite.client.steps import Plan
 from twinsite.messages import Failure, Mode
 
 PREPARE_SECONDS_MAX = 20.0
@@ -56,17 +59,17 @@ class Shell:
 
     def volume(self, name: str, zone: str) -> Volume:
         volume = self._client.create_volume(size_gib=1, zone=zone, name=name)
-        return wait_until_available("volume", volume["id"], self._client.volume, PREPARE_SECONDS_MAX)
+        return self._client.wait_for_volume(volume.id, PREPARE_SECONDS_MAX)
 
     def pair(self, name: str) -> Pair:
-        ids = [self.volume(name, "az1")["id"], self.volume(f"{name}-dr", "az2")["id"]]
+        ids = [self.volume(name, "az1").id, self.volume(f"{name}-dr", "az2").id]
         pair = self._client.create_pair(volume_ids=ids, priority_station="az1", name=name)
-        return wait_until_available("pair", pair["id"], self._client.pair, PREPARE_SECONDS_MAX)
+        return self._client.wait_for_pair(pair.id, PREPARE_SECONDS_MAX)
 
     def group(self, name: str) -> Group:
-        pair_ids = [self.pair(name)["id"]]
+        pair_ids = [self.pair(name).id]
         group = self._client.create_group(pair_ids=pair_ids, priority_station="az1", name=name)
-        return wait_until_available("group", group["id"], self._client.group, PREPARE_SECONDS_MAX)
+        return self._client.wait_for_group(group.id, PREPARE_SECONDS_MAX)
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ def test_a_volume_from_its_creation_to_its_end(shell: Shell, name: str) -> None:
 def test_connecting_prints_every_address_and_the_same_each_time(shell: Shell, name: str) -> None:
     volume = shell.volume(name, "az1")
     first = ok(shell.run("volume", "connect", name, "--host", "a")).output
-    assert first.splitlines()[0] == f"nbd+unix:///{volume['id']}?socket=/run/{volume['id']}.sock"
+    assert first.splitlines()[0] == f"nbd+unix:///{volume.id}?socket=/run/{volume.id}.sock"
     assert len(first.splitlines()) == 2
     assert ok(shell.run("volume", "connect", name, "--host", "a")).output == first
     assert shell.json("volume", "connect", name, "--host", "a")["driver_volume_type"] == "nbd"
@@ -158,7 +161,7 @@ def test_a_group_goes_to_the_other_site_and_back(shell: Shell, api: Api, name: s
     moved = ok(shell.run("group", "reverse", name, "--yes", "--wait", "--timeout", "20"))
     assert "az1 is primary (term 3)" in moved.output
     shown = shell.json("group", "show", name)
-    assert (shown["id"], shown["status"], shown["replication_status"]) == (group["id"], "available", "active")
+    assert (shown["id"], shown["status"], shown["replication_status"]) == (group.id, "available", "active")
 
 
 def test_a_forced_failover_states_the_loss_before_it_asks(
@@ -185,21 +188,21 @@ def test_a_wait_that_is_too_short_says_so(shell: Shell, api: Api, name: str) -> 
     finally:
         api.az1.primary_mode = Mode.IN_SYNC
     assert result.status == 1
-    assert f"group {group['id']} is still" in result.errors
+    assert f"group {group.id} is still" in result.errors
     assert "--timeout" in result.errors
 
 
 def test_the_beginning_of_an_id_is_enough(shell: Shell, name: str) -> None:
     volume = shell.volume(name, "az1")
-    assert shell.json("volume", "show", volume["id"][:13])["id"] == volume["id"]
-    assert shell.json("volume", "show", volume["id"].upper())["id"] == volume["id"]
-    too_short = shell.run("volume", "show", volume["id"][:3])
+    assert shell.json("volume", "show", volume.id[:13])["id"] == volume.id
+    assert shell.json("volume", "show", volume.id.upper())["id"] == volume.id
+    too_short = shell.run("volume", "show", volume.id[:3])
     assert too_short.status == 1
     assert "no volume has the name or id" in too_short.errors
 
 
 def test_a_name_that_means_two_volumes_is_refused_and_both_are_named(shell: Shell, name: str) -> None:
-    ids = [shell.volume(name, "az1")["id"] for _ in range(2)]
+    ids = [shell.volume(name, "az1").id for _ in range(2)]
     result = shell.run("volume", "delete", name)
     assert result.status == 1
     assert f"{name!r} means 2 volumes" in result.errors
@@ -304,7 +307,7 @@ def test_the_disks_of_a_pair_are_extended(shell: Shell, name: str) -> None:
     ok(shell.run("group", "extend", name, f"{name}=3", "--wait"))
     volumes = [shell.json("volume", "show", disk) for disk in (name, f"{name}-dr")]
     assert [volume["size"] for volume in volumes] == [3, 3]
-    ok(shell.run("group", "extend", group["id"], f"{group['replication_ids'][0]}=3"))
+    ok(shell.run("group", "extend", group.id, f"{group.replication_ids[0]}=3"))
     smaller = shell.run("group", "extend", name, f"{name}=2", "--wait")
     assert (smaller.status, "EVS.1015" in smaller.errors) == (1, True)
 
@@ -324,17 +327,17 @@ def test_an_extension_is_asked_for_again_until_the_pool_has_room(
     refused = shell.run("group", "extend", name, f"{name}=2")
     assert (refused.status, "the pool has no room" in refused.errors) == (1, True)
     tries = 0
-    real = ApiClient.extend_group
+    real = group_plans.extend_group
 
-    def extend_group(client: ApiClient, group_id: str, sizes_gib: Mapping[str, int]) -> None:
+    def extend_group(session: Session, group_id: str, sizes_gib: Mapping[str, int]) -> Plan[None]:
         nonlocal tries
         tries += 1
         if tries == 3:
             api.az2.room_failures.clear()
-        real(client, group_id, sizes_gib)
+        return real(session, group_id, sizes_gib)
 
-    monkeypatch.setattr(ApiClient, "extend_group", extend_group)
-    ok(shell.run("group", "extend", group["id"], f"{name}=2", "--wait"))
+    monkeypatch.setattr(waiting, "extend_group", extend_group)
+    ok(shell.run("group", "extend", group.id, f"{name}=2", "--wait"))
     assert (tries, shell.json("volume", "show", name)["size"]) == (3, 2)
 
 
@@ -348,7 +351,7 @@ def test_the_events_of_a_group(shell: Shell, name: str) -> None:
         "active",
     )
     assert "sync" in {event["action"] for event in events}
-    shown = ok(shell.run("group", "events", group["id"])).output
+    shown = ok(shell.run("group", "events", group.id)).output
     assert "replication: paused -> running" in shown
     assert "a failover loses nothing" in shown
     assert len(shell.json("group", "events", name, "--limit", "1")) == 1

@@ -34,7 +34,7 @@ class Site:
         self.volumes.find()
 
     def ensure(self, volume: DesiredVolume) -> ObservedVolume:
-        is_usable = self.volumes.ensure(volume)
+        is_usable = not self.volumes.ensure_all([volume])
         (observed,) = self.volumes.observed()
         assert is_usable == (observed.state == "ready")
         assert observed.store_bytes == (self.pool.size_bytes(volume.id) if is_usable else 0)

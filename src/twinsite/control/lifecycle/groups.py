@@ -20,6 +20,7 @@ from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost, refuse_while_extending
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.moves import running_again
+from twinsite.control.lifecycle.outlook import restored
 from twinsite.control.lifecycle.pairs import check_model
 from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import living_status
@@ -29,9 +30,10 @@ from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus
 from twinsite.control.models import Group, GroupEvent, Pair
 from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
 from twinsite.control.repository import arbiter_rows, events, objects, sites, tombstones
-from twinsite.control.repository.listing import Page, PageQuery, fetch_page
+from twinsite.control.repository import shown as shown_objects
+from twinsite.control.repository.listing import Page, PageQuery
 from twinsite.control.texts import check_description, check_name
-from twinsite.core.arbiter import Refusal, Row, Secondary, first_row, suspend_secondary
+from twinsite.core.arbiter import Reason, Refusal, Row, Secondary, first_row, suspend_secondary
 from twinsite.core.limits import GROUP_MEMBERS_MAX
 from twinsite.messages import Mode, Replication, Role
 
@@ -121,7 +123,7 @@ class GroupService(GroupCalls):
     async def page(self, project_id: str, query: PageQuery) -> tuple[Page[Group], Mapping[str, GroupHealth]]:
         """Return one page of groups, and their health by id."""
         async with self._context.database.read() as session:
-            page = await fetch_page(session, Group, project_id, query)
+            page = await shown_objects.page_of_groups(session, project_id, query)
             return page, await self._context.health_of(session, page.rows)
 
     async def events(
@@ -199,7 +201,12 @@ class GroupService(GroupCalls):
         for index, pair in enumerate(added, start=first):
             pair.group_id, pair.member_index, pair.updated_at = group.id, index, utc_now()
         await session.flush()
-        await swap(session, group.id, _without_promise)
+        answer = await swap(session, group.id, _without_promise)
+        if isinstance(answer, Refusal) and answer.reason is Reason.UNHEARD:
+            raise bad_request(
+                f"The pairs of the group {group.id} cannot be changed now: {restored(answer.row.unheard)}. Wait until "
+                "it is, or give that up by a stop with force."
+            )
         await sites.raise_generation(session, both)
         values: dict[str, Any] = {
             "status": GroupStatus.UPDATING.value,
@@ -330,7 +337,7 @@ def _without_promise(row: Row) -> Row | Refusal:
 
     A primary that lives and is paused has done so itself; this is for one that died before it could.
     """
-    if row.secondary is Secondary.STALE:
+    if row.secondary is Secondary.STALE and not row.unheard:
         return row
     return suspend_secondary(row, site=row.primary_site, term=row.term, version=row.version, now=time.time())
 

@@ -118,7 +118,9 @@ class SiteService:
         for group in await objects.groups_touching_site(session, name):
             reports = await observed_workers(session, [group.id])
             settle_group(group, reports, lost)
-            await give_up_hearing(session, group.id, [name])
+            if await give_up_hearing(session, group.id, [name]):
+                group.spec_version += 1
+                stale |= {group.priority_station, group.secondary_station}
             # An extension takes several steps, each of which may have waited for this site.
             while steps := await settle_extend(self._context, session, group, reports, {}, lost):
                 stale |= steps

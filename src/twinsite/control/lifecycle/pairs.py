@@ -21,8 +21,8 @@ from twinsite.control.lifecycle.states import (
 )
 from twinsite.control.models import Pair, Volume
 from twinsite.control.refusals import bad_request, not_found
-from twinsite.control.repository import objects
-from twinsite.control.repository.listing import Page, PageQuery, fetch_page
+from twinsite.control.repository import objects, shown
+from twinsite.control.repository.listing import Page, PageQuery
 from twinsite.control.texts import check_description, check_name
 
 REPLICATION_MODEL = "hypermetro"
@@ -107,20 +107,22 @@ class PairService:
     async def show(self, project_id: str, pair_id: str) -> tuple[Pair, GroupHealth | None]:
         """Return a pair, and the health of its group if it is in one."""
         async with self._context.database.read() as session:
-            pair = await self._find(session, project_id, pair_id)
+            pair = await shown.pair(session, project_id, pair_id)
+            if pair is None:
+                raise not_found("replication pair", pair_id)
             health = await self._context.health_of_pairs(session, [pair])
         return pair, health.get(pair.group_id or "")
 
     async def page(self, project_id: str, query: PageQuery) -> tuple[Page[Pair], Mapping[str, GroupHealth]]:
         """Return one page of pairs, and the health of their groups by group id."""
         async with self._context.database.read() as session:
-            page = await fetch_page(session, Pair, project_id, query)
+            page = await shown.page_of_pairs(session, project_id, query)
             return page, await self._context.health_of_pairs(session, page.rows)
 
     async def delete(self, project_id: str, pair_id: str) -> None:
         """Take a pair apart; its volumes stay."""
         async with self._context.database.write() as session:
-            pair = await self._find(session, project_id, pair_id, locked=True)
+            pair = await self._find_to_change(session, project_id, pair_id)
             admit_pair_delete(pair_id, pair.status)
             if pair.group_id is not None:
                 raise bad_request(
@@ -130,8 +132,8 @@ class PairService:
             await session.delete(pair)
         await self._context.wakeups.notify()
 
-    async def _find(self, session: AsyncSession, project_id: str, pair_id: str, *, locked: bool = False) -> Pair:
-        pair = await objects.find(session, Pair, project_id, pair_id, locked=locked)
+    async def _find_to_change(self, session: AsyncSession, project_id: str, pair_id: str) -> Pair:
+        pair = await objects.find(session, Pair, project_id, pair_id, locked=True)
         if pair is None:
             raise not_found("replication pair", pair_id)
         return pair

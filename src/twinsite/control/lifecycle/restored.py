@@ -27,7 +27,7 @@ from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects, sites
-from twinsite.core.arbiter import Known, Row, forget, hear
+from twinsite.core.arbiter import Known, Row, Secondary, forget, give_up, hear
 from twinsite.durable_file import replace_file
 from twinsite.messages import Knowledge, ObservedWorker, Replication
 
@@ -45,7 +45,10 @@ class Memory:
         self._database = database
         self._lock = asyncio.Lock()
         self._kept = -1
+        self._distrusting = asyncio.Lock()
         self._has_distrusted = False
+        self.is_refuted = False
+        """A worker knew more than a row that was believed."""
 
     async def open(self) -> None:
         """Distrust the database if it may have forgotten changes; from now on it is the measure."""
@@ -76,29 +79,42 @@ class Memory:
 
         Nobody changes the database under a controller that runs.
         """
-        if self._has_distrusted:
-            return False
-        self._has_distrusted = True
-        async with self._database.write() as session:
-            lost = await sites.lost_names(session)
-            for group in await objects.every_group(session):
-                names = {group.priority_station, group.secondary_station} - lost
-                await _change(session, group.id, lambda row, names=names: forget(row, names))  # type: ignore[misc]
+        async with self._distrusting:
+            if self._has_distrusted:
+                return False
+            async with self._database.write() as session:
+                # All groups first, as whoever changes a group and its row locks them.
+                group_ids = [group.id for group in await objects.every_group(session)]
+                lost = await sites.lost_names(session)
+                for group in await objects.groups_by_ids(session, group_ids, locked=True):
+                    names = {group.priority_station, group.secondary_station} - lost
+                    await _change(session, group.id, lambda row, names=names: forget(row, names))  # type: ignore[misc]
+                await sites.forget_all_reports(session)  # They are of the time of the backup.
+                await sites.raise_generation(session, {site.name for site in await sites.all_sites(session)})
+            self._has_distrusted = True
         return True
 
 
-async def give_up_hearing(session: AsyncSession, group_id: str, names: Iterable[str] | None = None) -> None:
-    """Wait no more for what these sites know of a group, or for what any does."""
-    given_up = None if names is None else frozenset(names)
+async def give_up_hearing(session: AsyncSession, group_id: str, names: Iterable[str] | None = None) -> bool:
+    """Wait no more for what these sites know of a group, or for what any does; say whether any was waited for.
 
-    def rule(row: Row) -> Row:
-        return forget(row, [] if given_up is None else [site for site in row.unheard if site not in given_up])
-
-    await _change(session, group_id, rule)
+    The row has another term then, so the group's specs must get another version.
+    """
+    row = await arbiter_rows.find(session, group_id)
+    given_up = set(row.unheard if row is not None and names is None else names or ())
+    if row is None or not given_up & set(row.unheard):
+        return False
+    await _change(session, group_id, lambda row: give_up(row, given_up, time.time()))
+    return True
 
 
 async def take_knowledge(
-    context: Context, session: AsyncSession, group: Group, site: str, worker: ObservedWorker | None
+    context: Context,
+    session: AsyncSession,
+    memory: Memory,
+    group: Group,
+    site: str,
+    worker: ObservedWorker | None,
 ) -> set[str]:
     """Take in what a site's worker knows of a group; return the sites whose desired state that changed.
 
@@ -123,7 +139,10 @@ async def take_knowledge(
         return stale
     after = await _change(session, group.id, lambda row: hear(row, known, now))
     if (after.term, after.version) == (before.term, before.version):
-        return stale
+        # Its workers are told when the row is to be trusted again.
+        group.spec_version += 1
+        return both
+    memory.is_refuted = True
     _log.warning("the database had forgotten what was granted", group=group.id, site=site, before=before, after=after)
     if after.primary_site != group.priority_station:
         for name, value in other_way_round(group).items():
@@ -133,6 +152,10 @@ async def take_knowledge(
         group.move_deadline = None
         await session.flush()
         await swap_pairs(session, group)
+    if after.secondary is Secondary.IN_SYNC and group.status == GroupStatus.FAILED_OVER:
+        # It was moved by a switchover, or protected again since: a group that is only failed over is not in sync.
+        group.status = GroupStatus.AVAILABLE.value
+        group.replication = Replication.RUNNING.value
     group.version += 1
     group.spec_version += 1
     group.wish_version = group.spec_version

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
@@ -122,7 +123,7 @@ class VolumeService:
     async def page(self, project_id: str, query: PageQuery) -> tuple[Page[Volume], dict[str, Pair]]:
         """Return one page of volumes, and the pairs of those that are paired by volume id."""
         async with self._context.database.read() as session:
-            page = await fetch_page(session, Volume, project_id, query)
+            page = await fetch_page(session, Volume, project_id, query, (selectinload(Volume.attachments),))
             pairs = await objects.pairs_of_volumes(session, [volume.id for volume in page.rows])
         by_volume = {pair.production_volume_id: pair for pair in pairs}
         by_volume.update({pair.dr_volume_id: pair for pair in pairs})

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.journal import CHANGED_GROUPS
 from twinsite.control.models import ArbiterRow, Installation
 from twinsite.core.arbiter import Row, Secondary
 
@@ -52,6 +53,7 @@ async def replace(session: AsyncSession, group_id: str, expected_version: int, r
         update(ArbiterRow)
         .where(ArbiterRow.group_id == group_id, ArbiterRow.version == expected_version)
         .values(**_columns(row))
+        .execution_options(**{CHANGED_GROUPS: [group_id]})
     )
     result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
     return result.rowcount == 1

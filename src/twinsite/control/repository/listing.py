@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.base import ExecutableOption
 
 from twinsite.control.models import Group, Pair, Volume
 
@@ -100,8 +101,17 @@ SORT_KEYS: Mapping[type, Mapping[str, ColumnElement[Any]]] = {
 """What each list can be sorted by; none of them is ever null, so that a marker always has a place."""
 
 
-async def fetch_page(session: AsyncSession, model: type[Row], project_id: str, query: PageQuery) -> Page[Row]:
-    """Return one page of a project's objects; `UnknownMarker` when the marker is not one of them."""
+async def fetch_page(
+    session: AsyncSession,
+    model: type[Row],
+    project_id: str,
+    query: PageQuery,
+    options: Sequence[ExecutableOption] = (),
+) -> Page[Row]:
+    """Return one page of a project's objects; `UnknownMarker` when the marker is not one of them.
+
+    `options` say what is loaded with them.
+    """
     sort = SORT_KEYS[model][query.sort_key]
     statement = select(model).where(model.project_id == project_id)
     for name, value in query.filters.items():
@@ -122,6 +132,6 @@ async def fetch_page(session: AsyncSession, model: type[Row], project_id: str, q
         else:
             statement = statement.where(or_(sort > value, and_(sort == value, model.id > marker_id)))
     order = (sort.desc(), model.id.desc()) if query.descending else (sort.asc(), model.id.asc())
-    statement = statement.order_by(*order).offset(query.offset).limit(query.limit + 1)
+    statement = statement.order_by(*order).offset(query.offset).limit(query.limit + 1).options(*options)
     rows = list((await session.scalars(statement)).unique())
     return Page(rows=rows[: query.limit], more=len(rows) > query.limit)

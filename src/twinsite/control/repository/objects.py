@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, delete, or_, select, update
+from sqlalchemy import CursorResult, Select, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
+from twinsite.control.journal import CHANGED_GROUPS
 from twinsite.control.models import Extend, Group, Pair, Volume
 
 Owned = TypeVar("Owned", Volume, Pair, Group)
+
+
+def whole(model: type[Owned]) -> Select[Owned]:
+    """Return the query for objects with all that belongs to them."""
+    statement = select(model)
+    return statement.options(selectinload(Volume.attachments)) if model is Volume else statement
 
 
 async def find(
     session: AsyncSession, model: type[Owned], project_id: str, object_id: str, *, locked: bool = False
 ) -> Owned | None:
     """Return a project's object, or None."""
-    statement = select(model).where(model.id == object_id, model.project_id == project_id)
+    statement = whole(model).where(model.id == object_id, model.project_id == project_id)
     if locked:
         statement = statement.with_for_update(of=model)
     return (await session.scalars(statement)).unique().one_or_none()
@@ -27,7 +35,7 @@ async def find_many(
     session: AsyncSession, model: type[Owned], project_id: str, ids: Collection[str], *, locked: bool = False
 ) -> dict[str, Owned]:
     """Return those of a project's objects that exist, by id."""
-    statement = select(model).where(model.id.in_(ids), model.project_id == project_id).order_by(model.id)
+    statement = whole(model).where(model.id.in_(ids), model.project_id == project_id).order_by(model.id)
     if locked:
         statement = statement.with_for_update(of=model)
     return {row.id: row for row in (await session.scalars(statement)).unique()}
@@ -67,7 +75,13 @@ async def volume_by_id(session: AsyncSession, volume_id: str, *, locked: bool = 
 
 async def volumes_of_site(session: AsyncSession, site: str) -> Sequence[Volume]:
     """Return all volumes that a site has or should lose, in the order of their ids."""
-    return (await session.scalars(select(Volume).where(Volume.site == site).order_by(Volume.id))).all()
+    return (await session.scalars(whole(Volume).where(Volume.site == site).order_by(Volume.id))).all()
+
+
+async def volumes_by_ids(session: AsyncSession, volume_ids: Collection[str]) -> Sequence[Volume]:
+    """Return the volumes with these ids, of whatever project, in the order of their ids."""
+    statement = whole(Volume).where(Volume.id.in_(volume_ids)).order_by(Volume.id)
+    return (await session.scalars(statement)).all() if volume_ids else []
 
 
 async def groups_of_site(session: AsyncSession, site: str) -> Sequence[Group]:
@@ -145,6 +159,7 @@ async def change_group(session: AsyncSession, group_id: str, expected_version: i
         update(Group)
         .where(Group.id == group_id, Group.version == expected_version)
         .values(**values, version=Group.version + 1)
+        .execution_options(**{CHANGED_GROUPS: [group_id]})
     )
     result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
     return result.rowcount == 1
@@ -152,6 +167,10 @@ async def change_group(session: AsyncSession, group_id: str, expected_version: i
 
 async def delete_group(session: AsyncSession, group_id: str, expected_version: int) -> bool:
     """Delete a group if nobody changed it since `expected_version`; say whether that was so."""
-    statement = delete(Group).where(Group.id == group_id, Group.version == expected_version)
+    statement = (
+        delete(Group)
+        .where(Group.id == group_id, Group.version == expected_version)
+        .execution_options(**{CHANGED_GROUPS: [group_id]})
+    )
     result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
     return result.rowcount == 1

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.journal import note_generation
 from twinsite.control.models import Installation, Site, WorkerReport
 
 
@@ -37,6 +38,12 @@ async def generation(session: AsyncSession, name: str) -> int:
     return (await session.scalars(select(Site.generation).where(Site.name == name))).one()
 
 
+async def generation_and_loss(session: AsyncSession, name: str) -> tuple[int, bool]:
+    """Return the generation of a site's desired state, and whether the site was given up."""
+    found, lost_at = (await session.execute(select(Site.generation, Site.lost_at).where(Site.name == name))).one()
+    return found, lost_at is not None
+
+
 async def node_is_current(session: AsyncSession, name: str) -> bool:
     """Say whether a site's node has seen the newest desired state."""
     statement = select(Site.seen_generation >= Site.generation).where(Site.name == name)
@@ -46,7 +53,8 @@ async def node_is_current(session: AsyncSession, name: str) -> bool:
 async def raise_generation(session: AsyncSession, names: Collection[str]) -> None:
     """Say that the desired state of these sites changed. Rows in order, so that two writers cannot deadlock."""
     for name in sorted(names):
-        await session.execute(update(Site).where(Site.name == name).values(generation=Site.generation + 1))
+        statement = update(Site).where(Site.name == name).values(generation=Site.generation + 1)
+        note_generation(session, name, (await session.scalars(statement.returning(Site.generation))).one())
 
 
 async def set_generation(session: AsyncSession, name: str, value: int) -> None:
@@ -65,10 +73,21 @@ async def reports_of_site(session: AsyncSession, name: str) -> dict[str, WorkerR
     return {row.worker_id: row for row in rows}
 
 
+async def reports_of_site_on(session: AsyncSession, name: str, worker_ids: Collection[str]) -> dict[str, WorkerReport]:
+    """Return those of a site's worker reports that are on these workers, by worker id."""
+    statement = select(WorkerReport).where(WorkerReport.site == name, WorkerReport.worker_id.in_(worker_ids))
+    return {row.worker_id: row for row in (await session.scalars(statement)).all()}
+
+
 async def reports_of_workers(session: AsyncSession, worker_ids: Collection[str]) -> dict[tuple[str, str], WorkerReport]:
     """Return the reports on these workers from every site, by (site, worker id)."""
     rows = (await session.scalars(select(WorkerReport).where(WorkerReport.worker_id.in_(worker_ids)))).all()
     return {(row.site, row.worker_id): row for row in rows}
+
+
+async def forget_all_reports(session: AsyncSession) -> None:
+    """Delete every site's reports on workers."""
+    await session.execute(delete(WorkerReport))
 
 
 async def forget_reports(session: AsyncSession, name: str, worker_ids: Collection[str]) -> None:

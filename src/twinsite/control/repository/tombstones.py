@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import CursorResult, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.journal import CHANGED_GROUPS, changes_of
 from twinsite.control.models import Tombstone
 
 
@@ -34,8 +35,12 @@ async def forget(session: AsyncSession, site: str, kind: Kind, object_ids: Colle
     """Take it that these are gone; say whether any of them was to be removed."""
     if not object_ids:
         return False
-    statement = delete(Tombstone).where(
-        Tombstone.site == site, Tombstone.kind == kind, Tombstone.object_id.in_(object_ids)
+    statement = (
+        delete(Tombstone)
+        .where(Tombstone.site == site, Tombstone.kind == kind, Tombstone.object_id.in_(object_ids))
+        .execution_options(**{CHANGED_GROUPS: ()})
     )
     result: CursorResult[Any] = await session.execute(statement)  # type: ignore[assignment]
+    if result.rowcount > 0 and kind is Kind.VOLUME:
+        changes_of(session).everything = True
     return result.rowcount > 0

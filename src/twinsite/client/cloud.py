@@ -1,12 +1,14 @@
-"""Where the command line finds the API, and who it is there: the files and variables of the OpenStack clients."""
+"""Where the API is, and who one is there: as the files and variables of the OpenStack clients have it."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -21,18 +23,42 @@ NOT_FOUND = (
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """An identity endpoint (`…/v3`) and a user of one project. `source` says to a person where this was found."""
+    """An identity endpoint (`…/v3`) and a user of one project, by a password or by a token that there is already.
+
+    `source` says to a person where this was found. The project is named by its id, or by its name and domain.
+    """
 
     auth_url: str
-    username: str
-    password: str
-    project_name: str
-    source: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    project_name: str | None = None
+    source: str = "given by the program"
     user_domain: str = DOMAIN_DEFAULT
     project_domain: str = DOMAIN_DEFAULT
     region: str | None = None
     ca_file: str | None = None
     verify: bool = True
+    project_id: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Say whether the API is on this machine."""
+        host = urlsplit(self.auth_url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    def login_body(self) -> dict[str, Any]:
+        """Return the body of `POST …/auth/tokens` that logs in to the project."""
+        identity: dict[str, Any] = {"methods": ["token"], "token": {"id": self.token}}
+        if self.token is None:
+            user = {"name": self.username, "password": self.password, "domain": {"name": self.user_domain}}
+            identity = {"methods": ["password"], "password": {"user": user}}
+        project = {"name": self.project_name, "domain": {"name": self.project_domain}}
+        scope = {"project": {"id": self.project_id} if self.project_id else project}
+        return {"auth": {"identity": identity, "scope": scope}}
 
 
 def find_cloud(data: Path | None, name: str | None, environment: Mapping[str, str], directory: Path) -> Cloud:
@@ -88,12 +114,7 @@ def _from_file(path: Path, name: str | None) -> Cloud:
     if not isinstance(entry, dict) or not isinstance(auth, dict):
         raise ConfigurationError(f"{path} has no usable cloud called {name!r}: it needs an 'auth' section")
     return _cloud(
-        {
-            "auth_url": auth.get("auth_url"),
-            "username": auth.get("username"),
-            "password": auth.get("password"),
-            "project_name": auth.get("project_name"),
-        },
+        {key: auth.get(key) for key in _CREDENTIALS},
         source=f"cloud {name!r} of {path}",
         user_domain=auth.get("user_domain_name") or auth.get("domain_name"),
         project_domain=auth.get("project_domain_name") or auth.get("domain_name"),
@@ -103,11 +124,12 @@ def _from_file(path: Path, name: str | None) -> Cloud:
     )
 
 
+_CREDENTIALS = ("auth_url", "username", "password", "project_name", "project_id", "token")
+
+
 def _from_environment(environment: Mapping[str, str]) -> Cloud:
-    names = {"auth_url": "OS_AUTH_URL", "username": "OS_USERNAME", "password": "OS_PASSWORD"}
-    values = {key: environment.get(variable) for key, variable in names.items()}
     return _cloud(
-        {**values, "project_name": environment.get("OS_PROJECT_NAME")},
+        {key: environment.get(f"OS_{key.upper()}") for key in _CREDENTIALS},
         source="the OS_* environment variables",
         user_domain=environment.get("OS_USER_DOMAIN_NAME"),
         project_domain=environment.get("OS_PROJECT_DOMAIN_NAME"),
@@ -118,7 +140,7 @@ def _from_environment(environment: Mapping[str, str]) -> Cloud:
 
 
 def _cloud(
-    required: dict[str, Any],
+    credentials: Mapping[str, Any],
     *,
     source: str,
     user_domain: str | None,
@@ -127,14 +149,17 @@ def _cloud(
     ca_file: str | None,
     verify: bool,
 ) -> Cloud:
-    missing = [key for key, value in required.items() if not value]
+    required = ["auth_url"] if credentials["token"] else ["auth_url", "username", "password"]
+    missing = [key for key in required if not credentials[key]]
+    if not credentials["project_name"] and not credentials["project_id"]:
+        missing.append("project_name")
     if missing:
         raise ConfigurationError(f"{source}: {', '.join(missing)} missing")
-    texts = {key: str(value) for key, value in required.items()}
+    texts = {key: str(value) if value else None for key, value in credentials.items()}
     return Cloud(
-        auth_url=texts["auth_url"].rstrip("/"),
-        username=texts["username"],
-        password=texts["password"],
+        auth_url=(texts["auth_url"] or "").rstrip("/"),
+        username=texts["username"] or "",
+        password=texts["password"] or "",
         project_name=texts["project_name"],
         source=source,
         user_domain=user_domain or DOMAIN_DEFAULT,
@@ -142,4 +167,6 @@ def _cloud(
         region=region,
         ca_file=ca_file,
         verify=verify,
+        project_id=texts["project_id"],
+        token=texts["token"],
     )

@@ -1,4 +1,4 @@
-"""Which cloud the command line talks to, and what it says when there is none."""
+"""Which cloud a client talks to, and what it says when there is none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.conftest import write_clouds
-from twinsite.cli.cloud import find_cloud
+from tests.support.running_api import write_clouds
+from twinsite.client.cloud import find_cloud
 from twinsite.errors import ConfigurationError
 
 VARIABLES = {
