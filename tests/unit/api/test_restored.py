@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tests.support.controller import Site
-from tests.unit.api.test_moves import active_group, show, spec
+from tests.unit.api.test_moves import active_group, show, silenced, spec
 from twinsite.control.lifecycle.restored import FILE_NAME, Memory
-from twinsite.messages import Knowledge
+from twinsite.messages import Knowledge, Replication
 
 
 async def test_nothing_is_granted_before_both_sites_have_spoken(site: Site) -> None:
     group = await active_group(site)
-    memory = Memory(site.settings.controller_dir, site.controller.context.database)
+    memory = site.controller.reconciler._memory
     assert await memory.distrust()
     assert not await memory.distrust(), "once is enough"
     for node in (site.az1, site.az2):
@@ -32,7 +32,7 @@ async def test_nothing_is_granted_before_both_sites_have_spoken(site: Site) -> N
 
 async def test_a_newer_grant_that_the_primary_remembers_counts(site: Site) -> None:
     group = await active_group(site)
-    assert await Memory(site.settings.controller_dir, site.controller.context.database).distrust()
+    assert await site.controller.reconciler._memory.distrust()
     knowledge = Knowledge(1, is_primary=True, row_version=9, spec_version=70, loss_acceptances=3)
     site.az1.alter(group["id"], knowledge=knowledge)
     site.az2.alter(group["id"], knowledge=Knowledge(1, is_primary=False, spec_version=12))
@@ -42,14 +42,17 @@ async def test_a_newer_grant_that_the_primary_remembers_counts(site: Site) -> No
     assert (shown["twinsite"]["secondary"], shown["twinsite"]["term"]) == ("stale", 1)
     assert (spec(site.az2).version > 70, spec(site.az2).loss_acceptances) == (True, 3)
     answer = await site.act(group["id"], "failover")
-    assert (answer.status_code, "is stale" in answer.text) == (400, True)
+    assert (answer.status_code, "is stale" in answer.text) == (400, True), answer.text
     events = (await site.call("GET", f"/os-vendor-replication-consistency-groups/{group['id']}/events")).json()
     assert "restored" in [event["action"] for event in events["events"]]
 
 
 async def test_force_waits_for_nobody(site: Site) -> None:
     group = await active_group(site)
-    assert await Memory(site.settings.controller_dir, site.controller.context.database).distrust()
+    assert await site.controller.reconciler._memory.distrust()
+    answer = await site.act(group["id"], "failover", {"force": True})
+    assert (answer.status_code, "does not say yet" in answer.text) == (400, True)
+    await site.az2.post()  # It says that its disks are of one moment, and nothing of terms.
     assert (await site.act(group["id"], "failover", {"force": True})).status_code == 200
     await site.settle()
     shown = await show(site, group["id"])
@@ -74,3 +77,39 @@ async def test_the_count_of_changes_tells_a_backup(site: Site) -> None:
         memory = Memory(site.settings.controller_dir, database)
         await memory.open()
         assert memory._has_distrusted is is_backup, content
+
+
+async def test_a_worker_that_knows_more_than_a_row_that_was_believed_refutes_all_of_them(site: Site) -> None:
+    group, other = await active_group(site), await site.make_group()
+    site.az1.alter(group["id"], knowledge=Knowledge(1, is_primary=True, row_version=9))
+    await site.az1.post()
+    answer = await site.act(group["id"], "failover")
+    assert (answer.status_code, "restored from a backup" in answer.text) == (400, True)
+    assert "az1 and az2" in (await show(site, other["id"]))["twinsite"]["failover"]["reason"]
+
+
+async def test_giving_a_site_up_vouches_for_nothing(site: Site) -> None:
+    group = await active_group(site)
+    assert await site.controller.reconciler._memory.distrust()
+    site.az2.alter(group["id"], knowledge=Knowledge(1, is_primary=False))
+    await site.az2.post()
+    async with silenced(site, "az1"):
+        path = "/os-vendor-sites/az1/action"
+        assert (await site.call("POST", path, {"os-forget-site": None})).status_code == 200
+        answer = await site.act(group["id"], "failover")
+        assert (answer.status_code, "would lose all writes since" in answer.text) == (400, True), answer.text
+        assert (await show(site, group["id"]))["twinsite"]["term"] > 1_000_000
+
+
+async def test_a_switchover_that_was_forgotten_goes_on_protected(site: Site) -> None:
+    group = await active_group(site)
+    assert await site.controller.reconciler._memory.distrust()
+    site.az1.alter(group["id"], knowledge=Knowledge(2, is_primary=False, spec_version=50))
+    await site.az1.post()
+    assert (await show(site, group["id"]))["status"] == "failovered"
+    site.az2.alter(group["id"], knowledge=Knowledge(2, is_primary=True, row_version=30, row_in_sync=True))
+    await site.az2.post()
+    shown = await show(site, group["id"])
+    assert (shown["status"], shown["priority_station"]) == ("available", "az2")
+    assert (shown["twinsite"]["term"], shown["twinsite"]["secondary"]) == (2, "in_sync")
+    assert spec(site.az2).replication is Replication.RUNNING

@@ -118,6 +118,30 @@ async def test_what_a_lost_connection_has_written_is_read_only_when_somebody_ans
     leader.arbiter.is_reachable = True
 
 
+async def test_what_was_sent_beside_a_read_that_waits_is_older_than_what_another_connection_sends_later(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    leader.arbiter.is_reachable = False
+    async with await RawClient.unix(f"{leader.directory}/0.sock") as client:
+        await client.negotiate("volume0")
+        client.send(request(Command.WRITE, 1, BLOCK_BYTES, len(DATA)), DATA)
+        await pipe.expect(Kind.WRITE)
+        pipe.abort()
+    await leader.wait(lambda s: not leader.has_hosts(), "left by the host")
+    async with await RawClient.unix(f"{leader.directory}/0.sock") as client:
+        await client.negotiate("volume0")
+        batch = request(Command.READ, 1, BLOCK_BYTES, 512) + request(Command.WRITE, 2, 0, len(DATA)) + b"b" * len(DATA)
+        client.send(batch)
+        await leader.wait(lambda s: s.counters.writes == 2, "written")
+    await leader.wait(lambda s: not leader.has_hosts(), "left by the second host too")
+    writing = asyncio.create_task(leader.write(0, b"c" * len(DATA)))
+    await leader.wait(lambda s: s.counters.writes == 3, "written over")
+    leader.arbiter.is_reachable = True
+    await writing
+    assert await leader.read(0, len(DATA)) == b"c" * len(DATA)
+
+
 async def test_hosts_that_write_during_the_handshake_of_a_resumption_do_not_disturb_it(
     leader: Leader, secondary: RawSecondary
 ) -> None:

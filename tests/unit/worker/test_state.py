@@ -21,6 +21,7 @@ SIZE = 20 * BLOCK_BYTES + 512
 FULL = ReplicaState(
     term=7,
     is_primary=True,
+    knows_nothing=True,
     row_version=9,
     is_clean=True,
     generations=["a", "b"],

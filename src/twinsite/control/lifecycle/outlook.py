@@ -138,6 +138,8 @@ def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
         return FailoverOutlook(False, f"the new primary cannot serve ({broken.message}); {back}", loss)
     if loss is None:
         return FailoverOutlook(True)
+    if loss.unheard:
+        return FailoverOutlook(False, would_lose(facts.target, loss), loss)
     if loss.is_stale and is_silent(facts.secondary):
         return FailoverOutlook(False, f"{silent(facts.target)}; until then not even a forced one is possible", loss)
     if is_known_inconsistent(facts.secondary):
