@@ -52,7 +52,8 @@ START_PATIENCE_SECONDS = 3.0
 class PrimaryGroup:
     """Serves the members' devices, feeds the secondary, and answers for the group's status.
 
-    `on_change` is called when the status changed in a way that somebody may wait for.
+    `on_change` is called when the status changed in a way that somebody may wait for. `failed_flush` and `bug` are for
+    the worker to look at then.
     """
 
     def __init__(
@@ -72,6 +73,10 @@ class PrimaryGroup:
         self._state = state
         self._executor = executor
         self._on_change = on_change
+        self.failed_flush: StorageFault | None = None
+        """What was healed could not be flushed: these stores serve nobody, and the role must start with new ones."""
+        self.bug: Exception | None = None
+        """What ended a task of this group that nothing but a bug of ours ends."""
         self._loop = asyncio.get_running_loop()
         self._wish = Replication.PAUSED
         self._failure: Failure | None = None
@@ -127,7 +132,8 @@ class PrimaryGroup:
         """Take a newer spec of the same members: follow the wish, the endpoint and the arbiter's place."""
         self._spec = spec
         self._wish = spec.replication
-        if spec.loss_acceptances > self._state.loss_acceptances:
+        if spec.loss_acceptances > self._state.loss_acceptances and self.failed_flush is None:
+            # What is accepted after a flush failed counts for the role that starts with new stores.
             self._run(self._accept_loss(spec.loss_acceptances))
         self._arbitration.use(arbiter)
         if self._wish is not Replication.HANDOVER:
@@ -147,6 +153,8 @@ class PrimaryGroup:
     @property
     def _wants_stream(self) -> bool:
         """Say whether the other side is to be connected to: in a pause too, while only that one has all writes."""
+        if self.failed_flush is not None:
+            return False
         return self._wish is not Replication.PAUSED or self.machine.must_wait
 
     def in_force(self) -> bool:
@@ -248,7 +256,11 @@ class PrimaryGroup:
     def flush_failed(self) -> None:
         """A flush failed here: at the next start, what is read proves nothing."""
         if self._state.doubt is not Doubt.FLUSH_FAILED:
-            self._run(self._standing.distrust())
+            self._run(self.distrust())
+
+    async def distrust(self) -> None:
+        """Make durable that a flush failed here. Raises `StorageFault`."""
+        await self._standing.distrust()
 
     def drain(self) -> None:
         """Send what the machine wants sent, tell hosts what is done, read on for the resync."""
@@ -376,6 +388,8 @@ class PrimaryGroup:
     @property
     def failure(self) -> Failure | None:
         """Return why the stream is not up, or the arbiter not to be reached, if it should be."""
+        if self.failed_flush is not None:
+            return _not_durable(self.failed_flush)
         if self._arbitration.failure is not None and self.machine.wants_grant:
             return self._arbitration.failure
         return self._failure if self._wish is not Replication.PAUSED else None
@@ -437,12 +451,14 @@ class PrimaryGroup:
     def _save(self) -> None:
         state = self._state
         try:
-            for store in self._stores.values():
-                try:
+            try:
+                if self.failed_flush is not None:
+                    raise self.failed_flush
+                for store in self._stores.values():
                     store.flush()
-                except StorageFault:
-                    state.doubt = Doubt.FLUSH_FAILED
-                    raise
+            except StorageFault:
+                state.doubt = Doubt.FLUSH_FAILED
+                raise
             for member in self.machine.members.values():
                 self._directory.save_map(MapKind.DIRTY, member.index, member.volume_id, member.dirty)
                 self._directory.save_map(MapKind.SUSPECT, member.index, member.volume_id, member.suspect)
@@ -523,9 +539,11 @@ class PrimaryGroup:
         log.info("primary.mirrored", sequence=self.machine.sequence)
 
     async def _flush_here(self) -> None:
-        """Make every store of this side durable. Raises `StorageFault`."""
+        """Make every store of this side durable. Raises `StorageFault`, when none is being flushed any more."""
         flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
-        await asyncio.gather(*flushes)
+        for result in await asyncio.gather(*flushes, return_exceptions=True):
+            if result is not None:
+                raise result
 
     async def _flush_what_is_only_here(self) -> None:
         """From now on this side alone answers for everything: what was acknowledged before may not be durable here."""
@@ -571,7 +589,11 @@ class PrimaryGroup:
         """Make durable what was healed; then mirror, and be shown to hosts."""
         attempt = self._attempt
         try:
-            await self._flush_healed()
+            await self._flush_here()
+        except StorageFault as fault:
+            await self._healing_failed(fault)
+            return
+        try:
             is_healed = attempt == self._attempt and self.machine.is_healed
             if is_healed and not await self._standing.healed():
                 self._arbitration.allow_asking()
@@ -591,13 +613,25 @@ class PrimaryGroup:
         self.drain()
         self._on_change()
 
-    async def _flush_healed(self) -> None:
+    async def _healing_failed(self, fault: StorageFault) -> None:
+        """The disk may show what was there before the healing, and these stores will never flush again.
+
+        The machine goes on counting as flushing: there is no grant, and no stream, until the worker has started the
+        role anew. What this records lets that one take everything again that the intent log names, without comparing.
+        """
+        log.error("primary.healed_not_flushed", error=str(fault), consequence="the disks are opened anew")
+        if not self.machine.is_unsettled:
+            # The arbiter's grant came first: this side answers for its disk alone, as after any flush that fails.
+            self.machine.is_flushing_healed = False
+            await self.distrust()
+            return
+        self.failed_flush = fault
         try:
-            await self._flush_here()
-        except StorageFault:
-            self.machine.healing_failed()
-            await self._standing.distrust()
-            raise
+            await self.distrust()
+        finally:
+            self._link.want(None)
+            self._link.cut(_not_durable(fault))
+            self._on_change()
 
     async def _accept_loss(self, acceptances: int) -> None:
         """An operator lets this side go on with what it has."""
@@ -617,6 +651,11 @@ class PrimaryGroup:
         except StorageFault as fault:
             log.error("primary.not_recorded", error=str(fault))
             self._link.cut(Failure("37100177", f"production site cannot record what it does: {fault}"))
+        except Exception as error:
+            # Whatever the task was to do is not done, and nobody would do it again.
+            log.exception("primary.bug")
+            self.bug = self.bug or error
+            self._on_change()
 
     def _is_quiet(self) -> bool:
         """Say whether the intent log may forget: no change is under way in a thread, and no handover runs."""
@@ -648,6 +687,10 @@ class PrimaryGroup:
         elif self._holding_since is None:
             self._holding_since = time.time()
         self._arbitration.look()
+
+
+def _not_durable(fault: StorageFault) -> Failure:
+    return Failure("37100177", f"what the other site brought is not durable here, and is taken once more: {fault}")
 
 
 _ZEROS = bytes(FETCH_BYTES_MAX)

@@ -82,8 +82,12 @@ class Standing:
             return Joined.RESYNC if phase is Phase.ALONE else Joined.RESUMED
 
     async def go_alone(self, row_version: int) -> None:
-        """The arbiter has granted it: record it here as well, then let the machine go on."""
+        """The arbiter has granted it: record it here as well, then let the machine go on, unless it flushes."""
         async with self._lock:
+            if self._machine.is_flushing_healed:
+                # The secondary came while the answer was on its way, and what it brought is being flushed: the machine
+                # asks once more if it still wants to go on alone after that.
+                return
             await self._record(peer_has_all=False, may_lack_writes=False, row_version=row_version)
             self._machine.granted()
 

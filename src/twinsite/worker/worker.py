@@ -36,6 +36,7 @@ from twinsite.worker.control import STATUS_SECONDS_MIN, ControlServer
 from twinsite.worker.growing import grow, grown_members
 from twinsite.worker.nbd_server import NbdServer
 from twinsite.worker.primary_group import PrimaryGroup
+from twinsite.worker.renewal import Renewal
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.spec_check import check_spec
 from twinsite.worker.state import ReplicaState, StateDirectory
@@ -73,6 +74,7 @@ class Worker:
         self._wanted: WorkerSpec | None = None
         self._applied: WorkerSpec | None = None
         self._wake = asyncio.Event()
+        self._renewal = Renewal(self._wake.set)
         self._changed = asyncio.Event()
         self._failure: Failure | None = None
         self._arbiter_made: tuple[tuple[str, str, str, int], Arbiter] | None = None
@@ -184,6 +186,7 @@ class Worker:
             self._report()
 
     async def _apply(self, spec: WorkerSpec) -> None:
+        self._raise_bug()
         try:
             check_spec(spec)
             self._refuse_past_term(spec)
@@ -197,6 +200,7 @@ class Worker:
         if self._role is Role.SECONDARY and self._lost_indexes():
             # Acknowledging into a file that nobody will find again would promise a copy that is not there.
             await self._tear_down()
+        await self._end_role_if_due()
         self._adopt_term(spec)
         wanted = {member.index: member for member in spec.members}
         removed = [index for index, member in self._members.items() if not _is_same_volume(member, wanted.get(index))]
@@ -227,9 +231,22 @@ class Worker:
             self._group.apply(spec)
         await self._serve_what_may_be()
 
+    def _raise_bug(self) -> None:
+        bug = self._group.bug if isinstance(self._group, PrimaryGroup) else None
+        if bug is not None:
+            raise InternalError(f"a task of the group ended: {bug!r}") from bug
+
+    async def _end_role_if_due(self) -> None:
+        """End a role that needs new stores, when its pause is over and what the next one must know is durable."""
+        group = self._group
+        if isinstance(group, PrimaryGroup) and group.failed_flush is not None and self._renewal.is_due():
+            await group.distrust()
+            await self._tear_down()
+
     async def _serve_what_may_be(self) -> None:
         """Show hosts the volumes, or take them away: a primary is shown only while nobody else can be one."""
         if self._may_serve():
+            self._renewal.succeeded()
             for member in self._members.values():
                 await self._serve(member)
         else:
@@ -375,6 +392,7 @@ class Worker:
         self._members = {}
         self._lost = set()
         self._role = None
+        self._renewal.role_ended()
 
     # Status
 

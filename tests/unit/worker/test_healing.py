@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.support.leader import SIZE, Leader, image, in_sync
+from tests.support.leader import SIZE, Leader, differs, image, in_sync
 from tests.support.stream import WAIT_SECONDS, FramePipe, RawSecondary, acknowledge
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.stream.frames import Kind, encode_header
 from twinsite.core.stream.hello import Doubt
-from twinsite.errors import StorageFault
+from twinsite.errors import InternalError, StorageFault
 from twinsite.messages import Mode
 from twinsite.stores.file import FileStore
-from twinsite.worker.state import StateDirectory
+from twinsite.worker import renewal
+from twinsite.worker.standing import Standing
+from twinsite.worker.state import ReplicaState, StateDirectory
+
+CONTENT = b"c" * SIZE
+"""What the secondary holds."""
+
+
+@pytest.fixture(autouse=True)
+def fixture_short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "RENEWAL_SECONDS_MIN", 0.01)
+
+
+class FailingDisk:
+    """Lets the next flushes of the volume fail, as the kernel does: what was not written back may be gone at once."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures_left = 0
+        self.descriptors: list[int] = []
+        self._path = path
+        self._fdatasync = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", self._sync)
+
+    def _sync(self, fd: int) -> None:
+        if self.failures_left and os.path.samestat(os.fstat(fd), self._path.stat()):
+            self.failures_left -= 1
+            self.descriptors.append(fd)
+            self._path.write_bytes(bytes(SIZE))
+            raise OSError(5, "Input/output error")
+        self._fdatasync(fd)
 
 
 async def restart_in_sync(leader: Leader, secondary: RawSecondary, *, is_reboot: bool = True) -> str:
@@ -38,6 +72,24 @@ async def find_equal(pipe: FramePipe) -> None:
     bits = bytes(-(-frame.length // BLOCK_BYTES) // 8)
     answer = encode_header(Kind.COMPARED, 0, 0, len(bits), frame.sequence, 0, bits) + bits
     await pipe.send(acknowledge(frame.sequence), answer)
+
+
+async def find_different(pipe: FramePipe) -> None:
+    """Answer the one comparison of an empty disk: everything differs; then bring what is asked for."""
+    frame = await pipe.expect(Kind.COMPARE_ZERO)
+    await pipe.send(acknowledge(frame.sequence), differs(frame))
+    await bring_all(pipe)
+
+
+async def bring_all(pipe: FramePipe) -> None:
+    """Answer the fetches of the whole disk."""
+    brought = 0
+    while brought < SIZE:
+        frame = await pipe.expect(Kind.FETCH)
+        data = CONTENT[frame.offset : frame.offset + frame.length]
+        header = encode_header(Kind.CONTENT, 0, frame.volume, len(data), frame.sequence, frame.offset, data)
+        await pipe.send(acknowledge(frame.sequence), header + data)
+        brought += len(data)
 
 
 async def test_healing_ends_on_the_next_stream_when_one_breaks_during_the_last_flush(
@@ -75,8 +127,7 @@ async def test_a_flush_of_what_was_healed_that_fails_is_remembered(
     monkeypatch.setattr(FileStore, "flush", flush)
     await find_equal(pipe)
     assert await pipe.farewell() is not None
-    state = StateDirectory(leader.directory / "state").load()
-    assert (state.doubt, state.may_lack_writes) == (Doubt.FLUSH_FAILED, is_reboot)
+    assert StateDirectory(leader.directory / "state").load().doubt is Doubt.FLUSH_FAILED
     # The disk may show now what was there before the healing: all of it is taken again, and nobody is served meanwhile.
     pipe, _ = await secondary.admit(image(name))
     fetch = await pipe.expect(Kind.FETCH)
@@ -99,3 +150,112 @@ async def test_a_flush_that_fails_while_extents_are_to_go_cold_is_remembered(
     await pipe.expect(Kind.FLUSH)
     directory = StateDirectory(leader.directory / "state")
     await leader.wait(lambda s: directory.load().doubt is Doubt.FLUSH_FAILED, "in doubt about its disk")
+
+
+@pytest.mark.parametrize("is_reboot", [True, False])
+@pytest.mark.parametrize("failures", [1, 3])
+async def test_when_flushes_of_what_was_healed_work_again_hosts_are_served_with_what_the_secondary_has(
+    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch, failures: int, is_reboot: bool
+) -> None:
+    name = await restart_in_sync(leader, secondary, is_reboot=is_reboot)
+    disk = FailingDisk(leader.directory / "0.raw", monkeypatch)
+    disk.failures_left = failures
+    pipe, _ = await secondary.admit(image(name))
+    await find_different(pipe)
+    for _ in range(failures):
+        bye = await pipe.farewell()
+        assert bye is not None
+        assert "not durable" in bye["message"]
+        pipe, _ = await secondary.admit(image(name))
+        await bring_all(pipe)
+    await leader.mode(Mode.IN_SYNC)
+    assert await leader.read(0, SIZE) == CONTENT
+    assert (disk.failures_left, len(disk.descriptors)) == (0, failures)
+    state = StateDirectory(leader.directory / "state").load()
+    assert (state.doubt, state.may_lack_writes) == (Doubt.NONE, False)
+
+
+async def test_a_role_is_not_started_anew_before_it_is_recorded_why(
+    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await restart_in_sync(leader, secondary, is_reboot=False)
+    FailingDisk(leader.directory / "0.raw", monkeypatch).failures_left = 1
+    save, refused, is_full = StateDirectory.save, [0], [True]
+
+    def save_if_there_is_room(directory: StateDirectory, state: ReplicaState) -> None:
+        if is_full[0] and state.doubt is Doubt.FLUSH_FAILED:
+            refused[0] += 1
+            raise StorageFault("save", "replica.json", OSError(28, "No space left on device"))
+        save(directory, state)
+
+    monkeypatch.setattr(StateDirectory, "save", save_if_there_is_room)
+    pipe, _ = await secondary.admit(image(name))
+    await find_different(pipe)
+    group = leader.group()
+    status = await leader.wait(lambda s: refused[0] > 1, "refused by the state directory again")
+    assert (leader.group(), status.members[0].serving, status.doubtful) == (group, False, True)
+    is_full[0] = False
+    assert await pipe.farewell() is not None
+    pipe, _ = await secondary.admit(image(name))
+    await bring_all(pipe)
+    await leader.mode(Mode.IN_SYNC)
+    assert await leader.read(0, SIZE) == CONTENT
+
+
+async def test_a_loss_that_is_accepted_after_the_flush_failed_counts_for_the_role_that_follows(
+    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await restart_in_sync(leader, secondary)
+    monkeypatch.setattr(renewal, "RENEWAL_SECONDS_MIN", 2 * WAIT_SECONDS)
+    leader.worker._renewal.succeeded()
+    FailingDisk(leader.directory / "0.raw", monkeypatch).failures_left = 1
+    pipe, _ = await secondary.admit(image(name))
+    await find_different(pipe)
+    await leader.wait(lambda s: leader.group().failed_flush is not None, "told that the flush failed")
+    spec = replace(leader.spec(), loss_acceptances=1)
+    given = leader.give(spec)
+    await leader.wait(lambda s: leader.has_applied(given), "told that the loss is accepted")
+    assert leader.group().machine.must_wait
+    leader.worker._renewal._pause_over()
+    await leader.wait(lambda s: s.mode is Mode.PAUSED and s.members[0].serving, "going on with what it has")
+    assert StateDirectory(leader.directory / "state").load().loss_acceptances == 1
+
+
+async def test_a_bug_in_a_task_of_the_group_ends_the_worker(
+    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def join(standing: Standing, *arguments: object) -> None:
+        raise ValueError("equal length expected")
+
+    name = await restart_in_sync(leader, secondary)
+    monkeypatch.setattr(Standing, "join", join)
+    await secondary.admit(image(name))
+    with pytest.raises(InternalError, match="equal length expected"):
+        await leader.ended()
+
+
+async def test_pauses_grow_up_to_a_bound_and_are_short_again_after_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    pauses: list[float] = []
+    ends: list[Callable[[], None]] = []
+
+    def call_later(seconds: float, call: Callable[[], None]) -> asyncio.Handle:
+        pauses.append(seconds)
+        ends.append(call)
+        return asyncio.Handle(call, (), loop)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    monkeypatch.setattr(renewal, "RENEWAL_SECONDS_MIN", 1.0)
+    woken: list[None] = []
+    pacing = renewal.Renewal(lambda: woken.append(None))
+    for attempt in range(8):
+        assert len(woken) == attempt
+        assert not pacing.is_due()
+        assert not pacing.is_due(), "the pause does not begin again"
+        ends[-1]()
+        assert pacing.is_due()
+        pacing.role_ended()
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    pacing.succeeded()
+    assert not pacing.is_due()
+    assert pauses[-1] == 1

@@ -317,6 +317,19 @@ async def test_healing_that_a_break_ends_while_it_is_recorded_does_not_mirror(ma
     assert bench.phase() is Phase.HOLDING
 
 
+async def test_a_grant_that_comes_while_what_was_healed_is_being_flushed_is_not_used(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make(peer_has_all=True, lacks_writes=True)
+    assert await bench.join() is Joined.HEALING
+    bench.machine.is_flushing_healed = True
+    await bench.standing.go_alone(2)
+    assert (bench.phase(), bench.saved().peer_has_all) == (Phase.HEALING, True)
+    bench.machine.is_flushing_healed = False
+    await bench.standing.go_alone(3)
+    assert (bench.phase(), bench.saved().peer_has_all, bench.saved().row_version) == (Phase.ALONE, False, 3)
+
+
 async def test_an_accepted_loss_counts_when_it_is_on_disk(make: Callable[..., Bench]) -> None:
     bench = make(peer_has_all=True, lacks_writes=True)
     bench.files.failing = {"replace"}

@@ -22,7 +22,6 @@ from twinsite.core.group.states import Event, Phase
 from twinsite.core.limits import LINEAGES_MAX
 from twinsite.core.stream.frames import Flag, Frame, Kind
 from twinsite.core.stream.hello import Welcome
-from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import InternalError, PeerViolation
 
 
@@ -59,9 +58,10 @@ class Primary(Convergence):
         self._is_starting = True  # No host has seen what this side holds.
         self._reads_prove_nothing = reads_prove_nothing
         self._heals_from_led = False
-        self._unsettled: dict[int, DirtyMap] = {}  # What is taken from the secondary, by member, until it is flushed.
+        self.is_unsettled = False
+        """What is taken from the secondary is not known to be flushed: the stream is healed anew, and not resumed."""
         self.is_flushing_healed = False
-        """The shell flushes what was healed: until that is over nobody knows what this side has."""
+        """The shell flushes what was healed, or has failed to: until it is done nobody knows what this side has."""
         self._begin_sequence = 0
         self._begin_generation = ""
 
@@ -132,7 +132,7 @@ class Primary(Convergence):
             peer_has_all=self.peer_has_all,
             lacks_writes=self.lacks_writes,
             # Later, this side holds with everything in flight, and hosts have seen what it has.
-            differs=self._is_starting and (self.is_dirty or bool(self._unsettled)),
+            differs=self._is_starting and (self.is_dirty or self.is_unsettled),
         )
 
     def lineages_with(self, welcome: Welcome, new_generation: str) -> frozenset[str]:
@@ -191,10 +191,10 @@ class Primary(Convergence):
         """
         self._enter(Event.HEALS)
         self.session += 1
+        self.is_unsettled = True
         for member in self.members.values():
             member.suspect.add(member.dirty)
             member.dirty.clear()
-            self._unsettled.setdefault(member.index, DirtyMap(member.suspect.size_bytes)).add(member.suspect)
         self.tally = ResyncTally("delta", self._count_differences())
         if self._reads_prove_nothing:
             for member in self.members.values():
@@ -308,8 +308,7 @@ class Primary(Convergence):
         The caller has made durable before that the secondary does not have everything any more.
         """
         self._enter(Event.GRANTED)
-        self.peer_has_all = self.lacks_writes = self._is_starting = False
-        self._unsettled.clear()
+        self.peer_has_all = self.lacks_writes = self._is_starting = self.is_unsettled = False
         self.may_be_recorded = self.is_confirmed = False
         if self.phase is Phase.ALONE:
             self._end_session()
@@ -354,22 +353,13 @@ class Primary(Convergence):
         which finds nothing to copy, must give it one.
         """
         assert self.is_healed
-        self.lacks_writes = self._reads_prove_nothing = False
-        self._unsettled.clear()
+        self.lacks_writes = self._reads_prove_nothing = self.is_unsettled = False
         if self._heals_from_led:
             return False
         self._enter(Event.HEALED)
         self._is_starting = False
         self.peer_consistent = True
         return True
-
-    def healing_failed(self) -> None:
-        """The flush of what was healed failed: the disk may show what was there before, and reading proves nothing."""
-        for index, blocks in self._unsettled.items():
-            if index in self.members:
-                self.members[index].suspect.add(blocks)
-        if self._unsettled:
-            self.lacks_writes = self._reads_prove_nothing = True
 
     # Inside
 

@@ -365,6 +365,50 @@ def test_a_stop_while_healing_goes_on_when_it_is_wanted_again() -> None:
     assert bench.phase() is Phase.HEALING
 
 
+# Until what was taken is flushed
+
+
+def test_what_was_taken_and_is_not_flushed_is_healed_again_and_never_resumed() -> None:
+    bench = Healing(1, 2, lacks_writes=False)
+    (fetch,) = bench.compare(1, 2)
+    bench.bring(fetch)
+    bench.acknowledge()
+    assert bench.is_healed()
+    bench.primary.broken()
+    assert not bench.primary.is_dirty
+    assert bench.primary.consider(SAME) is Action.HEAL
+    assert bench.connect()
+    assert bench.is_healed()
+    bench.primary.healed()
+    bench.primary.broken()
+    assert bench.primary.consider(SAME) is Action.RESUME
+
+
+def test_while_what_was_taken_is_being_flushed_nobody_is_asked_to_go_on_alone() -> None:
+    bench = Healing(1, lacks_writes=False)
+    bench.primary.is_flushing_healed = True
+    bench.primary.broken()
+    assert (bench.phase(), bench.primary.must_wait) == (Phase.HOLDING, True)
+    bench.primary.is_flushing_healed = False
+    assert not bench.primary.must_wait
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_volume_may_grow_while_it_is_healed_and_before_it_is_healed_again(is_connected: bool) -> None:
+    bench = Healing(1, 2, lacks_writes=False)
+    if not is_connected:
+        bench.primary.broken()
+    bench.primary.grow(0, 16 * BLOCK_BYTES)
+    if is_connected:
+        bench.primary.broken()
+    assert bench.connect()
+    (fetch,) = bench.compare(1, 2)
+    bench.bring(fetch)
+    assert bench.is_healed()
+    bench.primary.healed()
+    assert bench.phase() is Phase.MIRRORED
+
+
 # Whom it heals from
 
 
