@@ -124,7 +124,11 @@ class Context:
     def failover_facts(
         self, group: Group, reports: Mapping[tuple[str, str], ObservedWorker], connected: frozenset[str]
     ) -> FailoverFacts:
-        """Return what is known of a group before a failover to its secondary site."""
+        """Return what is known of a group before a failover to its secondary site.
+
+        A primary whose node was not heard since this process started counts as connected until that is a silence: to
+        go back from it loses what it has.
+        """
         return FailoverFacts(
             status=group.status,
             has_members=bool(group.pairs),
@@ -133,6 +137,7 @@ class Context:
             row=arbiter_rows.as_row(group.arbiter),
             primary=reports.get((group.priority_station, group.id)),
             secondary=reports.get((group.secondary_station, group.id)),
+            primary_connected=group.priority_station in self.sites_to_believe_in(connected),
         )
 
 
