@@ -334,24 +334,25 @@ class Controller:
         }
         if force:
             moving["loss_acceptances"] = group.loss_acceptances + 1
-        is_back = force and goes_back(group.status, self.reports.get(group.priority_station))
-        if group.status is GroupStatus.ERROR_FAILING_OVER and not is_back:
+        target = group.secondary_station
+        connected = self.connected()
+        facts = FailoverFacts(
+            status=group.status,
+            has_members=True,
+            target=target,
+            target_connected=target in connected,
+            row=self.row,
+            primary=self.reports.get(group.priority_station),
+            secondary=self.reports.get(target),
+            primary_connected=group.priority_station in connected,
+        )
+        if group.status is GroupStatus.ERROR_FAILING_OVER and not (force and goes_back(facts)):
             self._require_connected(group.priority_station)
             self._wish(**moving)
             if force:
                 self.on_loss_accepted()
             return
-        target = group.secondary_station
         self._require_connected(target)
-        facts = FailoverFacts(
-            status=group.status,
-            has_members=True,
-            target=target,
-            target_connected=True,
-            row=self.row,
-            primary=self.reports.get(group.priority_station),
-            secondary=self.reports.get(target),
-        )
         is_stale = self.row.secondary is Secondary.STALE or bool(self.row.unheard)
         if force and is_stale and is_known_inconsistent(facts.secondary):
             raise Refused("the DR side is not at one point in time")

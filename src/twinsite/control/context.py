@@ -143,7 +143,11 @@ class Context:
         *,
         has_members: bool | None = None,
     ) -> FailoverFacts:
-        """Return what is known of a group before a failover to its secondary site."""
+        """Return what is known of a group before a failover to its secondary site.
+
+        A primary whose node was not heard since this process started counts as connected until that is a silence: to
+        go back from it loses what it has.
+        """
         return FailoverFacts(
             status=group.status,
             has_members=bool(group.pairs) if has_members is None else has_members,
@@ -152,6 +156,7 @@ class Context:
             row=arbiter_rows.as_row(group.arbiter),
             primary=reports.get((group.priority_station, group.id)),
             secondary=reports.get((group.secondary_station, group.id)),
+            primary_connected=group.priority_station in self.sites_to_believe_in(connected),
         )
 
 

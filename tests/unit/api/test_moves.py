@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -342,6 +343,83 @@ async def test_a_new_primary_that_fails_for_good_is_left_again_by_force(site: Si
     await site.settle()
     assert state(await show(site, group["id"])) == ("failovered", "active-stopped", "az1", 3, "stale")
     assert (await site.act(group["id"], "sync")).status_code == 200
+
+
+async def failed_over_to_nobody(site: Site) -> Json:
+    """Fail a group over to a site that dies before it serves; the controller is old enough to tell who is silent."""
+    site.controller.context.presence.started_at -= 1_000
+    group = await active_group(site)
+    site.settings.failover_wait_seconds = 1e-6
+    assert (await site.act(group["id"], "failover")).status_code == 200
+    site.settings.failover_wait_seconds = 60.0
+    await site.controller.reconciler.settle_moves()
+    for _ in range(3):
+        await site.az1.step()
+    shown = await show(site, group["id"])
+    assert (shown["status"], spec(site.az1).role) == ("error_failovering", Role.SECONDARY)
+    return shown
+
+
+@pytest.mark.parametrize("is_given_up", [False, True], ids=["silent", "given up"])
+async def test_a_new_primary_that_is_gone_is_left_again_by_force(site: Site, is_given_up: bool) -> None:
+    group = await failed_over_to_nobody(site)
+    assert group["twinsite"]["failover"]["possible"] is True  # Its node is there, so it is waited for.
+    async with silenced(site, "az2"):
+        if is_given_up:
+            answer = await site.call("POST", "/os-vendor-sites/az2/action", {"os-forget-site": None})
+            assert answer.status_code == 200
+        outlook = (await show(site, group["id"]))["twinsite"]["failover"]
+        assert outlook["possible"] is False
+        assert "goes back to az1" in outlook["reason"]
+        assert (outlook["loss"]["since"], outlook["loss"]["bytes_at_most"]) == (group["twinsite"]["stale_since"], None)
+        answer = await site.act(group["id"], "failover")
+        assert (answer.status_code, "goes back to az1" in answer.text) == (503, True)
+        answer = await site.act(group["id"], "failover", {"force": True, "priority_station": "az2"})
+        assert (answer.status_code, "makes az1 primary" in answer.text) == (400, True)
+        assert state(await show(site, group["id"])) == state(group)
+
+        assert (await site.act(group["id"], "failover", {"force": True})).status_code == 200
+        for _ in range(3):
+            await site.az1.step()
+        assert state(await show(site, group["id"])) == ("failovered", "active-stopped", "az1", 3, "stale")
+        assert (spec(site.az1).role, spec(site.az1).term) == (Role.PRIMARY, 3)
+    # The site that was promoted in vain can get neither kind of acknowledgement when it comes back.
+    late = dataclasses.replace(spec(site.az1), site="az2", term=2)
+    for call in ("suspend_secondary", "secondary_in_sync"):
+        assert (await site.az2.ask_arbiter(late, call, 3))["granted"] is False
+    if not is_given_up:
+        await site.settle()
+        assert (await site.act(group["id"], "reprotect")).status_code == 200
+        await site.settle()
+        assert state(await show(site, group["id"])) == ("available", "active", "az1", 3, "in_sync")
+
+
+async def test_no_way_back_is_promised_to_a_former_primary_that_is_not_promoted(site: Site) -> None:
+    group = await failed_over_to_nobody(site)
+    async with silenced(site, "az2"):
+        del site.az1.workers[group["id"]]
+        await site.az1.post()
+        outlook = (await show(site, group["id"]))["twinsite"]["failover"]
+        assert ("does not say yet" in outlook["reason"], "goes back" in outlook["reason"]) == (True, False)
+        answer = await site.act(group["id"], "failover", {"force": True})
+        assert (answer.status_code, "does not say yet" in answer.text) == (400, True)
+        site.az1.secondaries_consistent = False
+        await site.az1.step()
+        await site.az1.post()
+        outlook = (await show(site, group["id"]))["twinsite"]["failover"]
+        assert ("one common point" in outlook["reason"], "goes back" in outlook["reason"]) == (True, False)
+        answer = await site.act(group["id"], "failover", {"force": True})
+        assert (answer.status_code, "one common point" in answer.text) == (400, True)
+    assert state(await show(site, group["id"])) == state(group)
+
+
+async def test_a_controller_that_starts_does_not_leave_a_new_primary_before_it_can_be_heard(site: Site) -> None:
+    group = await failed_over_to_nobody(site)
+    presence = site.controller.context.presence
+    presence.started_at = asyncio.get_running_loop().time()
+    async with silenced(site, "az2"):
+        assert (await site.act(group["id"], "failover", {"force": True})).status_code == 503
+    assert state(await show(site, group["id"])) == state(group)
 
 
 async def test_a_new_primary_that_is_late_and_comes_all_the_same(site: Site) -> None:

@@ -6,10 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from twinsite.control.lifecycle.outlook import FailoverFacts, Loss, failover_outlook, is_known_inconsistent, loss_of
+from twinsite.control.lifecycle.outlook import (
+    FailoverFacts,
+    Loss,
+    failover_outlook,
+    goes_back,
+    is_known_inconsistent,
+    loss_of,
+)
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.core.arbiter import Row, Secondary
-from twinsite.messages import Mode, ObservedWorker, Role, WorkerStatus
+from twinsite.messages import Failure, Mode, ObservedWorker, Role, WorkerStatus
 
 SINCE = 1_767_225_600.0
 IN_SYNC = Row(term=3, primary_site="az1", secondary=Secondary.IN_SYNC, stale_since=None, version=7)
@@ -36,6 +43,7 @@ FACTS = FailoverFacts(
     row=IN_SYNC,
     primary=primary(),
     secondary=secondary(),
+    primary_connected=True,
 )
 
 
@@ -110,6 +118,56 @@ def test_every_status(status: GroupStatus) -> None:
 def test_after_a_promotion_a_failover_only_waits_again() -> None:
     outlook = failover_outlook(replace(FACTS, status=GroupStatus.ERROR_FAILING_OVER, row=STALE))
     assert (outlook.possible, outlook.loss) == (True, None)
+
+
+BROKEN = ObservedWorker("g", alive=False, failure=Failure("37100177", "production storage is abnormal"))
+FAILED = replace(FACTS, status=GroupStatus.ERROR_FAILING_OVER, row=STALE)
+GONE = replace(FAILED, primary_connected=False)
+
+
+@pytest.mark.parametrize("report", [None, primary(dirty_bytes=0), primary(alive=False), BROKEN])
+def test_a_new_primary_that_is_out_of_reach_is_left_again_by_force(report: ObservedWorker | None) -> None:
+    facts = replace(GONE, primary=report)
+    assert goes_back(facts)
+    outlook = failover_outlook(facts)
+    # It may have begun to serve after its last report.
+    assert (outlook.possible, outlook.loss) == (False, Loss(SINCE, None))
+    assert outlook.reason is not None
+    assert "the node of az1 is not connected, or the site was given up" in outlook.reason
+    assert "goes back to az2, and loses all writes since 2026-01-01T00:00:00 UTC, nobody knows" in outlook.reason
+
+
+@pytest.mark.parametrize("status", GroupStatus)
+@pytest.mark.parametrize("report", [None, primary(), BROKEN])
+@pytest.mark.parametrize("connected", [True, False])
+def test_only_a_failover_that_failed_goes_back_and_only_from_what_cannot_be_waited_for(
+    status: GroupStatus, report: ObservedWorker | None, connected: bool
+) -> None:
+    facts = replace(GONE, status=status, primary=report, primary_connected=connected)
+    assert goes_back(facts) is (status == "error_failovering" and (report is BROKEN or not connected))
+
+
+@pytest.mark.parametrize("facts", [GONE, replace(FAILED, primary=BROKEN)], ids=["out of reach", "broken"])
+@pytest.mark.parametrize(
+    ("former", "connected", "hindrance"),
+    [
+        (secondary(), False, "the node of az2 is not connected"),
+        (None, True, "does not say yet"),
+        (secondary(alive=False), True, "does not say yet"),
+        (primary(), True, "does not say yet"),
+        (secondary(consistent=False), True, "not even a forced failover is possible"),
+    ],
+    ids=["not connected", "no report", "dead", "still the primary", "inconsistent"],
+)
+def test_no_way_back_is_promised_to_a_former_primary_that_is_not_promoted(
+    facts: FailoverFacts, former: ObservedWorker | None, connected: bool, hindrance: str
+) -> None:
+    outlook = failover_outlook(replace(facts, secondary=former, target_connected=connected))
+    assert not outlook.possible
+    assert outlook.reason is not None
+    assert hindrance in outlook.reason
+    assert "goes back" not in outlook.reason
+    assert ("not heard of" in outlook.reason, "cannot serve" in outlook.reason) == (facts is GONE, facts is not GONE)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,10 @@ from twinsite.core.arbiter import Reason, Refusal, Row, Secondary, promote
 from twinsite.messages import Replication
 
 NOTHING_CHANGED = "Nothing was changed; try again later."
+_WAY_BACK = (
+    'Nothing was changed; try again later. If it does not come back, a failover with {{"force": true}} goes back to '
+    "{}; twinsite.failover of the group states what that loses."
+)
 
 
 _FAILED_OVER = frozenset({GroupStatus.AVAILABLE, GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER})
@@ -50,7 +54,8 @@ class MoveService(GroupCalls):
 
         Without `force` only while the arbiter has the DR side as in sync, and that side has lost nothing of it. Where a
         failover failed after its promotion this waits for the new primary anew; with `force` that one may go on
-        although it may lack acknowledged writes, or if it has failed for good the former primary is promoted again.
+        although it may lack acknowledged writes; or the former primary is promoted again, if the new one has failed for
+        good, its node is not connected, or its site was given up.
         No-op for a group whose primary site is `to` already; refused where another site would become it.
         """
         group = (await self.show(project_id, group_id)).group
@@ -60,17 +65,18 @@ class MoveService(GroupCalls):
         _check_pairs(group, "fail over")
         wish = self._failing_over()
         async with self._context.database.write() as session:
+            connected = await self._context.connected_sites(session)
             reports = await observed_workers(session, [group_id])
-            doubtful = is_known_doubtful(reports.get((group.secondary_station, group_id)))
-            waits_again = group.status == GroupStatus.ERROR_FAILING_OVER
-            waits_again &= not (force and goes_back(group.status, reports.get((group.priority_station, group_id))))
-            if force and (doubtful or waits_again):
+            facts = self._context.failover_facts(group, reports, connected)
+            waits_again = group.status == GroupStatus.ERROR_FAILING_OVER and not (force and goes_back(facts))
+            if force and (is_known_doubtful(facts.secondary) or waits_again):
                 # Only what was stated is accepted: a doubt that the new primary finds later needs another word.
                 wish["loss_acceptances"] = group.loss_acceptances + 1
             _refuse_other_target(group, to, group.priority_station if waits_again else group.secondary_station)
             proof = await chronicle.proof_now(self._context, session, group_id)
             if waits_again:
-                await self._context.require_connected(session, [group.priority_station], NOTHING_CHANGED)
+                way_back = _WAY_BACK.format(group.secondary_station) if goes_back(facts) else NOTHING_CHANGED
+                await self._context.require_connected(session, [group.priority_station], way_back)
                 won = await self._record_wish(session, group, wish)
             else:
                 await self._context.require_connected(session, [group.secondary_station], NOTHING_CHANGED)
@@ -78,7 +84,7 @@ class MoveService(GroupCalls):
             if not won:
                 raise lost(group_id, "failover")
             if not waits_again:
-                await self._promote(session, group, force)
+                await self._promote(session, group, force, connected)
                 await swap_pairs(session, group)
             await chronicle.record(self._context, session, group_id, "failover", proof=proof, message=_forced(force))
         await self._context.wakeups.notify()
@@ -91,11 +97,11 @@ class MoveService(GroupCalls):
             "move_deadline": deadline_after(self._context.settings.failover_wait_seconds),
         }
 
-    async def _promote(self, session: AsyncSession, group: Group, force: bool) -> None:
+    async def _promote(self, session: AsyncSession, group: Group, force: bool, connected: frozenset[str]) -> None:
         """Record the new primary at the arbiter, or refuse with what that would lose."""
         target = group.secondary_station
         reports = await observed_workers(session, [group.id])
-        facts = self._context.failover_facts(group, reports, frozenset([target]))
+        facts = self._context.failover_facts(group, reports, connected)
 
         def rule(row: Row) -> Row | Refusal:
             is_stale = row.secondary is Secondary.STALE or bool(row.unheard)

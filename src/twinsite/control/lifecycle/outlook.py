@@ -73,6 +73,8 @@ class FailoverFacts:
     row: Row
     primary: ObservedWorker | None
     secondary: ObservedWorker | None
+    primary_connected: bool
+    """The primary site's node is there as far as is known, and the site was not given up."""
 
 
 def loss_of(facts: FailoverFacts) -> Loss | None:
@@ -85,6 +87,9 @@ def loss_of(facts: FailoverFacts) -> Loss | None:
     if rollback_point(facts.secondary) is not None:
         # What a broken resync had brought is undone, so the primary's last count of dirty bytes is too small. The point
         # has all that was acknowledged before the arbiter had the secondary as stale; its own time is of another clock.
+        return Loss(facts.row.stale_since, None, unflushed)
+    if _is_out_of_reach(facts):
+        # It may have begun to serve after its last report, by a grant.
         return Loss(facts.row.stale_since, None, unflushed)
     status = facts.primary.status if facts.primary is not None else None
     known = status is not None and status.role is Role.PRIMARY and status.term == facts.row.term
@@ -127,29 +132,54 @@ def failover_outlook(facts: FailoverFacts) -> FailoverOutlook:
         return FailoverOutlook(False, f"the group is {facts.status}")
     if not facts.has_members:
         return FailoverOutlook(False, "the group has no pairs")
-    broken = fatal_failure(facts.primary) if goes_back(facts.status, facts.primary) else None
-    if facts.status == GroupStatus.ERROR_FAILING_OVER and broken is None:
+    why_back = _why_it_goes_back(facts)
+    if facts.status == GroupStatus.ERROR_FAILING_OVER and why_back is None:
         return FailoverOutlook(True)  # It was promoted already; a repeated failover waits for it again.
     loss = loss_of(facts)
-    if not facts.target_connected:
-        return FailoverOutlook(False, f"the node of {facts.target} is not connected", loss)
-    if broken is not None and loss is not None:
-        back = f"a forced failover goes back to {facts.target}, and loses {loss}"
-        return FailoverOutlook(False, f"the new primary cannot serve ({broken.message}); {back}", loss)
+    hindrance = _hindrance_to_force(facts, loss)
+    if why_back is not None:
+        back = f"a forced failover goes back to {facts.target}, and loses {loss or 'nothing'}"
+        return FailoverOutlook(False, f"{why_back}; {hindrance or back}", loss)
+    if hindrance is not None:
+        unheard = f"{would_lose(facts.target, loss)}; " if loss is not None and loss.unheard else ""
+        return FailoverOutlook(False, f"{unheard}{hindrance}", loss)
     if loss is None:
         return FailoverOutlook(True)
-    if loss.unheard:
-        return FailoverOutlook(False, would_lose(facts.target, loss), loss)
-    if loss.is_stale and is_silent(facts.secondary):
-        return FailoverOutlook(False, f"{silent(facts.target)}; until then not even a forced one is possible", loss)
-    if is_known_inconsistent(facts.secondary):
-        return FailoverOutlook(False, f"{inconsistent(facts.target)}; not even a forced failover is possible", loss)
     return FailoverOutlook(False, would_lose(facts.target, loss), loss)
 
 
-def goes_back(status: str, primary: ObservedWorker | None) -> bool:
-    """Say whether a forced failover goes back to the former primary, since the new one fails and will go on failing."""
-    return status == GroupStatus.ERROR_FAILING_OVER and fatal_failure(primary) is not None
+def _hindrance_to_force(facts: FailoverFacts, loss: Loss | None) -> str | None:
+    """Return why not even a forced failover to the target is possible now, or None."""
+    if not facts.target_connected:
+        return f"the node of {facts.target} is not connected"
+    if loss is not None and loss.is_stale and is_silent(facts.secondary):
+        return f"{silent(facts.target)}; until then not even a forced one is possible"
+    if loss is not None and is_known_inconsistent(facts.secondary):
+        return f"{inconsistent(facts.target)}; not even a forced failover is possible"
+    return None
+
+
+def goes_back(facts: FailoverFacts) -> bool:
+    """Say whether a forced failover goes back to the former primary.
+
+    The new one fails and will go on failing, or is out of reach, so that nothing can be waited for.
+    """
+    return _why_it_goes_back(facts) is not None
+
+
+def _why_it_goes_back(facts: FailoverFacts) -> str | None:
+    if facts.status != GroupStatus.ERROR_FAILING_OVER:
+        return None
+    if _is_out_of_reach(facts):
+        gone = f"the node of {facts.row.primary_site} is not connected, or the site was given up"
+        return f"{gone}: the new primary there is not heard of, and may yet serve its hosts"
+    failure = fatal_failure(facts.primary)
+    return f"the new primary cannot serve ({failure.message})" if failure is not None else None
+
+
+def _is_out_of_reach(facts: FailoverFacts) -> bool:
+    """Say whether a primary that was promoted, and has not been seen to serve, cannot be heard of."""
+    return facts.status == GroupStatus.ERROR_FAILING_OVER and not facts.primary_connected
 
 
 def would_lose(target: str, loss: Loss) -> str:
