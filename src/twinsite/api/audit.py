@@ -10,7 +10,7 @@ from pydantic import Field
 
 from twinsite.api import answers
 from twinsite.api.listing import PlaceQuery, place_query
-from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
+from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, require
 from twinsite.control.lifecycle.proof import timestamp
 from twinsite.control.models import AuditRecord
 
@@ -27,6 +27,7 @@ class AuditRecordAnswer(answers.Answer):
 
     id: str
     created_at: str
+    project_id: str = Field(description="Of the token; of its domain or user, where it has no project.")
     request_id: str = Field(description="The same as x-openstack-request-id of its answer.")
     user_id: str
     user_name: str
@@ -44,7 +45,7 @@ class AuditRecordList(answers.Answer):
     audit_records: list[AuditRecordAnswer]
 
 
-@router.get("", responses={200: {"model": AuditRecordList}, **answers.ERRORS})
+@router.get("", responses={200: {"model": AuditRecordList}, **answers.ERRORS_OF_ADMIN})
 async def list_audit_records(
     request: Request,
     project_id: str,
@@ -53,12 +54,16 @@ async def list_audit_records(
     user_id: Annotated[str | None, Query(description="Of one user.")] = None,
     request_id: Annotated[str | None, Query(description="Of one request.")] = None,
     result: Annotated[str | None, Query(description="done, refused or failed.")] = None,
+    all_projects: Annotated[str, Query(description="True for those of all projects; for administrators.")] = "False",
 ) -> Response:
     """List who asked for what change with the project's tokens, the newest first; refused requests too."""
+    everywhere = all_projects.lower() in ("true", "1", "yes")
+    if everywhere:
+        require(request, "audit_records:get_any")
     wanted = {"object_id": object_id, "user_id": user_id, "request_id": request_id, "result": result}
     equal = {column: value for column, value in wanted.items() if value is not None}
     audit = controller_of(request).audit
-    records = await audit.page(project_id, equal, place.marker, place.limit, place.offset)
+    records = await audit.page(None if everywhere else project_id, equal, place.marker, place.limit, place.offset)
     return JSONResponse({"audit_records": [_view(record) for record in records]})
 
 
@@ -66,6 +71,7 @@ def _view(record: AuditRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "created_at": timestamp(record.created_at),
+        "project_id": record.project_id,
         "request_id": record.request_id,
         "user_id": record.user_id,
         "user_name": record.user_name,

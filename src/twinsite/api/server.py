@@ -18,6 +18,7 @@ from twinsite.api.app import create_app
 from twinsite.api.certificate import ServerCertificate
 from twinsite.api.patience import patient_protocol
 from twinsite.control.controller import Controller
+from twinsite.control.policy.enforcer import Policy
 from twinsite.control.settings import ControllerSettings
 from twinsite.pidfile import PidFile
 from twinsite.readiness import notify_ready
@@ -82,8 +83,10 @@ class ControllerServer(uvicorn.Server):
 def make_server(settings: ControllerSettings, host: str, port: int) -> ControllerServer:
     """Return a server for this controller that is not started yet.
 
-    Raises `ConfigurationError` for a certificate that cannot be used.
+    Raises `ConfigurationError` for a certificate or a policy file that cannot be used.
     """
+    # The controller reads it anew when it opens; but what fails there ends in a trace, and this in a sentence.
+    Policy(settings.policy_path())
     app = create_app(settings)
     certificate = ServerCertificate.of(settings)
     config = uvicorn.Config(

@@ -119,9 +119,9 @@ class AuditLog:
         )
 
     async def page(
-        self, project_id: str, equal: Mapping[str, str], marker: str | None, limit: int, offset: int
+        self, project_id: str | None, equal: Mapping[str, str], marker: str | None, limit: int, offset: int
     ) -> list[AuditRecord]:
-        """Return a project's records, newest first."""
+        """Return a project's records, or those of all projects, newest first."""
         async with self._context.database.read() as session:
             return await audit.page(session, project_id, equal, marker, limit, offset)
 

@@ -6,12 +6,14 @@ or deleted user, a disabled or deleted project, the last role on something.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.actor import current_actor
@@ -55,6 +57,17 @@ class DirectoryService:
         self._context = context
         self._passwords = passwords
 
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncSession]:
+        """Open a session for a change; where another controller was faster with the same name that is a 409."""
+        try:
+            async with self._context.database.write() as session:
+                yield session
+        except IntegrityError:
+            raise conflict(
+                "Another change came first and took the name. Look at what is there and try again."
+            ) from None
+
     # Everything that has a name
 
     async def listed(self, model: type[Entry], **equal: Any) -> Sequence[Entry]:
@@ -73,7 +86,7 @@ class DirectoryService:
     async def create_user(self, values: Mapping[str, Any], password: str | None) -> User:
         """Make a user: name, domain_id, and optionally description, email, enabled, default_project_id."""
         password_hash = await self._passwords.hash(password) if password is not None else ""
-        async with self._context.database.write() as session:
+        async with self._writing() as session:
             await _check_entry(session, User, None, values)
             user = User(id=uuid.uuid4().hex, password_hash=password_hash, **values)
             session.add(user)
@@ -85,7 +98,7 @@ class DirectoryService:
     async def change_user(self, user_id: str, values: Mapping[str, Any], password: str | None) -> User:
         """Change a user. A new password, and being disabled, end all the user's tokens."""
         password_hash = await self._passwords.hash(password) if password is not None else None
-        async with self._context.database.write() as session:
+        async with self._writing() as session:
             user = await _find(session, User, user_id, locked=True)
             await _check_entry(session, User, user, values)
             _assign(user, values)
@@ -112,7 +125,7 @@ class DirectoryService:
 
     async def create_project(self, values: Mapping[str, Any]) -> Project:
         """Make a project: name, domain_id, and optionally description and enabled."""
-        async with self._context.database.write() as session:
+        async with self._writing() as session:
             await _check_entry(session, Project, None, values)
             project = Project(id=uuid.uuid4().hex, **values)
             session.add(project)
@@ -123,7 +136,7 @@ class DirectoryService:
 
     async def change_project(self, project_id: str, values: Mapping[str, Any]) -> Project:
         """Change a project. Being disabled ends all tokens for it; its disks go on."""
-        async with self._context.database.write() as session:
+        async with self._writing() as session:
             project = await _find(session, Project, project_id, locked=True)
             await _check_entry(session, Project, project, values)
             _assign(project, values)
@@ -149,7 +162,7 @@ class DirectoryService:
 
     async def create_role(self, values: Mapping[str, Any]) -> Role:
         """Make a role. It allows nothing before a rule in the policy file names it."""
-        async with self._context.database.write() as session:
+        async with self._writing() as session:
             await _check_entry(session, Role, None, values)
             role = Role(id=uuid.uuid4().hex, **values)
             session.add(role)
@@ -158,7 +171,7 @@ class DirectoryService:
 
     async def change_role(self, role_id: str, values: Mapping[str, Any]) -> Role:
         """Rename or describe a role."""
-        async with self._context.database.write() as session:
+        async with self._writing() as session:
             role = await _find(session, Role, role_id, locked=True)
             if values.get("name", role.name) != role.name:
                 _check_not_built_in(role)
@@ -194,7 +207,7 @@ class DirectoryService:
 
     async def grant(self, target: Target, user_id: str, role_id: str) -> None:
         """Give a user a role. Harmless when that is so already."""
-        async with self._context.database.write() as session:
+        async with self._writing() as session:
             await _check_grant(session, target, user_id, role_id, locked=True)
             values = {**target.columns(), "user_id": user_id, "role_id": role_id}
             if not await directory.assignments(session, values):

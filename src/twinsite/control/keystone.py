@@ -19,6 +19,7 @@ import structlog
 from keystoneauth1 import exceptions
 from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import v3
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.caller import Caller, with_implied
@@ -32,6 +33,8 @@ CALLERS_MAX = 10_000
 """Most good tokens that are remembered."""
 STRANGERS_MAX = 1_000
 """Most bad ones; apart from the good ones, so that nobody can push those out."""
+PROJECTS_MAX = 10_000
+"""Most projects of which this process remembers that they have a row."""
 QUESTIONS_MAX = 8
 """Most questions to Keystone at the same time; each takes a thread."""
 TOKEN_CHARACTERS_MAX = 8192
@@ -66,6 +69,7 @@ class KeystoneAuthenticator:
         self._asking: dict[str, asyncio.Task[Caller | None]] = {}
         self._questions = asyncio.Semaphore(QUESTIONS_MAX)
         self._known_projects: dict[str, tuple[str, str]] = {}
+        self._learning = asyncio.Lock()
 
     async def authenticate(self, token_text: str | None) -> Caller:
         """Return whose token this is.
@@ -124,6 +128,16 @@ class KeystoneAuthenticator:
         names = (project["name"], project["domain"]["id"])
         if self._known_projects.get(project["id"]) == names:
             return
+        async with self._learning:
+            try:
+                await self._store_project(project, names)
+            except IntegrityError:  # Another controller has seen it at the same time.
+                await self._store_project(project, names)
+        if len(self._known_projects) >= PROJECTS_MAX:
+            self._known_projects.clear()
+        self._known_projects[project["id"]] = names
+
+    async def _store_project(self, project: dict[str, Any], names: tuple[str, str]) -> None:
         async with self._context.database.write() as session:
             domain = await directory.find(session, Domain, project["domain"]["id"])
             if domain is None:
@@ -137,7 +151,6 @@ class KeystoneAuthenticator:
                     session.add(Project(id=project["id"], name=names[0], domain_id=names[1]))
                 else:
                     known.name, known.domain_id = names
-        self._known_projects[project["id"]] = names
 
     async def close(self) -> None:
         """Wait for what was asked."""

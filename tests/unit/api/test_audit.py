@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from tests.support.accounts import make_project, make_token
-from tests.support.controller import GROUPS, Json, Site
+from tests.support.controller import GROUPS, Json, Site, login_body
 from tests.unit.api.test_events import events
 from tests.unit.api.test_moves import active_group, silenced
 from twinsite.api.audit import AuditRecordList
@@ -183,6 +183,28 @@ async def test_pages_and_filters(site: Site) -> None:
     for query, code in (("limit=0", "EVS.1023"), ("marker=x", "EVS.1024")):
         answer = await site.call("GET", f"{RECORDS}?{query}")
         assert (answer.status_code, answer.headers["x-twinsite-error-code"]) == (400, code)
+
+
+async def test_administrators_see_what_was_asked_for_everywhere(site: Site) -> None:
+    other = await make_project(site, "other")
+    member = {"X-Auth-Token": await make_token(site, "member", other)}
+    assert (await site.http.delete(f"/v2/{other}/volumes/x", headers=member)).status_code == 404
+    scope = {"domain": {"id": "default"}}
+    answer = await site.http.post("/identity/v3/auth/tokens", json=login_body(site.password, scope))
+    on_domain = {"X-Auth-Token": answer.headers["x-subject-token"]}
+    made = await site.http.post("/identity/v3/users", json={"user": {"name": "alice"}}, headers=on_domain)
+    assert made.status_code == 201
+    assert (await site.call("DELETE", "/volumes/y")).status_code == 404
+    everything = await records(site, "?all_projects=True")
+    assert [(record["project_id"], record["operation"]) for record in everything] == [
+        (site.project_id, "volumes:delete"),
+        ("default", "identity:create_user"),
+        (other, "volumes:delete"),
+    ]
+    assert await records(site, f"?all_projects=True&marker={everything[0]['id']}&limit=1") == everything[1:2]
+    assert await records(site) == everything[:1]
+    answer = await site.http.get(f"/v2/{other}{RECORDS}?all_projects=True", headers=member)
+    assert answer.status_code == 403
 
 
 async def test_identity_is_audited_and_secrets_are_not(site: Site) -> None:

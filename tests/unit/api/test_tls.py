@@ -6,6 +6,8 @@ import asyncio
 import datetime
 import os
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,24 @@ def test_a_half_written_certificate_changes_nothing(tmp_path: Path) -> None:
     os.utime(files.server, (0, 0))
     assert shown.take_up()
     assert not shown.take_up()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy", "words"),
+    [
+        (["--tls-certificate", "/nowhere/c.pem"], "", "/nowhere/c.pem"),
+        ([], '"volumes:create": "nonsense"', "policy.yaml: the check of 'volumes:create' cannot be understood"),
+    ],
+)
+def test_a_controller_says_in_a_sentence_why_it_does_not_start(
+    tmp_path: Path, arguments: list[str], policy: str, words: str
+) -> None:
+    (tmp_path / "policy.yaml").write_text(policy)
+    command = [sys.executable, "-m", "twinsite.cli.services", "controller", "--data", str(tmp_path), "--port", "0"]
+    ended = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert words in ended.stderr.splitlines()[-1]
+    assert ended.stderr.splitlines()[-1].startswith("twinsite: ")
 
 
 def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:

@@ -114,9 +114,10 @@ async def record_without_change(
 
     The group is as its last event left it. A group that is not the project's gets none.
     """
-    for group in await objects.groups_by_ids(session, [group_id], locked=True):
-        if group.project_id != project_id or await events.has_request(session, group_id, actor.request_id):
-            continue
+    if await events.has_request(session, group_id, actor.request_id):
+        return
+    group = await objects.find(session, Group, project_id, group_id, locked=True)
+    if group is not None:
         health = (await context.health_of(session, [group]))[group_id]
         await _add(session, group, health, action, result, message, None, actor=actor)
         if result == REFUSED:

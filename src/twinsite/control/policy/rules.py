@@ -197,6 +197,7 @@ _AUDIT_RULES = (
         "List who asked for what change with the project's tokens.",
         ("GET", f"{_PROJECT}/os-vendor-audit-records"),
     ),
+    _rule("audit_records:get_any", ADMIN, "List those of all projects, and of tokens without a project."),
 )
 _SITE_RULES = (
     _rule("sites:get", ADMIN, "List sites with their nodes and pools.", ("GET", _SITES)),

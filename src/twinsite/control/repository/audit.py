@@ -12,14 +12,18 @@ from twinsite.control.repository.listing import UnknownMarker
 
 
 async def page(
-    session: AsyncSession, project_id: str, equal: Mapping[str, str], marker: str | None, limit: int, offset: int
+    session: AsyncSession, project_id: str | None, equal: Mapping[str, str], marker: str | None, limit: int, offset: int
 ) -> list[AuditRecord]:
-    """Return a project's records with these values, newest first; `UnknownMarker` for a marker that is none of them."""
-    statement = select(AuditRecord).where(AuditRecord.project_id == project_id)
+    """Return records with these values, newest first: a project's, or those of all without one.
+
+    `UnknownMarker` for a marker that is none of them.
+    """
+    owned = [] if project_id is None else [AuditRecord.project_id == project_id]
+    statement = select(AuditRecord).where(*owned)
     for column, value in equal.items():
         statement = statement.where(getattr(AuditRecord, column) == value)
     if marker is not None:
-        place = select(AuditRecord.number).where(AuditRecord.project_id == project_id, AuditRecord.id == marker)
+        place = select(AuditRecord.number).where(*owned, AuditRecord.id == marker)
         number = (await session.scalars(place)).one_or_none()
         if number is None:
             raise UnknownMarker(marker)
