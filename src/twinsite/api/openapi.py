@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from twinsite.api.cloud_answers import IDENTITY_ANSWERS
-from twinsite.api.errors import CODE_HEADER, FAULT_KEYS
+from twinsite.api.errors import CODE_HEADER, fault_key
 from twinsite.api.openapi_bodies import BODIES
 from twinsite.api.openapi_links import add_links
 from twinsite.control.settings import ControllerSettings
@@ -77,7 +77,7 @@ def complete(document: Document, settings: ControllerSettings) -> Document:
     schemas.update(_fault_schemas())
     schemas.update(_identity_schemas())
     document["components"]["headers"] = dict(_HEADERS)
-    document["components"]["responses"] = {fault_name(status): _error(status) for status in ERROR_DESCRIPTIONS}
+    document["components"]["responses"] = {f"Error{status}": _error(status) for status in ERROR_DESCRIPTIONS}
     for path, method, operation in operations(document):
         _complete_answers(path, method, operation)
         _complete_parameters(path, operation, settings)
@@ -98,7 +98,7 @@ def operations(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 def fault_name(status: int) -> str:
     """Return the name of the schema of an error answer."""
-    key = FAULT_KEYS.get(status, f"computeFault{status}")
+    key = fault_key(status)
     return f"{key[0].upper()}{key[1:]}Answer"
 
 
@@ -106,7 +106,7 @@ def _fault_schemas() -> Document:
     """Return a schema for each kind of error: one key, named after the kind."""
     made: Document = {}
     for status in ERROR_DESCRIPTIONS:
-        key = FAULT_KEYS.get(status, "computeFault")
+        key = fault_key(status)
         made[fault_name(status)] = {
             "type": "object",
             "title": fault_name(status),
@@ -151,7 +151,7 @@ def _complete_answers(path: str, method: str, operation: Document) -> None:
     for status in sorted(wanted):
         # The answer to HEAD has no body.
         is_whole = method != "head"
-        kept[str(status)] = {"$ref": f"#/components/responses/{fault_name(status)}"} if is_whole else _head(status)
+        kept[str(status)] = {"$ref": f"#/components/responses/Error{status}"} if is_whole else _head(status)
     operation["responses"] = kept
 
 
