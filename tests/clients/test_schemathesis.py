@@ -22,7 +22,7 @@ EXAMPLES = 5
 REPOSITORY = Path(__file__).parents[2]
 
 
-async def run(site: Site, url: str, token: str) -> tuple[int, str]:
+async def run(site: Site, url: str, token: str, others: dict[str, str]) -> tuple[int, str]:
     """Run schemathesis against a server; return its exit status and what it says."""
     environment = {
         **os.environ,
@@ -30,6 +30,7 @@ async def run(site: Site, url: str, token: str) -> tuple[int, str]:
         "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}",
         "TWINSITE_URL": url,
         "TWINSITE_PROJECT": site.project_id,
+        **others,
         "TWINSITE_TOKEN": token,
         "TWINSITE_PASSWORD": site.password,
     }
@@ -53,6 +54,23 @@ async def run(site: Site, url: str, token: str) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
+async def own_id(http: httpx.AsyncClient) -> str:
+    """Return the id of the user who is logged in."""
+    token = http.headers["X-Auth-Token"]
+    answer = await http.get("/identity/v3/auth/tokens", headers={"X-Subject-Token": token})
+    return str(answer.json()["token"]["user"]["id"])
+
+
+async def spares(http: httpx.AsyncClient) -> dict[str, str]:
+    """Make a project and a user with which anything may be done; return their ids as schemathesis.toml names them."""
+    made = {}
+    for kind in ("project", "user"):
+        answer = await http.post(f"/identity/v3/{kind}s", json={kind: {"name": "spare"}})
+        assert answer.status_code == 201, answer.text
+        made[f"TWINSITE_SPARE_{kind.upper()}"] = str(answer.json()[kind]["id"])
+    return made
+
+
 async def test_the_server_is_as_its_document_says(tmp_path: Path) -> None:
     print(f"TWINSITE_TEST_SEED={SEED}")
     waits = {"stop_wait_seconds": 2.0, "connect_wait_seconds": 2.0, "extend_wait_seconds": 2.0}
@@ -60,9 +78,10 @@ async def test_the_server_is_as_its_document_says(tmp_path: Path) -> None:
     async with serve(settings) as (server, url), httpx.AsyncClient(base_url=url, timeout=30) as http:
         site = Site(server.app, http, settings)
         await site.log_in()
+        others = {"TWINSITE_USER": await own_id(http), **await spares(http)}
         token = str(http.headers.pop("X-Auth-Token"))
         async with running(site.az1, site.az2):
-            status, output = await run(site, url, token)
+            status, output = await run(site, url, token, others)
     print(output)
     assert status == 0, output
     links = re.search(r"API Links: +([0-9]+) covered / ([0-9]+) selected", output)

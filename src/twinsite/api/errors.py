@@ -64,10 +64,14 @@ FIELD_CODES: Mapping[str, str] = {
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
+def fault_key(status: int) -> str:
+    """Return the one key of the error answer for a status."""
+    return FAULT_KEYS.get(status, "computeFault" if status >= 500 else "badRequest")
+
+
 def fault_body(status: int, code: str, message: str) -> dict[str, dict[str, int | str]]:
     """Return the body of the error answer for a fault."""
-    fault = FAULT_KEYS.get(status, "computeFault" if status >= 500 else "badRequest")
-    return {fault: {"code": status, "message": f"{code}: {message}"}}
+    return {fault_key(status): {"code": status, "message": f"{code}: {message}"}}
 
 
 def fault_response(

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from twinsite.api.cloud_answers import IDENTITY_ANSWERS
-from twinsite.api.errors import CODE_HEADER, FAULT_KEYS
+from twinsite.api.errors import CODE_HEADER, IDENTITY_PREFIX, fault_key
 from twinsite.api.openapi_bodies import BODIES
 from twinsite.api.openapi_links import add_links
 from twinsite.control.settings import ControllerSettings
@@ -29,9 +29,8 @@ ERROR_DESCRIPTIONS: Mapping[int, str] = {
     407: "Never answered by the controller: a proxy in between wants to know who asks.",
     408: "The request did not come within its time.",
     409: "A concurrent change won.",
-    413: "The body is too long, or a quota is used up.",
+    413: "The body is too long, a quota is used up, or there were too many log-ins that failed.",
     415: "The body is no JSON in UTF-8.",
-    429: "Too many requests; Retry-After says when to try again.",
     500: "An internal error, which the controller's log has under the request's id.",
     501: "Documented by Cinder or EVS, and not offered here.",
     502: "Never answered by the controller: a proxy in between could not use its answer.",
@@ -77,7 +76,9 @@ def complete(document: Document, settings: ControllerSettings) -> Document:
     schemas.update(_fault_schemas())
     schemas.update(_identity_schemas())
     document["components"]["headers"] = dict(_HEADERS)
-    document["components"]["responses"] = {fault_name(status): _error(status) for status in ERROR_DESCRIPTIONS}
+    document["components"]["responses"] = {
+        f"{kind}{status}": _error(status, kind) for kind in ("Error", "IdentityError") for status in ERROR_DESCRIPTIONS
+    }
     for path, method, operation in operations(document):
         _complete_answers(path, method, operation)
         _complete_parameters(path, operation, settings)
@@ -98,22 +99,26 @@ def operations(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 def fault_name(status: int) -> str:
     """Return the name of the schema of an error answer."""
-    key = FAULT_KEYS.get(status, f"computeFault{status}")
+    key = fault_key(status)
     return f"{key[0].upper()}{key[1:]}Answer"
 
 
 def _fault_schemas() -> Document:
-    """Return a schema for each kind of error: one key, named after the kind."""
+    """Return a schema for each kind of error: one key, named after the kind; of identity Keystone's key as well."""
+    fault = {"$ref": "#/components/schemas/Fault"}
+    titled = {"type": "object", "required": ["code", "message", "title"]}
+    names = {"code": {"type": "integer"}, "message": {"type": "string"}, "title": {"type": "string"}}
     made: Document = {}
     for status in ERROR_DESCRIPTIONS:
-        key = FAULT_KEYS.get(status, "computeFault")
-        made[fault_name(status)] = {
-            "type": "object",
-            "title": fault_name(status),
-            "required": [key],
-            "properties": {key: {"$ref": "#/components/schemas/Fault"}},
-            "additionalProperties": False,
-        }
+        key = fault_key(status)
+        for prefix, others in (("", {}), ("Identity", {"error": {**titled, "properties": names}})):
+            made[f"{prefix}{fault_name(status)}"] = {
+                "type": "object",
+                "title": f"{prefix}{fault_name(status)}",
+                "required": [key],
+                "properties": {key: fault, **others},
+                "additionalProperties": False,
+            }
     return made
 
 
@@ -137,6 +142,10 @@ def _complete_answers(path: str, method: str, operation: Document) -> None:
         wanted |= WITH_BODY
     if "/os-vendor-replication" in path:
         wanted |= OF_THE_REFERENCE
+    is_identity = path.startswith(IDENTITY_PREFIX)
+    if is_identity and "security" in operation and method not in ("get", "head"):
+        wanted.add(409)
+    kind = "IdentityError" if is_identity else "Error"
     kept = {status: answer for status, answer in answers.items() if int(status) < 400}
     model = IDENTITY_ANSWERS.get(operation["operationId"])
     for answer in kept.values():
@@ -151,7 +160,7 @@ def _complete_answers(path: str, method: str, operation: Document) -> None:
     for status in sorted(wanted):
         # The answer to HEAD has no body.
         is_whole = method != "head"
-        kept[str(status)] = {"$ref": f"#/components/responses/{fault_name(status)}"} if is_whole else _head(status)
+        kept[str(status)] = {"$ref": f"#/components/responses/{kind}{status}"} if is_whole else _head(status)
     operation["responses"] = kept
 
 
@@ -166,8 +175,9 @@ def _head(status: int) -> Document:
     return {"description": ERROR_DESCRIPTIONS[status], "headers": headers}
 
 
-def _error(status: int) -> Document:
-    schema = {"$ref": f"#/components/schemas/{fault_name(status)}"}
+def _error(status: int, kind: str) -> Document:
+    prefix = "" if kind == "Error" else "Identity"
+    schema = {"$ref": f"#/components/schemas/{prefix}{fault_name(status)}"}
     return {**_head(status), "content": {"application/json": {"schema": schema}}}
 
 

@@ -33,7 +33,11 @@ def bad_request(message: str, code: str = "EVS.5400") -> RequestRefused:
 
 def not_found(kind: str, object_id: str) -> RequestRefused:
     """Return a 404. Objects of other projects get the same answer, so that ids cannot be probed."""
-    return RequestRefused(404, "EVS.5404", f"The {kind} {object_id!r} does not exist in this project.")
+    return RequestRefused(
+        404,
+        "EVS.5404",
+        f"The {kind} {object_id!r} does not exist in this project. List what there is, and name one of that.",
+    )
 
 
 def conflict(message: str) -> RequestRefused:

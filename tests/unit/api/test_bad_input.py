@@ -445,6 +445,18 @@ async def test_unknown_fields_are_tolerated(world: World) -> None:
     await world.site.settle()
 
 
+async def test_a_number_without_a_fraction_is_an_integer(world: World) -> None:
+    answer = await world.site.http.post(
+        f"/v3/{world.site.project_id}/volumes",
+        content=b'{"volume": {"size": 1.0, "availability_zone": "az1"}}',
+        headers={"content-type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["volume"]["size"]) == (202, 1)
+    await world.site.settle()
+    assert (await world.site.call("DELETE", f"/volumes/{answer.json()['volume']['id']}")).status_code == 202
+    await world.site.settle()
+
+
 @pytest.mark.parametrize(
     "report",
     [
