@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from bench.cases.control import control
 from bench.cases.delta import delta_resync
 from bench.cases.full_sync import DENSE, SPARSE, ZEROS, full_sync
 from bench.cases.intents import from_cold, hot_set
@@ -24,4 +25,5 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     "recovery": recovery,
     "interruption": interruption,
     "moves": moves,
+    "control": control,
 }

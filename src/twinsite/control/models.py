@@ -63,7 +63,11 @@ class Volume(Base):
     """A disk. `node_state`, `nbd_uris` and `store_bytes` (the size of its store) are its node's last word."""
 
     __tablename__ = "volumes"
-    __table_args__ = (Index("ix_volumes_project", "project_id", "created_at"), Index("ix_volumes_site", "site"))
+    __table_args__ = (
+        Index("ix_volumes_project", "project_id", "created_at"),
+        Index("ix_volumes_site", "site"),
+        Index("ix_volumes_status", "status"),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))

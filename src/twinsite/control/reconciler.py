@@ -17,7 +17,7 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.desired import DesiredStates
 from twinsite.control.lifecycle import chronicle
-from twinsite.control.lifecycle.extending import refusals, settle_extend
+from twinsite.control.lifecycle.extending import Outcome, refusals, settle_extend
 from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.restored import Memory, take_knowledge
 from twinsite.control.lifecycle.settling import MOVING, Step, move_facts, next_step, settle_group, settle_move
@@ -274,7 +274,7 @@ class Reconciler:
     async def settle_extends(self, observed: Sequence[ObservedVolume] = ()) -> None:
         """Take the next step of every extension that has one; `observed` are volumes that a node has just reported."""
         async with self._context.database.read() as session:
-            growing = [group.id for group in await objects.growing_groups(session)]
+            growing = await objects.extending_group_ids(session, Outcome.RUNNING)
         stale: set[str] = set()
         for group_id in growing:
             # One group in one transaction: nobody waits for a second lock with a first one in hand.

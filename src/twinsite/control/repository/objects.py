@@ -134,11 +134,10 @@ async def extend_of_group(session: AsyncSession, group_id: str) -> Extend | None
     return await session.get(Extend, group_id)
 
 
-async def growing_groups(session: AsyncSession) -> Sequence[Group]:
-    """Return the groups of whatever project whose disks are being extended, in the order of their ids."""
-    growing = select(Volume.id).where(Volume.target_gib.is_not(None))
-    is_growing = or_(Pair.production_volume_id.in_(growing), Pair.dr_volume_id.in_(growing))
-    return (await session.scalars(select(Group).where(Group.pairs.any(is_growing)).order_by(Group.id))).all()
+async def extending_group_ids(session: AsyncSession, outcome: str) -> Sequence[str]:
+    """Return the ids of the groups of whatever project whose last extension has this outcome, in their order."""
+    statement = select(Extend.group_id).where(Extend.outcome == outcome).order_by(Extend.group_id)
+    return (await session.scalars(statement)).all()
 
 
 async def grouped_volume_ids(session: AsyncSession, site: str) -> set[str]:
