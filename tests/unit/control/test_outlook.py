@@ -89,8 +89,11 @@ def test_what_a_dead_or_leading_worker_said_of_its_image_counts_no_more() -> Non
     ],
     ids=["living", "nothing", "dead", "of an earlier term", "another role", "without a status", "no report"],
 )
-def test_the_loss_is_stated_as_far_as_it_is_known(report: ObservedWorker | None, known: int | None) -> None:
-    facts = replace(FACTS, row=STALE, primary=report)
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_loss_is_stated_as_far_as_it_is_known(
+    report: ObservedWorker | None, known: int | None, connected: bool
+) -> None:
+    facts = replace(FACTS, row=STALE, primary=report, primary_connected=connected)
     assert loss_of(facts) == Loss(SINCE, known)
     outlook = failover_outlook(facts)
     assert (outlook.possible, outlook.loss) == (False, Loss(SINCE, known))
