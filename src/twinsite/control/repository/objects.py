@@ -67,7 +67,7 @@ async def volumes_in(session: AsyncSession, status: str) -> Sequence[str]:
 
 async def volume_by_id(session: AsyncSession, volume_id: str, *, locked: bool = False) -> Volume | None:
     """Return a volume of whatever project, or None."""
-    statement = select(Volume).where(Volume.id == volume_id)
+    statement = whole(Volume).where(Volume.id == volume_id)
     if locked:
         statement = statement.with_for_update(of=Volume)
     return (await session.scalars(statement)).one_or_none()
