@@ -17,8 +17,8 @@ test: ## Check the code and run all tests (installs Debian packages it lacks whe
 	@scripts/setup-python dev
 	@scripts/setup-test-packages
 	@$(MAKE) --no-print-directory check
-	@$(RUN_DEV) pytest -q tests/clients tests/cluster tests/simulation
-	@$(RUN_DEV) pytest -q -n 3 tests/unit tests/contract
+	@$(RUN_DEV) pytest -q tests/clients tests/cluster
+	@$(RUN_DEV) pytest -q -n 3 tests/unit tests/contract tests/simulation
 
 check: ## Lint, format check, types, import contracts.
 	@$(RUN_DEV) ruff check .
