@@ -152,6 +152,7 @@ class Knowledge:
     is_primary: bool
     row_version: int = 0
     row_in_sync: bool = False
+    row_stale_since: float | None = None
     spec_version: int = 0  # Of the newest spec that it was given; older ones are not taken.
     loss_acceptances: int = 0  # That it has heard of.
 

@@ -203,9 +203,10 @@ class Controller:
             term=status.knowledge.term,
             version=status.knowledge.row_version,
             in_sync=status.knowledge.row_in_sync,
+            stale_since=status.knowledge.row_stale_since,
         )
         before = self.row
-        after = hear(before, known, self.machine.wall_clock())
+        after = hear(before, known)
         if after == before:
             return
         if (after.term, after.version) != (before.term, before.version):
@@ -418,7 +419,7 @@ class Controller:
             self._wish(
                 replication=Replication.PAUSED, move_ends_at=None, loss_acceptances=self.group.loss_acceptances + 1
             )
-            given_up = give_up(self.row, self.row.unheard, self.machine.wall_clock())
+            given_up = give_up(self.row, self.row.unheard)
             self._set_row(given_up, "waits for nobody's knowledge")
             self.on_loss_accepted()
         elif self.group.replication is not Replication.PAUSED:

@@ -204,7 +204,7 @@ def hear_without_listening(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         controller,
         "hear",
-        lambda row, known, now: replace(row, unheard=[site for site in row.unheard if site != known.site]),
+        lambda row, known: replace(row, unheard=[site for site in row.unheard if site != known.site]),
     )
 
 

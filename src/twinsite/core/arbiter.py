@@ -68,6 +68,7 @@ class Known:
     term: int
     version: int = 0
     in_sync: bool = False
+    stale_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def forget(row: Row, sites: Collection[str]) -> Row:
     return replace(row, unheard=sorted(sites))
 
 
-def give_up(row: Row, sites: Collection[str], now: float) -> Row:
+def give_up(row: Row, sites: Collection[str]) -> Row:
     """An operator waits no more for what these sites know: nobody vouches for the secondary then.
 
     The term jumps, so that no promotion that was forgotten can outbid what is decided now.
@@ -156,17 +157,17 @@ def give_up(row: Row, sites: Collection[str], now: float) -> Row:
         row,
         term=row.term + FORGOTTEN_TERMS_MAX,
         secondary=Secondary.STALE,
-        stale_since=row.stale_since if row.secondary is Secondary.STALE else now,
+        stale_since=row.stale_since if row.secondary is Secondary.STALE else None,
         version=row.version + 1,
         unheard=[site for site in row.unheard if site not in sites],
     )
 
 
-def hear(row: Row, known: Known, now: float) -> Row:
+def hear(row: Row, known: Known) -> Row:
     """Take in what a worker knows of the row. It knows more only if the database was restored from a backup.
 
     The secondary becomes IN_SYNC by that only if the primary itself was told so; where a promotion was forgotten nobody
-    knows, and it is STALE.
+    knows, and it is STALE, since nobody knows when.
     """
     row = replace(row, unheard=[site for site in row.unheard if site != known.site])
     if known.term < row.term or (known.term == row.term and known.site != row.primary_site):
@@ -174,14 +175,14 @@ def hear(row: Row, known: Known, now: float) -> Row:
     primary_site = known.site if known.is_primary else known.other_site
     if known.term == row.term and (not known.is_primary or known.version <= row.version):
         return row
-    is_in_sync = known.in_sync and known.version > row.version
-    since = row.stale_since if row.secondary is Secondary.STALE else now
+    is_last_word = known.is_primary and known.version > row.version
+    is_in_sync = is_last_word and known.in_sync
     return replace(
         row,
         term=known.term,
         primary_site=primary_site,
         secondary=Secondary.IN_SYNC if is_in_sync else Secondary.STALE,
-        stale_since=None if is_in_sync else since,
+        stale_since=known.stale_since if is_last_word and not is_in_sync else None,
         version=max(row.version, known.version),
     )
 

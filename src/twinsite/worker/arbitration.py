@@ -142,7 +142,7 @@ class Arbitration:
             result = await loop.run_in_executor(self._executor, arbiter.suspend_secondary, version)
             if self._learn(result):
                 log.info("arbiter.granted", term=self._term, version=self.row.version)
-                await self._standing.go_alone(self.row.version)
+                await self._standing.go_alone(self.row.version, self.row.stale_since)
         elif machine.wants_report:
             await self._standing.promise_all()
             result = await loop.run_in_executor(self._executor, arbiter.secondary_in_sync, version)

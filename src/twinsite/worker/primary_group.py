@@ -93,7 +93,7 @@ class PrimaryGroup:
         self._in_sync_since: float | None = None
         self._holding_since: float | None = None
         self._may_serve = False
-        self._started_at = time.time()
+        self._started_at = self._loop.time()
         self._handover: FlushBoth | None = None
         self._is_alone = False
         self._was_healing = False  # The session began so.
@@ -379,7 +379,11 @@ class PrimaryGroup:
             return Mode.HANDED_OVER
         if phase is Phase.ALONE:
             return Mode.PAUSED if self._wish is Replication.PAUSED else Mode.CONNECTING
-        if phase is Phase.HOLDING and not self._may_serve and time.time() - self._started_at < START_PATIENCE_SECONDS:
+        if (
+            phase is Phase.HOLDING
+            and not self._may_serve
+            and self._loop.time() - self._started_at < START_PATIENCE_SECONDS
+        ):
             return Mode.STARTING
         if phase is Phase.MIRRORED:
             return Mode.IN_SYNC if self.machine.is_confirmed else Mode.COPYING

@@ -81,14 +81,16 @@ class Standing:
                 return Joined.HEALING
             return Joined.RESYNC if phase is Phase.ALONE else Joined.RESUMED
 
-    async def go_alone(self, row_version: int) -> None:
+    async def go_alone(self, row_version: int, stale_since: float | None = None) -> None:
         """The arbiter has granted it: record it here as well, then let the machine go on, unless it flushes."""
         async with self._lock:
             if self._machine.is_flushing_healed:
                 # The secondary came while the answer was on its way, and what it brought is being flushed: the machine
                 # asks once more if it still wants to go on alone after that.
                 return
-            await self._record(peer_has_all=False, may_lack_writes=False, row_version=row_version)
+            await self._record(
+                peer_has_all=False, may_lack_writes=False, row_version=row_version, row_stale_since=stale_since
+            )
             self._machine.granted()
 
     async def promise_all(self) -> None:

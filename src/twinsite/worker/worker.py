@@ -148,15 +148,16 @@ class Worker:
         state = self._state
         if spec.role is Role.SOLO or self._is_state_ahead or state.knows_nothing:
             return None
-        row_version, is_in_sync = state.row_version, False
+        row_version, is_in_sync, stale_since = state.row_version, False, state.row_stale_since
         row = self._group.newest_row if isinstance(self._group, PrimaryGroup) else None
         if row is not None and row.version > row_version:
-            row_version, is_in_sync = row.version, row.secondary is Secondary.IN_SYNC
+            row_version, is_in_sync, stale_since = row.version, row.secondary is Secondary.IN_SYNC, row.stale_since
         return Knowledge(
             term=state.term,
             is_primary=state.is_primary,
             row_version=row_version,
             row_in_sync=is_in_sync,
+            row_stale_since=stale_since,
             spec_version=spec.version,
             loss_acceptances=state.loss_acceptances,
         )

@@ -16,6 +16,7 @@ from twinsite.core.arbiter import (
     Secondary,
     first_row,
     forget,
+    give_up,
     hear,
     promote,
     secondary_in_sync,
@@ -161,8 +162,8 @@ def test_what_was_restored_grants_nothing_before_both_sites_were_heard(row: Row)
             switch(row, site="az2", term=3, version=7),
         ]
         assert refusals == [Refusal(Reason.UNHEARD, row)] * 4
-        row = hear(row, nothing, 1.0)
-    row = hear(row, Known("az2", "az1", is_primary=False, term=3), 1.0)
+        row = hear(row, nothing)
+    row = hear(row, Known("az2", "az1", is_primary=False, term=3))
     assert row.unheard == []
     assert isinstance(suspend_secondary(row, site="az1", term=3, version=7, now=1.0), Row)
 
@@ -176,33 +177,45 @@ def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
     ("known", "expected"),
     [
         # The primary's own last word is the row.
-        (Known("az1", "az2", is_primary=True, term=3, version=8), Row(3, "az1", Secondary.STALE, 5.0, 8)),
+        (
+            Known("az1", "az2", is_primary=True, term=3, version=8, stale_since=5.0),
+            Row(3, "az1", Secondary.STALE, 5.0, 8),
+        ),
         (Known("az1", "az2", is_primary=True, term=3, version=9, in_sync=True), replace(IN_SYNC, version=9)),
         # What it says of an older row, or of this one, is nothing new.
         (Known("az1", "az2", is_primary=True, term=3, version=7), IN_SYNC),
         (Known("az1", "az2", is_primary=True, term=3, version=2), IN_SYNC),
         (Known("az1", "az2", is_primary=True, term=2, version=9), IN_SYNC),
         # Whoever knows a later term knows who is primary in it, and nobody but the primary knows how its twin is.
-        (Known("az2", "az1", is_primary=True, term=4, version=9), Row(4, "az2", Secondary.STALE, 5.0, 9)),
+        (Known("az2", "az1", is_primary=True, term=4, version=9), Row(4, "az2", Secondary.STALE, None, 9)),
         (
             Known("az2", "az1", is_primary=True, term=4, version=9, in_sync=True),
             Row(4, "az2", Secondary.IN_SYNC, None, 9),
         ),
-        (Known("az1", "az2", is_primary=False, term=4), Row(4, "az2", Secondary.STALE, 5.0, 7)),
-        (Known("az2", "az1", is_primary=False, term=5), Row(5, "az1", Secondary.STALE, 5.0, 7)),
+        (Known("az1", "az2", is_primary=False, term=4), Row(4, "az2", Secondary.STALE, None, 7)),
+        (Known("az2", "az1", is_primary=False, term=5), Row(5, "az1", Secondary.STALE, None, 7)),
         # A secondary of this term knows nothing, and two primaries of one term there are not.
         (Known("az2", "az1", is_primary=False, term=3, version=9), IN_SYNC),
         (Known("az2", "az1", is_primary=True, term=3, version=9), IN_SYNC),
     ],
 )
 def test_what_a_site_knows_is_taken_in(known: Known, expected: Row) -> None:
-    assert hear(IN_SYNC, known, 5.0) == expected
+    assert hear(IN_SYNC, known) == expected
     unheard = forget(IN_SYNC, ["az1", "az2"])
     left = [site for site in ("az1", "az2") if site != known.site]
-    assert hear(unheard, known, 5.0) == replace(expected, unheard=left)
+    assert hear(unheard, known) == replace(expected, unheard=left)
 
 
 def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
-    row = hear(IN_SYNC, Known("az1", "az2", is_primary=False, term=4), 5.0)
-    row = hear(row, Known("az2", "az1", is_primary=True, term=4, version=8, in_sync=True), 6.0)
+    row = hear(IN_SYNC, Known("az1", "az2", is_primary=False, term=4))
+    row = hear(row, Known("az2", "az1", is_primary=True, term=4, version=8, in_sync=True))
     assert row == Row(4, "az2", Secondary.IN_SYNC, None, 8)
+
+
+def test_giving_up_vouches_for_nothing_and_outbids_what_was_forgotten() -> None:
+    row = give_up(forget(IN_SYNC, ["az1", "az2"]), ["az1"])
+    assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, 8, ["az2"])
+    assert give_up(row, ["az1"]) == row, "once is enough"
+    late = Known("az2", "az1", is_primary=True, term=4, version=90, in_sync=True)
+    assert hear(row, late) == replace(row, unheard=[])
+    assert give_up(forget(STALE, ["az2"]), ["az2"]).stale_since == STALE.stale_since

@@ -23,6 +23,7 @@ FULL = ReplicaState(
     is_primary=True,
     knows_nothing=True,
     row_version=9,
+    row_stale_since=3.5,
     is_clean=True,
     generations=["a", "b"],
     sequence=2**63,

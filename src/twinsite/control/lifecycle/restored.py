@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -104,7 +103,7 @@ async def give_up_hearing(session: AsyncSession, group_id: str, names: Iterable[
     given_up = set(row.unheard if row is not None and names is None else names or ())
     if row is None or not given_up & set(row.unheard):
         return False
-    await _change(session, group_id, lambda row: give_up(row, given_up, time.time()))
+    await _change(session, group_id, lambda row: give_up(row, given_up))
     return True
 
 
@@ -132,12 +131,12 @@ async def take_knowledge(
         term=status.knowledge.term,
         version=status.knowledge.row_version,
         in_sync=status.knowledge.row_in_sync,
+        stale_since=status.knowledge.row_stale_since,
     )
     before = arbiter_rows.as_row(group.arbiter)
-    now = time.time()
-    if hear(before, known, now) == before:
+    if hear(before, known) == before:
         return stale
-    after = await _change(session, group.id, lambda row: hear(row, known, now))
+    after = await _change(session, group.id, lambda row: hear(row, known))
     if (after.term, after.version) == (before.term, before.version):
         # Its workers are told when the row is to be trusted again.
         group.spec_version += 1
