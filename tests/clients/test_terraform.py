@@ -139,7 +139,7 @@ class Provider:
         assert view is not None
         assert all(isinstance(value, str) for value in view["metadata"].values())
         tags = self._http.get(f"{self._endpoint}/os-vendor-volumes/{volume_id}/tags")
-        assert tags.status_code in (200, 404)
+        assert (tags.status_code, tags.json()) == (200, {"tags": {}})
         return view
 
     def update_volume(self, volume_id: str, name: str) -> Json:

@@ -88,6 +88,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         replications.router,
         groups.router,
         tags.router,
+        tags.vendor_router,
         sites.router,
         audit.router,
         internal.router,

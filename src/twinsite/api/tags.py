@@ -34,6 +34,14 @@ router = APIRouter(
     dependencies=TOKEN_DOCUMENTATION,
 )
 
+vendor_router = APIRouter(
+    prefix="/v2/{project_id}/os-vendor-volumes/{volume_id}/tags",
+    tags=["Metadata and tags of volumes"],
+    route_class=ProjectRoute,
+    dependencies=TOKEN_DOCUMENTATION,
+)
+"""The same tags, where the Go SDK looks for them."""
+
 DELETE_TAGS = "os-delete_tags"
 FILTER_CHARACTERS_MAX = 4096
 ALL = {200: {"model": answers.Tags}, **answers.ERRORS_OF_ONE}
@@ -151,3 +159,15 @@ async def delete_tag(request: Request, project_id: str, volume_id: str, key: str
     """Delete one tag of a volume."""
     await controller_of(request).labels.change_tags(project_id, volume_id, lambda present: without(present, key, "tag"))
     return Response(status_code=200)
+
+
+@vendor_router.get("", responses=ALL)
+async def show_tags_of_volume(request: Request, project_id: str, volume_id: str) -> Response:
+    """Show a volume's tags."""
+    return await show_tags(request, project_id, volume_id)
+
+
+@vendor_router.put("", responses=ALL)
+async def replace_tags_of_volume(request: Request, project_id: str, volume_id: str, body: TagsBody) -> Response:
+    """Give a volume these tags and no other."""
+    return await replace_tags(request, project_id, volume_id, body)
