@@ -235,7 +235,9 @@ class Ledger:
                 for change in history[flushed + 1 : floor + 1]:
                     change.excused.add(sector)
             shown = word_at(image, sector)
-            places = [n for n in range(flushed, floor + 1) if history[n].word == shown]
+            places = [
+                n for n in range(flushed, floor + 1) if history[n].word == shown and sector not in history[n].gone
+            ]
             if places and places[-1] < floor:
                 for change in history[places[-1] + 1 : floor + 1]:
                     change.excused.add(sector)

@@ -96,7 +96,10 @@ class MirroredDevice(StoreDevice):
         if sink not in self._sinks:
             self._sinks.add(sink)
             self._mirror.sink_joined(sink)
-        self._execute(self._without_reads_of_orphans(batch, sink) if self._orphans_end else batch, sink)
+        if self._orphans_end:
+            batch = self._without_reads_of_orphans(batch, sink)
+        if batch:  # An empty one would make the group look at what waits again, and again.
+            self._execute(batch, sink)
 
     def _without_reads_of_orphans(self, batch: Sequence[Request], sink: ReplySink) -> Sequence[Request]:
         """Keep what reads a lost connection's write that nobody has answered for yet; return the rest of the batch.

@@ -118,6 +118,33 @@ async def test_what_a_lost_connection_has_written_is_read_only_when_somebody_ans
     leader.arbiter.is_reachable = True
 
 
+async def test_a_read_that_waits_for_a_silent_secondary_keeps_nobody_busy(
+    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    async with await RawClient.unix(f"{leader.directory}/0.sock") as client:
+        await client.negotiate("volume0")
+        client.send(request(Command.WRITE, 1, BLOCK_BYTES, len(DATA)), DATA)
+        write = await pipe.expect(Kind.WRITE)
+    await leader.wait(lambda s: not leader.has_hosts(), "left by the host")
+    looks = 0
+    drain = leader.group().drain
+
+    def counted() -> None:
+        nonlocal looks
+        looks += 1
+        drain()
+
+    monkeypatch.setattr(leader.group(), "drain", counted)
+    reading = asyncio.create_task(leader.read(BLOCK_BYTES, 512))
+    await leader.wait(lambda s: leader.has_hosts(), "read from")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert looks < 10
+    await pipe.send(acknowledge(write.sequence))
+    assert await reading == DATA[:512]
+
+
 async def test_what_was_sent_beside_a_read_that_waits_is_older_than_what_another_connection_sends_later(
     leader: Leader, secondary: RawSecondary
 ) -> None:
