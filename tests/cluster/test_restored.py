@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.api_group import Group
-from tests.support.installation import Installation
+from tests.support.installation import Installation, wait_for
 from tests.support.stores import pattern
 from twinsite.nbd_client import NbdClient
 
@@ -105,7 +105,7 @@ def test_a_move_that_was_forgotten_is_found_again(group: Group) -> None:
     go_back_to(group, backup)
     shown = group.wait_shown("found again", status="failovered", priority_station="az2")
     assert shown["twinsite"]["term"] == 2
-    group.wait_worker("az2", lambda status: status.members[0].serving, "served")
+    wait_for(lambda: group.show()["twinsite"]["mode"] == "paused", "a new primary that serves")
     assert read(group, "az2") == AFTER
     group.act("reprotect")
     group.wait_shown("in sync", replication_status="active")
@@ -117,7 +117,7 @@ def test_a_move_that_was_forgotten_is_found_again(group: Group) -> None:
 def test_a_backup_that_has_forgotten_nothing_is_as_good_as_the_database(group: Group) -> None:
     write(group, "az1", BEFORE)
     go_back_to(group, back_up(group), on_a_new_machine=True)
-    group.wait_shown("in sync", replication_status="active")
+    wait_for(lambda: group.show()["twinsite"]["failover"]["possible"], "a failover that loses nothing")
     group.act("failover")
     group.wait_shown("failed over", status="failovered")
     assert read(group, "az2") == BEFORE
