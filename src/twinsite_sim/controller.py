@@ -21,11 +21,10 @@ from twinsite.control.lifecycle.outlook import (
     loss_of,
 )
 from twinsite.control.lifecycle.reports import living_status
-from twinsite.control.lifecycle.restored import catch_up
+from twinsite.control.lifecycle.restored import catch_up, known_of
 from twinsite.control.lifecycle.settling import MoveFacts, Step, next_step
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus, ReplicationStatus
 from twinsite.core.arbiter import (
-    Known,
     Reason,
     Refusal,
     Row,
@@ -196,15 +195,7 @@ class Controller:
         if status is None or status.knowledge is None:
             return
         catch_up(group, status.knowledge)
-        known = Known(
-            site=site,
-            other_site="az2" if site == "az1" else "az1",
-            is_primary=status.knowledge.is_primary,
-            term=status.knowledge.term,
-            version=status.knowledge.row_version,
-            in_sync=status.knowledge.row_in_sync,
-            stale_since=status.knowledge.row_stale_since,
-        )
+        known = known_of(status.knowledge, site, "az2" if site == "az1" else "az1")
         before = self.row
         after = hear(before, known)
         if after == before:

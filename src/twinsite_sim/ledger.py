@@ -260,7 +260,7 @@ class Ledger:
         `place` is the process that shows them: what it has been sent and has not answered may still appear, and what
         its machine was sent while it was a primary that had been replaced.
 
-        Raises `WorldFailure` unless the images are of one moment, as `one_moment` has it.
+        Raises `WorldFailure` unless the images are of one moment, as `_check_moment` has it.
         """
         shown = self._shown(images, what, place.machine)
         if is_of_one_moment:
@@ -303,14 +303,6 @@ class Ledger:
                         f"{history[place]} and not {history[flushed]}"
                     )
 
-    def one_moment(self, images: Sequence[bytes | bytearray], what: str) -> None:
-        """Raise `WorldFailure` unless disks are of one moment, whichever.
-
-        Whatever a host had been told before it issued anything that is shown must be shown too, unless it was lost
-        for good by then; and nothing may be shown that was lost for good before something that is shown was issued.
-        """
-        self._check_moment(self._shown(images, what), what)
-
     def _shown(self, images: Sequence[bytes | bytearray], what: str, machine: Any = None) -> list[list[int]]:
         """Return, for each volume and sector, the newest change that it may be showing.
 
@@ -328,6 +320,11 @@ class Ledger:
         return shown
 
     def _check_moment(self, shown: Sequence[Sequence[int]], what: str) -> None:
+        """Raise `WorldFailure` unless what is shown is of one moment, whichever.
+
+        Whatever a host had been told before it issued anything that is shown must be shown too, unless it was lost
+        for good by then; and nothing may be shown that was lost for good before something that is shown was issued.
+        """
         moment, latest = 0.0, None
         for volume, places in zip(self.volumes, shown, strict=True):
             for history, place in zip(volume.history, places, strict=True):

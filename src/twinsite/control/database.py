@@ -25,7 +25,7 @@ from twinsite.control.sqlite_cursor import OneTripSqlite
 BUSY_TIMEOUT_SECONDS = 20
 """How long a transaction waits for SQLite's write lock before it fails."""
 
-_CHANGES = "arbiter_changes"
+_ARBITER_CHANGES = "arbiter_changes"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -87,9 +87,9 @@ class Database:
             if recorded is not None:
                 self.journal.forget(recorded)
             raise
-        changes = session.info.get(_CHANGES)
-        if changes is not None and self.on_arbiter_changes is not None:
-            await self.on_arbiter_changes(changes)
+        count = session.info.get(_ARBITER_CHANGES)
+        if count is not None and self.on_arbiter_changes is not None:
+            await self.on_arbiter_changes(count)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -98,9 +98,9 @@ class Database:
             yield connection
 
 
-def note_changes(session: AsyncSession, count: int) -> None:
+def note_arbiter_changes(session: AsyncSession, count: int) -> None:
     """Have `on_arbiter_changes` told of this count once the session has committed."""
-    session.info[_CHANGES] = count
+    session.info[_ARBITER_CHANGES] = count
 
 
 def upgrade(connection: Connection) -> None:

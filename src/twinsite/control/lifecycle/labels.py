@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -74,10 +75,8 @@ class LabelService:
 
     async def change_metadata(self, project_id: str, volume_id: str, change: Callable[[Labels], Labels]) -> Labels:
         """Give a volume the metadata that `change` makes of those that it has; return them."""
-        async with self._context.database.write() as session:
-            volume = await _find(session, project_id, volume_id, locked=True)
+        async with self._changing(project_id, volume_id) as volume:
             volume.user_metadata = check_metadata(change(dict(volume.user_metadata)))
-            volume.updated_at = utc_now()
             return volume.user_metadata
 
     async def tags(self, project_id: str, volume_id: str) -> Labels:
@@ -87,11 +86,17 @@ class LabelService:
 
     async def change_tags(self, project_id: str, volume_id: str, change: Callable[[Labels], Labels]) -> Labels:
         """Give a volume the tags that `change` makes of those that it has; return them."""
+        async with self._changing(project_id, volume_id) as volume:
+            volume.tags = check_tags(change(dict(volume.tags)))
+            return volume.tags
+
+    @contextlib.asynccontextmanager
+    async def _changing(self, project_id: str, volume_id: str) -> AsyncIterator[Volume]:
+        """Hold a volume for a change of its labels; what raises changes nothing."""
         async with self._context.database.write() as session:
             volume = await _find(session, project_id, volume_id, locked=True)
-            volume.tags = check_tags(change(dict(volume.tags)))
+            yield volume
             volume.updated_at = utc_now()
-            return volume.tags
 
     async def tag_values(self, project_id: str) -> dict[str, list[str]]:
         """Return the values that each key has on the project's volumes, in order."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -94,14 +94,16 @@ class Memory:
         return True
 
 
-async def give_up_hearing(session: AsyncSession, group_id: str, names: Iterable[str] | None = None) -> bool:
+async def give_up_hearing(session: AsyncSession, group_id: str, names: Collection[str] | None = None) -> bool:
     """Wait no more for what these sites know of a group, or for what any does; say whether any was waited for.
 
     The row has another term then, so the group's specs must get another version.
     """
     row = await arbiter_rows.find(session, group_id)
-    given_up = set(row.unheard if row is not None and names is None else names or ())
-    if row is None or not given_up & set(row.unheard):
+    if row is None:
+        return False
+    given_up = row.unheard if names is None else names
+    if give_up(row, given_up) == row:
         return False
     await _change(session, group_id, lambda row: give_up(row, given_up))
     return True
@@ -124,15 +126,7 @@ async def take_knowledge(
         return set()
     both = {group.priority_station, group.secondary_station}
     stale = both if catch_up(group, status.knowledge) else set()
-    known = Known(
-        site=site,
-        other_site=next(iter(both - {site})),
-        is_primary=status.knowledge.is_primary,
-        term=status.knowledge.term,
-        version=status.knowledge.row_version,
-        in_sync=status.knowledge.row_in_sync,
-        stale_since=status.knowledge.row_stale_since,
-    )
+    known = known_of(status.knowledge, site, next(iter(both - {site})))
     before = arbiter_rows.as_row(group.arbiter)
     if hear(before, known) == before:
         return stale
@@ -163,6 +157,19 @@ async def take_knowledge(
     message = f"the database was restored from a backup; {site} knows of term {after.term}, version {after.version}"
     await chronicle.record(context, session, group.id, "restored", chronicle.DONE, message=message)
     return stale | both
+
+
+def known_of(knowledge: Knowledge, site: str, other_site: str) -> Known:
+    """Return what a site's worker says in the words of the arbiter's rules."""
+    return Known(
+        site=site,
+        other_site=other_site,
+        is_primary=knowledge.is_primary,
+        term=knowledge.term,
+        version=knowledge.row_version,
+        in_sync=knowledge.row_in_sync,
+        stale_since=knowledge.row_stale_since,
+    )
 
 
 class Counting(Protocol):
