@@ -20,8 +20,12 @@ def as_row(stored: ArbiterRow) -> Row:
         secondary=Secondary(stored.secondary),
         stale_since=stored.stale_since,
         version=stored.version,
-        unheard=[site for site in stored.unheard.split(",") if site],
+        unheard=_names(stored.unheard),
     )
+
+
+def _names(unheard: str) -> list[str]:
+    return [site for site in unheard.split(",") if site]
 
 
 def stored(row: Row) -> ArbiterRow:
@@ -59,15 +63,10 @@ async def replace(session: AsyncSession, group_id: str, expected_version: int, r
     return result.rowcount == 1
 
 
-async def all_rows(session: AsyncSession) -> dict[str, Row]:
-    """Return the records of all groups by group id."""
-    return {stored.group_id: as_row(stored) for stored in (await session.scalars(select(ArbiterRow))).all()}
-
-
 async def unheard_groups(session: AsyncSession, site: str) -> set[str]:
     """Return the groups whose record waits for what this site knows."""
-    marked = (await session.scalars(select(ArbiterRow).where(ArbiterRow.unheard != ""))).all()
-    return {stored.group_id for stored in marked if site in as_row(stored).unheard}
+    marked = await session.execute(select(ArbiterRow.group_id, ArbiterRow.unheard).where(ArbiterRow.unheard != ""))
+    return {group_id for group_id, unheard in marked if site in _names(unheard)}
 
 
 async def count_change(session: AsyncSession) -> int:
