@@ -64,7 +64,6 @@ UNOFFERED_RESOURCES = (
     "os-services",
     "os-snapshot-manage",
     "os-vendor-snapshots",
-    "os-vendor-volumes",
     "os-volume-manage",
     "os-volume-transfer",
     "qos-specs",
@@ -74,6 +73,9 @@ UNOFFERED_RESOURCES = (
     "workers",
 )
 """Resources of the two APIs that are not offered at all."""
+
+UNOFFERED_VOLUME_PATHS = ("/os-vendor-volumes", "/os-vendor-volumes/{volume_id}", "/os-vendor-volumes/{volume_id}/action")
+"""The EVS API's second family of volume calls. One path of it is offered, that of a volume's tags, and answers 405."""
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -96,6 +98,8 @@ async def _refuse(request: Request, project_id: str) -> Response:
 for _resource in UNOFFERED_RESOURCES:
     for _path in (f"/{_resource}", f"/{_resource}/{{rest:path}}"):
         unoffered_router.add_api_route(_path, _refuse, methods=_METHODS, include_in_schema=False)
+for _path in UNOFFERED_VOLUME_PATHS:
+    unoffered_router.add_api_route(_path, _refuse, methods=_METHODS, include_in_schema=False)
 for _resource in ("snapshots", "backups"):
     unoffered_router.add_api_route(f"/os-vendor-tags/{_resource}", _refuse, methods=_METHODS, include_in_schema=False)
     unoffered_router.add_api_route(
