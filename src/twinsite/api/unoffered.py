@@ -74,7 +74,11 @@ UNOFFERED_RESOURCES = (
 )
 """Resources of the two APIs that are not offered at all."""
 
-UNOFFERED_VOLUME_PATHS = ("/os-vendor-volumes", "/os-vendor-volumes/{volume_id}", "/os-vendor-volumes/{volume_id}/action")
+UNOFFERED_VOLUME_PATHS = (
+    "/os-vendor-volumes",
+    "/os-vendor-volumes/{volume_id}",
+    "/os-vendor-volumes/{volume_id}/action",
+)
 """The EVS API's second family of volume calls. One path of it is offered, that of a volume's tags, and answers 405."""
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
