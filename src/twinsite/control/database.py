@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from twinsite.control.journal import Changes, Journal, JournaledSession, changes_of
-from twinsite.control.sqlite_cursor import OneTripSqlite
+from twinsite.control.sqlite_cursor import FewTripsSqlite
 
 BUSY_TIMEOUT_SECONDS = 20
 """How long a transaction waits for SQLite's write lock before it fails."""
@@ -39,7 +39,7 @@ class Database:
         self._sqlite = self._url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {}
         if self._sqlite:
-            options = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}, "module": OneTripSqlite()}
+            options = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}, "module": FewTripsSqlite()}
         self._engine: AsyncEngine = create_async_engine(self._url, **options)
         if self._sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite_connection)
