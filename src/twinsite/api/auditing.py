@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
-from twinsite.control.audit import Entry
+from twinsite.control.audit_entry import Entry
 from twinsite.control.caller import Caller
 from twinsite.control.database import storage_trouble
 from twinsite.control.refusals import RequestRefused

@@ -18,6 +18,7 @@ from twinsite.api.acceptable import refuse_unacceptable
 from twinsite.api.auditing import READING_METHODS, entry_of
 from twinsite.api.bodies import request_with_sound_body
 from twinsite.control.actor import Actor, current_actor
+from twinsite.control.audit_entry import Expected, current_request
 from twinsite.control.caller import Caller
 from twinsite.control.controller import Controller
 from twinsite.control.policy.rules import rule_of, rules_of_actions
@@ -109,6 +110,7 @@ class OpenRoute(APIRoute):
             if self.checks_body and request.method in ("POST", "PUT", "PATCH"):
                 request = await request_with_sound_body(request, controller_of(request).settings.body_seconds_max)
             await self.admit_body(request)
+            self.announce(request)
             return await handle(request)
 
         async def concluded(request: Request) -> Response:
@@ -128,6 +130,9 @@ class OpenRoute(APIRoute):
     async def admit_body(self, request: Request) -> None:
         """Refuse who may not make the call that the body, which is sound, turns out to be."""
 
+    def announce(self, request: Request) -> None:
+        """Do what is to be done once a request is admitted."""
+
     async def conclude(self, request: Request, outcome: Response | Exception) -> None:
         """Do what is to be done before the answer leaves, whatever it is."""
 
@@ -143,6 +148,7 @@ class TokenRoute(OpenRoute):
 
     async def admit(self, request: Request) -> None:
         """Refuse a request without a good token (401), or whose roles do not allow it (403)."""
+        current_request.set(None)
         text = request.headers.get("x-auth-token")
         request.state.caller = await controller_of(request).authenticator.authenticate(text)
         caller = caller_of(request)
@@ -172,13 +178,21 @@ class TokenRoute(OpenRoute):
         elif not any(is_allowed(request, rule) for rule in rules.values()):
             require(request, min(rules.values()))
 
+    def announce(self, request: Request) -> None:
+        """Let the change of a group take along the record that it was made, as it will be if nothing goes wrong."""
+        success = Response(status_code=self.status_code or 200)
+        object_id = "/".join(self.object_ids(request)) or None
+        entry = entry_of(request, caller_of(request), request.state.operation, object_id, success)
+        is_change = request.method not in READING_METHODS and entry.group_id is not None
+        current_request.set(Expected(entry) if is_change else None)
+
     async def conclude(self, request: Request, outcome: Response | Exception) -> None:
         """Record who asked for what change with which result, unless nobody knows who it was."""
         if request.method in READING_METHODS or not hasattr(request.state, "caller"):
             return
         object_id = "/".join(self.object_ids(request)) or None
         entry = entry_of(request, caller_of(request), request.state.operation, object_id, outcome)
-        await controller_of(request).audit.record(entry)
+        await controller_of(request).audit.record(entry, current_request.get())
 
     def object_ids(self, request: Request) -> list[str]:
         """Return what the path names."""

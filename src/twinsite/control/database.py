@@ -26,6 +26,7 @@ BUSY_TIMEOUT_SECONDS = 20
 """How long a transaction waits for SQLite's write lock before it fails."""
 
 _ARBITER_CHANGES = "arbiter_changes"
+_AFTER_COMMIT = "after_commit"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -87,6 +88,8 @@ class Database:
             if recorded is not None:
                 self.journal.forget(recorded)
             raise
+        for call in session.info.get(_AFTER_COMMIT, ()):
+            call()
         count = session.info.get(_ARBITER_CHANGES)
         if count is not None and self.on_arbiter_changes is not None:
             await self.on_arbiter_changes(count)
@@ -101,6 +104,11 @@ class Database:
 def note_arbiter_changes(session: AsyncSession, count: int) -> None:
     """Have `on_arbiter_changes` told of this count once the session has committed."""
     session.info[_ARBITER_CHANGES] = count
+
+
+def after_commit(session: AsyncSession, call: Callable[[], None]) -> None:
+    """Have `call` called once the session has committed, and never when it has not."""
+    session.info.setdefault(_AFTER_COMMIT, []).append(call)
 
 
 def upgrade(connection: Connection) -> None:

@@ -17,6 +17,7 @@ from tests.unit.api.test_events import events
 from tests.unit.api.test_moves import active_group, silenced
 from twinsite.api.audit import AuditRecordList
 from twinsite.control import audit as audit_module
+from twinsite.control.audit_entry import Entry
 from twinsite.control.lifecycle import chronicle
 
 RECORDS = "/os-vendor-audit-records"
@@ -228,7 +229,7 @@ async def test_requests_at_the_same_time_share_a_transaction(site: Site, monkeyp
     written: list[int] = []
     real = site.controller.audit._write
 
-    async def counted(entries: list[audit_module.Entry]) -> None:
+    async def counted(entries: list[Entry]) -> None:
         written.append(len(entries))
         await real(entries)
 
@@ -240,7 +241,7 @@ async def test_requests_at_the_same_time_share_a_transaction(site: Site, monkeyp
 
 
 async def test_a_record_that_cannot_be_stored_is_in_the_log(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def full(_: list[audit_module.Entry]) -> None:
+    async def full(_: list[Entry]) -> None:
         raise OperationalError("INSERT", {}, Exception("database or disk is full"))
 
     with monkeypatch.context() as patched, capture_logs() as logs:
@@ -250,3 +251,33 @@ async def test_a_record_that_cannot_be_stored_is_in_the_log(site: Site, monkeypa
     assert NOBODY in line["record"]
     assert (await site.call("DELETE", f"/volumes/{NOBODY}")).status_code == 404
     assert len(await records(site)) == 1
+
+
+async def test_the_change_of_a_group_takes_its_record_along(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Entry] = []
+    real = site.controller.audit._write
+
+    async def seen(entries: list[Entry]) -> None:
+        written.extend(entries)
+        await real(entries)
+
+    monkeypatch.setattr(site.controller.audit, "_write", seen)
+    group_id = (await site.make_group())["id"]
+    assert (await site.act(group_id, "os-sync-replication-consistency-group")).status_code == 200
+    newest = (await records(site))[0]
+    assert brief(newest) == ("replication_consistency_groups:sync", group_id, "done", 200)
+    assert not [entry for entry in written if entry.group_id == group_id]
+
+
+async def test_a_record_is_corrected_when_the_request_ends_in_another_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group_id = (await active_group(site))["id"]
+    monkeypatch.setattr(site.settings, "stop_wait_seconds", 0.01)
+    before = len(await records(site))
+    answer = await site.act(group_id, "os-stop-replication-consistency-group")
+    assert answer.status_code == 503, answer.text
+    found = await records(site)
+    assert len(found) == before + 1, "the change and its late confirmation are one request"
+    assert brief(found[0]) == ("replication_consistency_groups:stop", group_id, "failed", 503)
+    assert "Repeat the stop" in found[0]["message"]

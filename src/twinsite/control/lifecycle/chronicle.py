@@ -13,8 +13,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.actor import Actor, current_actor
+from twinsite.control.audit_entry import current_request, record_of
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
+from twinsite.control.database import after_commit
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.proof import proof_of
 from twinsite.control.lifecycle.states import GroupStatus
@@ -72,7 +74,10 @@ async def record(
     message: str | None = None,
     proof: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write an event of what was just done to a group in this session. `proof` is that of now when left out."""
+    """Write an event of what was just done to a group in this session. `proof` is that of now when left out.
+
+    The audit's record of the request that did it is written along.
+    """
     group = await objects.fresh_group(session, group_id)
     if group is None:
         return
@@ -80,6 +85,10 @@ async def record(
     connected = context.sites_to_believe_in(await context.connected_sites(session))
     health = context.health(group, reports, connected)
     await _add(session, group, health, action, result, message, proof)
+    expected = current_request.get()
+    if expected is not None and expected.entry.group_id == group_id and not expected.is_recorded:
+        session.add(record_of(expected.entry))
+        after_commit(session, expected.note_recorded)
 
 
 async def observe(

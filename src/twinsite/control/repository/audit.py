@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.audit_entry import Entry
 from twinsite.control.models import AuditRecord
 from twinsite.control.repository.listing import UnknownMarker
+
+
+async def correct(session: AsyncSession, entry: Entry) -> None:
+    """Say of a request whose record is there already how it ended."""
+    ending = {"result": entry.result, "status": entry.status, "message": entry.kept_message}
+    await session.execute(update(AuditRecord).where(AuditRecord.id == entry.id).values(ending))
 
 
 async def page(
