@@ -329,6 +329,14 @@ class EventList(Answer):
     events: list[EventAnswer]
 
 
+class AdviceAnswer(Answer):
+    """What is the matter with a group, and what to do about it."""
+
+    severity: str = Field(description="ok, notice, warning or critical.")
+    text: str
+    command: str | None = Field(description="What to type for it, where that is one command.")
+
+
 class GroupExtras(Proof):
     """What only this implementation tells of a group."""
 
@@ -340,6 +348,7 @@ class GroupExtras(Proof):
     last_resync: ResyncAnswer | None
     counters: dict[str, int] | None
     members: list[MemberAnswer]
+    advice: list[AdviceAnswer] = Field(description="The worst first; there is always something.")
 
 
 class GroupCreated(Answer):

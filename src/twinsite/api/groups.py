@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
 from twinsite.api.listing import PlaceQuery, group_page, place_query
-from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, require
+from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, is_allowed, require
 from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
 from twinsite.api.validation import parse_value
 from twinsite.api.views import event_view, group_full_view, group_view
@@ -69,8 +69,10 @@ async def list_groups(request: Request, project_id: str, query: Annotated[PageQu
 )
 async def show_group(request: Request, project_id: str, group_id: GroupId) -> Response:
     """Show a group, with the progress of its resync and what its workers say, in `twinsite`."""
-    shown = await controller_of(request).groups.view(project_id, group_id)
-    return JSONResponse({"replication_consistency_group": group_full_view(shown.group, shown.health)})
+    with_pools = is_allowed(request, "sites:get")
+    shown = await controller_of(request).overviews.view(project_id, group_id, with_pools=with_pools)
+    view = group_full_view(shown.group, shown.health, shown.advice)
+    return JSONResponse({"replication_consistency_group": view})
 
 
 @router.get(

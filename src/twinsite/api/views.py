@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from twinsite.control.lifecycle.advice import Advice
 from twinsite.control.lifecycle.health import (
     GroupHealth,
     pair_replication_status,
@@ -168,7 +170,7 @@ def group_view(group: Group, health: GroupHealth, status: str | None = None) -> 
     }
 
 
-def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
+def group_full_view(group: Group, health: GroupHealth, advice: Sequence[Advice]) -> dict[str, Any]:
     """Return a group with everything that its workers say of it."""
     worker = health.status
     resync = worker.resync if worker is not None else None
@@ -179,16 +181,24 @@ def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
             "replication": group.replication,
             **proof_of(group, health),
             "failure": to_wire(health.failure) if health.failure is not None else None,
-            "progress": _progress(health, resync),
+            "progress": progress_view(health),
             "dirty_bytes": worker.dirty_bytes if worker is not None else 0,
             "last_resync": _resync_view(resync),
             "counters": to_wire(worker.counters) if worker is not None else None,
             "members": [_member_view(pair, health) for pair in group.pairs],
+            "advice": advice_view(advice),
         },
     }
 
 
-def _progress(health: GroupHealth, resync: ResyncReport | None) -> dict[str, Any]:
+def advice_view(advice: Sequence[Advice]) -> list[dict[str, str | None]]:
+    """Return what is the matter with a group, the worst first."""
+    return [{"severity": item.severity.value, "text": item.text, "command": item.command} for item in advice]
+
+
+def progress_view(health: GroupHealth) -> dict[str, Any]:
+    """Return how far the resync of a group is."""
+    resync = health.status.resync if health.status is not None else None
     members = list(health.members.values())
     total = sum(member.resync_bytes_total for member in members)
     done = sum(member.resync_bytes_done for member in members)

@@ -13,12 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from twinsite.amounts import format_bytes as format_bytes  # noqa: PLC0414 - who prints results finds the units here.
+from twinsite.amounts import format_seconds as format_seconds  # noqa: PLC0414
+
 if TYPE_CHECKING:
     from twinsite.client.models import Model
 
 PIPE_WIDTH_COLUMNS = 240
 """Width of a table that goes into a pipe: ids must not be cut there."""
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Output(StrEnum):
@@ -67,23 +69,6 @@ def print_object(output: Output, item: Model, rows: Iterable[tuple[str, object]]
     for label, value in rows:
         table.add_row(label, _cell(value))
     console_for_results().print(table)
-
-
-def format_bytes(count: float) -> str:
-    """Return a number of bytes with a binary unit: `1.5 GiB`."""
-    amount, unit = float(count), _UNITS[0]
-    for unit in _UNITS:
-        if amount < 1024 or unit == _UNITS[-1]:
-            break
-        amount /= 1024
-    return f"{amount:.0f} {unit}" if unit == _UNITS[0] else f"{amount:.1f} {unit}"
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration as `M:SS`, or `H:MM:SS` from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def format_time(moment: datetime) -> str:

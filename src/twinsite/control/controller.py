@@ -19,7 +19,9 @@ from twinsite.control.lifecycle.groups import GroupService
 from twinsite.control.lifecycle.labels import LabelService
 from twinsite.control.lifecycle.lost_sites import SiteService
 from twinsite.control.lifecycle.moves import MoveService
+from twinsite.control.lifecycle.overview import OverviewService
 from twinsite.control.lifecycle.pairs import PairService
+from twinsite.control.lifecycle.plans import PlanService
 from twinsite.control.lifecycle.quotas import QuotaService
 from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volume_extending import VolumeExtendService
@@ -56,6 +58,8 @@ class Controller:
         self.pairs = PairService(context)
         self.groups = GroupService(context)
         self.moves = MoveService(context)
+        self.plans = PlanService(context)
+        self.overviews = OverviewService(context)
         self.extends = ExtendService(context)
         self.volume_extends = VolumeExtendService(context)
         self.labels = LabelService(context)

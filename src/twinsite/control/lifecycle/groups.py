@@ -17,6 +17,15 @@ from twinsite.control.arbiter_store import swap
 from twinsite.control.clock import utc_now
 from twinsite.control.context import observed_workers
 from twinsite.control.lifecycle import chronicle
+from twinsite.control.lifecycle.admission import (
+    LEFT_BY_SYNC,
+    is_running,
+    require_both,
+    require_stoppable,
+    stop_is_due,
+    sync_is_due,
+    why_pause_waits,
+)
 from twinsite.control.lifecycle.group_calls import GroupCalls, ShownGroup, find_group, lost, refuse_while_extending
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.moves import running_again
@@ -45,8 +54,6 @@ MEMBER_INDEXES = 2**16
 a member all the time, and so whether what they remember of it is still true."""
 
 _SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC, Mode.HOLDING, Mode.HANDED_OVER})
-_LEFT_BY_SYNC = frozenset({GroupStatus.FAILED_OVER, GroupStatus.ERROR_REVERSING})
-"""Statuses that a sync makes `available`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,21 +259,14 @@ class GroupService(GroupCalls):
         """
         shown = await self.show(project_id, group_id)
         group = shown.group
-        admit_group(group_id, group.status, GroupCall.SYNC)
-        if not group.pairs:
-            return
-        running = {ReplicationStatus.ACTIVE, ReplicationStatus.COPYING}
-        runs = group.replication == Replication.RUNNING and shown.health.replication_status in running
-        if runs and group.status not in _LEFT_BY_SYNC:
+        if not sync_is_due(shown):
             return
         async with self._context.database.write() as session:
-            await self._context.require_connected(
-                session, [group.priority_station, group.secondary_station], "Nothing was changed; try again later."
-            )
+            await require_both(self._context, session, group)
             values = running_again()
-            if group.status not in _LEFT_BY_SYNC:
+            if group.status not in LEFT_BY_SYNC:
                 del values["status"]
-            if runs:
+            if is_running(shown):
                 values["replication_status"] = shown.health.replication_status.value
             won = await self._record_wish(session, group, values)
             if won:
@@ -282,15 +282,12 @@ class GroupService(GroupCalls):
         """
         shown = await self.show(project_id, group_id)
         group = shown.group
-        admit_group(group_id, group.status, GroupCall.STOP)
-        if group.replication != Replication.PAUSED or force:
+        if stop_is_due(group, force=force):
             wish: dict[str, Any] = {"replication": Replication.PAUSED.value}
             if force:
                 wish["loss_acceptances"] = group.loss_acceptances + 1
             async with self._context.database.write() as session:
-                await self._context.require_connected(
-                    session, [group.priority_station], "Nothing was changed; try again later.", or_lost=True
-                )
+                await require_stoppable(self._context, session, group)
                 won = await self._record_wish(session, group, wish)
                 if won:
                     if force:
@@ -302,9 +299,11 @@ class GroupService(GroupCalls):
                 await self._accept_same_wish(project_id, group_id, Replication.PAUSED)
         seconds = self._context.settings.stop_wait_seconds
         if await self._context.wakeups.until(lambda: self._look_paused(project_id, group_id), seconds) is None:
+            why = why_pause_waits(await self.show(project_id, group_id))
+            way_out = f"{why[:1].upper()}{why[1:]}; a stop with force gives that up." if why else "Repeat the stop."
             raise not_in_time(
                 f"the pause of the group {group_id} is recorded, but the primary worker in {group.priority_station} "
-                f"did not confirm it within {seconds:g} s. Repeat the stop."
+                f"did not confirm it within {seconds:g} s. {way_out}"
             )
 
     async def _accept_same_wish(self, project_id: str, group_id: str, wish: Replication) -> None:

@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 from twinsite.control.lifecycle.health import GroupHealth
+from twinsite.control.lifecycle.outlook import FailoverOutlook, Loss
 from twinsite.control.models import Group
 
 
@@ -21,18 +22,26 @@ def epoch_timestamp(seconds: float | None) -> str | None:
     return timestamp(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
 
 
+def loss_proof(loss: Loss | None) -> dict[str, Any] | None:
+    """Return what a forced failover would lose."""
+    if loss is None:
+        return None
+    return {
+        "since": epoch_timestamp(loss.since),
+        "bytes_at_most": loss.bytes_at_most,
+        "unflushed": loss.unflushed,
+        "description": str(loss),
+    }
+
+
+def failover_proof(outlook: FailoverOutlook) -> dict[str, Any]:
+    """Return whether a failover is possible, and what a forced one would lose."""
+    return {"possible": outlook.possible, "reason": outlook.reason, "loss": loss_proof(outlook.loss)}
+
+
 def proof_of(group: Group, health: GroupHealth) -> dict[str, Any]:
     """Return the arbiter's record of a group, and both workers' last words."""
     worker, primary, secondary = health.status, health.last_primary, health.last_secondary
-    outlook = health.failover
-    loss = None
-    if outlook.loss is not None:
-        loss = {
-            "since": epoch_timestamp(outlook.loss.since),
-            "bytes_at_most": outlook.loss.bytes_at_most,
-            "unflushed": outlook.loss.unflushed,
-            "description": str(outlook.loss),
-        }
     return {
         "term": group.arbiter.term,
         "primary_station": group.arbiter.primary_site,
@@ -43,5 +52,5 @@ def proof_of(group: Group, health: GroupHealth) -> dict[str, Any]:
         "holding_since": epoch_timestamp(worker.holding_since) if worker is not None else None,
         "last_acknowledged_sequence": primary.acknowledged_sequence if primary is not None else None,
         "last_applied_sequence": secondary.acknowledged_sequence if secondary is not None else None,
-        "failover": {"possible": outlook.possible, "reason": outlook.reason, "loss": loss},
+        "failover": failover_proof(health.failover),
     }

@@ -178,6 +178,12 @@ _GROUP_RULES = (
         "List what was done to a group, and what happened to it.",
         ("GET", f"{_GROUP}/events"),
     ),
+    _rule(
+        "replication_consistency_groups:get_plan",
+        READER,
+        "Ask what an action on a group would do, without doing it.",
+        ("GET", f"{_GROUP}/plan"),
+    ),
     _rule("replication_consistency_groups:update", MEMBER, "Rename a group, or change its pairs.", ("PUT", _GROUP)),
     _rule("replication_consistency_groups:delete", MEMBER, "Delete a group.", ("DELETE", _GROUP)),
     _group_action("sync", "os-sync-replication-consistency-group", "Synchronize a group."),
@@ -200,6 +206,14 @@ _AUDIT_RULES = (
         ("GET", f"{_PROJECT}/os-vendor-audit-records"),
     ),
     _rule("audit_records:get_any", ADMIN, "List those of all projects, and of tokens without a project."),
+)
+_OVERVIEW_RULES = (
+    _rule(
+        "overview:get",
+        READER,
+        "See how the sites and the project's groups are, at one look. Pools only with sites:get.",
+        ("GET", f"{_PROJECT}/os-vendor-overview"),
+    ),
 )
 _SITE_RULES = (
     _rule("sites:get", ADMIN, "List sites with their nodes and pools.", ("GET", _SITES)),
@@ -301,6 +315,7 @@ RULES: tuple[RuleDefault, ...] = (
     *_PAIR_RULES,
     *_GROUP_RULES,
     *_AUDIT_RULES,
+    *_OVERVIEW_RULES,
     *_SITE_RULES,
     *_IDENTITY_RULES,
 )

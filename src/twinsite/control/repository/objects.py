@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
@@ -137,6 +138,12 @@ async def extend_of_group(session: AsyncSession, group_id: str) -> Extend | None
 async def extending_group_ids(session: AsyncSession, outcome: str) -> Sequence[str]:
     """Return the ids of the groups of whatever project whose last extension has this outcome, in their order."""
     statement = select(Extend.group_id).where(Extend.outcome == outcome).order_by(Extend.group_id)
+    return (await session.scalars(statement)).all()
+
+
+async def overdue_extensions(session: AsyncSession, outcome: str, before: datetime.datetime) -> Sequence[str]:
+    """Return the groups, by id, whose last extension has this outcome and was to have its room before then."""
+    statement = select(Extend.group_id).where(Extend.outcome == outcome, Extend.room_deadline < before)
     return (await session.scalars(statement)).all()
 
 
