@@ -179,7 +179,7 @@ def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
             "replication": group.replication,
             **proof_of(group, health),
             "failure": to_wire(health.failure) if health.failure is not None else None,
-            "progress": _progress(health, resync),
+            "progress": progress_view(health, resync),
             "dirty_bytes": worker.dirty_bytes if worker is not None else 0,
             "last_resync": _resync_view(resync),
             "counters": to_wire(worker.counters) if worker is not None else None,
@@ -188,7 +188,8 @@ def group_full_view(group: Group, health: GroupHealth) -> dict[str, Any]:
     }
 
 
-def _progress(health: GroupHealth, resync: ResyncReport | None) -> dict[str, Any]:
+def progress_view(health: GroupHealth, resync: ResyncReport | None) -> dict[str, Any]:
+    """Return how far a group's resync is."""
     members = list(health.members.values())
     total = sum(member.resync_bytes_total for member in members)
     done = sum(member.resync_bytes_done for member in members)

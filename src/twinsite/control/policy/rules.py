@@ -178,6 +178,13 @@ _GROUP_RULES = (
         "List what was done to a group, and what happened to it.",
         ("GET", f"{_GROUP}/events"),
     ),
+    _rule(
+        "replication_consistency_groups:get_history",
+        READER,
+        "Show what groups do, and did in the last hour.",
+        ("GET", f"{_GROUP}/history"),
+        ("GET", f"{_PROJECT}/os-vendor-traffic"),
+    ),
     _rule("replication_consistency_groups:update", MEMBER, "Rename a group, or change its pairs.", ("PUT", _GROUP)),
     _rule("replication_consistency_groups:delete", MEMBER, "Delete a group.", ("DELETE", _GROUP)),
     _group_action("sync", "os-sync-replication-consistency-group", "Synchronize a group."),
