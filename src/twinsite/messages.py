@@ -144,6 +144,29 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class Latency:
+    """How long something took, since the worker started: how often in each bucket of `latency.BUCKETS_SECONDS`, the
+    last count being of what took longer than all of them, and the seconds of all together."""
+
+    counts: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """How a primary's hosts are served, since the worker started, and what waits now."""
+
+    write_latency: Latency = field(default_factory=Latency)  # From the write's arrival to its acknowledgement.
+    flush_latency: Latency = field(default_factory=Latency)  # Of flushes and of writes with FUA.
+    arbiter_latency: Latency = field(default_factory=Latency)  # Of the calls, answered or not.
+    arbiter_failures: int = 0  # Calls without an answer.
+    holds: int = 0
+    hold_seconds: float = 0.0  # The running hold included.
+    frames_in_flight: int = 0  # Sent, or held, and not acknowledged by the secondary.
+    bytes_in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """What a worker knows of what a controller may have forgotten: the term that it has made durable, what it was in
     that term, and the arbiter's last answer to it. A secondary asks the arbiter nothing."""
@@ -180,6 +203,7 @@ class WorkerStatus:
     counters: Counters = field(default_factory=Counters)
     failure: Failure | None = None
     knowledge: Knowledge | None = None
+    activity: Activity | None = None  # Of a primary.
 
 
 @dataclass(frozen=True, slots=True)

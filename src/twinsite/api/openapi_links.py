@@ -20,7 +20,7 @@ class Target:
 
 _VOLUME = ("show_volume", "change_volume", "delete_volume", "act_on_volume", "show_metadata", "add_metadata")
 _VOLUME_TAGS = ("show_tags", "add_tags", "replace_tags", "act_on_tags")
-_GROUP = ("show_group", "change_group", "delete_group", "act_on_group", "list_events")
+_GROUP = ("show_group", "change_group", "delete_group", "act_on_group", "list_events", "show_history")
 
 LINKS: Mapping[tuple[str, str], Sequence[Target]] = {
     ("create_volume", "volume"): [
@@ -39,6 +39,7 @@ LINKS: Mapping[tuple[str, str], Sequence[Target]] = {
         *(Target(name, "replication_consistency_group_id") for name in _GROUP),
         Target("list_pairs", "replication_consistency_group_id", "query"),
         Target("list_groups", "marker", "query"),
+        Target("list_traffic", "marker", "query"),
     ],
 }
 """What the operations that create something lead to, by their names and the key of their answers."""

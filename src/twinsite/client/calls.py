@@ -10,6 +10,7 @@ from twinsite.client import groups as group_plans
 from twinsite.client import lookup, waiting
 from twinsite.client import pairs as pair_plans
 from twinsite.client import sites as site_plans
+from twinsite.client import traffic as traffic_plans
 from twinsite.client import volumes as volume_plans
 from twinsite.client.session import Session
 from twinsite.client.steps import Plan
@@ -112,6 +113,8 @@ class Calls:
     complete_extend = planned(waiting.complete_extend)
     act_on_group = planned(group_plans.act_on_group)
     group_events = planned(group_plans.list_group_events)
+    group_history = planned(traffic_plans.show_history)
+    traffic = planned(traffic_plans.list_traffic)
     wait_for_group = planned(waiting.wait_for_group)
     wait_until_group_gone = planned(waiting.wait_until_group_gone)
     wait_for_sync = planned(waiting.wait_for_sync)

@@ -261,6 +261,47 @@ class GroupEvent(Model):
     proof: Proof
 
 
+class Sample(Model):
+    """What a group did in the time before `at`, and how it was at the end of it.
+
+    `ack_seconds` is the mean time from a write's arrival to its acknowledgement, None when there was none.
+    """
+
+    at: Timestamp
+    writes_per_second: float
+    write_bytes_per_second: float
+    reads_per_second: float
+    read_bytes_per_second: float
+    sent_bytes_per_second: float
+    ack_seconds: float | None
+    dirty_bytes: int
+    resync_bytes_left: int
+    holding: bool
+
+
+class History(Model):
+    """A group's samples, the oldest first; none for times at which its primary was not heard of."""
+
+    interval_seconds: int
+    samples: list[Sample]
+
+
+class Traffic(Model):
+    """A group and what it does now; `now` is None while its primary is not heard of."""
+
+    id: str
+    name: str | None
+    status: str
+    replication_status: str
+    fault_level: str
+    priority_station: str
+    secondary_station: str
+    mode: str | None
+    holding_since: Timestamp | None
+    progress: Progress
+    now: Sample | None
+
+
 class Site(Model):
     """An availability zone, as administrators see it."""
 

@@ -13,6 +13,7 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, Presence
 from twinsite.control.database import Database
 from twinsite.control.directory import DirectoryService
+from twinsite.control.history import History
 from twinsite.control.identity import IdentityService
 from twinsite.control.lifecycle.extending import ExtendService
 from twinsite.control.lifecycle.groups import GroupService
@@ -31,6 +32,7 @@ from twinsite.control.passwords import Passwords
 from twinsite.control.policy.enforcer import Policy
 from twinsite.control.reconciler import Reconciler
 from twinsite.control.repository import sites
+from twinsite.control.sampling import Sampler
 from twinsite.control.secret_files import read_or_create_secret
 from twinsite.control.settings import ControllerSettings
 from twinsite.control.wakeups import Wakeups
@@ -73,11 +75,13 @@ class Controller:
         self.authenticator: Authenticator = self.identity if keystone is None else keystone
         self._keystone = keystone
         self.arbiter = ArbiterStore(context)
+        self.history = History()
+        self.sampler = Sampler(context, self.history)
         self.reconciler = Reconciler(
-            context, memory, installation_id, lambda group_id: worker_token(node_token, group_id)
+            context, memory, installation_id, lambda group_id: worker_token(node_token, group_id), self.history
         )
         self._node_token = node_token
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     @classmethod
     async def open(cls, settings: ControllerSettings) -> Controller:
@@ -103,7 +107,10 @@ class Controller:
         except BaseException:
             await database.close()
             raise
-        controller._watch = asyncio.create_task(controller.reconciler.watch_moves(), name="watch moves")
+        controller._watches = [
+            asyncio.create_task(controller.reconciler.watch_moves(), name="watch moves"),
+            asyncio.create_task(controller.sampler.run(), name="sample groups"),
+        ]
         return controller
 
     async def close(self) -> None:
@@ -111,9 +118,9 @@ class Controller:
         await self.context.wakeups.close()
         if self._keystone is not None:
             await self._keystone.close()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         await self.context.database.close()
 
     def is_node_token(self, text: str | None) -> bool:

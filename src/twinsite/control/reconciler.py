@@ -16,6 +16,7 @@ from twinsite.control.actor import CONTROLLER, current_actor
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.desired import DesiredStates
+from twinsite.control.history import History
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.extending import Outcome, refusals, settle_extend
 from twinsite.control.lifecycle.reports import living_status
@@ -87,11 +88,20 @@ class Reconciler:
     """The controller's half of the conversation with nodes. Both halves are level-triggered."""
 
     def __init__(
-        self, context: Context, memory: Memory, installation_id: str, worker_token: Callable[[str], str]
+        self,
+        context: Context,
+        memory: Memory,
+        installation_id: str,
+        worker_token: Callable[[str], str],
+        history: History | None = None,
     ) -> None:
-        """Serve the nodes of this installation. `worker_token` gives what a group's workers show the arbiter."""
+        """Serve the nodes of this installation. `worker_token` gives what a group's workers show the arbiter.
+
+        `history` is told everything that is new.
+        """
         self._context = context
         self._memory = memory
+        self._history = history or History()
         self._desired = DesiredStates(context, installation_id, worker_token)
         self._heard: dict[str, Heard] = {}  # By site: the last report that this process has taken in.
         self._hearing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -158,6 +168,7 @@ class Reconciler:
             await settle_volume_extends(self._context, report.volumes)
         if counts:
             self._heard[report.site] = Heard.of(report)
+            self._history.hear(asyncio.get_running_loop().time(), report)
         if self._memory.is_refuted and await self._memory.distrust():
             self._heard.clear()
         if is_new or ahead:

@@ -257,6 +257,12 @@ def test_what_the_real_api_answers_comes_back_as_it_was(api: Api) -> None:
     assert client.group(group.id).as_json() == raw.get(f"{groups}/{group.id}", "replication_consistency_group")
     events = [event.as_json() for event in client.group_events(group.id)]
     assert events == raw.get(f"{groups}/{group.id}/events", "events")
+    assert client.group_history(group.id, 600).as_json() == raw.get(
+        f"{groups}/{group.id}/history?seconds=600", "history"
+    )
+    assert [item.as_json().keys() for item in client.traffic()] == [
+        item.keys() for item in raw.get("os-vendor-traffic", "traffic")
+    ]
     assert [site.as_json() for site in client.sites()] == raw.get("os-vendor-sites", "sites")
     assert [item.id for item in client.groups(name="raw")] == [group.id]
     assert [item.id for item in client.pairs(group_id=group.id)] == [pair.id]

@@ -184,6 +184,13 @@ _GROUP_RULES = (
         "Ask what an action on a group would do, without doing it.",
         ("GET", f"{_GROUP}/plan"),
     ),
+    _rule(
+        "replication_consistency_groups:get_history",
+        READER,
+        "Show what groups do, and did in the last hour.",
+        ("GET", f"{_GROUP}/history"),
+        ("GET", f"{_PROJECT}/os-vendor-traffic"),
+    ),
     _rule("replication_consistency_groups:update", MEMBER, "Rename a group, or change its pairs.", ("PUT", _GROUP)),
     _rule("replication_consistency_groups:delete", MEMBER, "Delete a group.", ("DELETE", _GROUP)),
     _group_action("sync", "os-sync-replication-consistency-group", "Synchronize a group."),
