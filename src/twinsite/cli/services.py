@@ -60,6 +60,10 @@ def node(
         Path | None,
         typer.Option(dir_okay=False, resolve_path=True, help="Authority of an https controller's certificate."),
     ] = None,
+    http_listen: Annotated[
+        str | None,
+        typer.Option("--http-listen", metavar="HOST:PORT", help="Where the node answers /healthz and /readyz."),
+    ] = None,
     stop_workers: Annotated[
         bool, typer.Option("--stop-workers", help="End the workers together with the node; by default they go on.")
     ] = False,
@@ -80,6 +84,7 @@ def node(
             stream_host=stream_host,
             stop_workers=stop_workers,
             ca_file=ca_file,
+            http_listen=http_listen,
         )
         run_node(settings)
 

@@ -75,6 +75,8 @@ class Agent:
         self._is_reconciled = False  # Once, for the start.
         self._last_refusal = ""
         self._pool_report = PoolReport(0, 0)
+        self.is_pool_readable = False
+        self.is_controller_answering = False
 
     async def run(self) -> None:
         """Adopt what is there, then report and reconcile for ever. Cancel it to end; workers are left as they are."""
@@ -120,7 +122,9 @@ class Agent:
             if str(error) != self._last_refusal:
                 log.error("no desired state from the controller", reason=str(error))
             self._last_refusal = str(error)
+            self.is_controller_answering = False
             return False
+        self.is_controller_answering = True
         if self._last_refusal:
             log.info("the controller answers again")
             self._last_refusal = ""
@@ -220,9 +224,11 @@ class Agent:
     async def _observe(self) -> Observed:
         try:
             self._pool_report = await asyncio.to_thread(self._pool.report)
+            self.is_pool_readable = True
         except StorageFault as fault:
             log.error("the pool cannot be read", reason=str(fault))
             self._pool_report = PoolReport(0, 0)
+            self.is_pool_readable = False
         return Observed(self._pool_report, self._volumes.observed(), self._observed_workers(), self._remains.removed())
 
     def _observed_workers(self) -> list[ObservedWorker]:

@@ -11,9 +11,11 @@ import structlog
 from twinsite.errors import ConfigurationError, StorageFault
 from twinsite.node.agent import Agent
 from twinsite.node.controller_client import ControllerClient
+from twinsite.node.http import NodeHttp
 from twinsite.node.pool import DirectoryPool
+from twinsite.node.probes import probe_pages
 from twinsite.node.record import NodeRecord
-from twinsite.node.settings import NodeSettings
+from twinsite.node.settings import NodeSettings, parse_listen
 from twinsite.node.supervisor import Supervisor
 from twinsite.pidfile import PidFile
 from twinsite.readiness import notify_ready
@@ -50,6 +52,13 @@ async def serve(settings: NodeSettings) -> None:
         functools.partial(Supervisor, settings),
     )
     log.info("node starts", site=settings.site, controller=settings.controller_url, data=str(settings.site_dir))
+    http = NodeHttp(probe_pages(agent, settings.site))
+    if settings.http_listen is not None:
+        try:
+            await http.start(*parse_listen(settings.http_listen))
+        except ConfigurationError:
+            await client.close()
+            raise
     running = asyncio.create_task(agent.run())
     announcing = asyncio.create_task(_announce(agent))
     stopping = asyncio.create_task(stop_asked.wait())
@@ -64,6 +73,7 @@ async def serve(settings: NodeSettings) -> None:
             await agent.supervisor.stop_all()
         await agent.supervisor.detach()
         await client.close()
+        await http.close()
     if isinstance(outcome, StorageFault):
         raise ConfigurationError(f"the node cannot use its pool: {outcome}") from outcome
     if isinstance(outcome, Exception):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinsite.errors import ConfigurationError
+from twinsite.messages import split_endpoint
 
 SOCKET_PATH_BYTES_MAX = 107
 """Longest path of a Unix socket on Linux: sun_path without its final zero byte."""
@@ -32,6 +33,7 @@ class NodeSettings:
     stream_host: str = "127.0.0.1"  # Where secondaries listen for the other site's primaries.
     stop_workers: bool = False  # Stop the workers together with the node.
     ca_file: Path | None = None  # Whom to trust at an https address of the controller, instead of the system's.
+    http_listen: str | None = None  # "host:port" of the node's own /healthz and /readyz; none without it.
     node_name: str = field(default_factory=socket.gethostname)
 
     @property
@@ -89,6 +91,8 @@ class NodeSettings:
             raise ConfigurationError(f"controller address {self.controller_url!r}: begin it with http:// or https://")
         if self.ca_file is not None:
             check_ca_file(self.ca_file)
+        if self.http_listen is not None:
+            parse_listen(self.http_listen)
         check_socket_paths(self)
 
     def create_directories(self) -> None:
@@ -126,6 +130,17 @@ def parse_ports(text: str) -> range:
     if not 1 <= first <= last <= _PORT_MAX:
         raise ConfigurationError(f"ports {text!r}: both must be from 1 to {_PORT_MAX}, the first not above the last")
     return range(first, last + 1)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port of "HOST:PORT", an IPv6 address in brackets. Raises `ConfigurationError`."""
+    try:
+        host, port = split_endpoint(text)
+    except ValueError:
+        host, port = "", -1
+    if not host or not 0 <= port <= _PORT_MAX:
+        raise ConfigurationError(f"address {text!r}: write HOST:PORT, for example 127.0.0.1:9776")
+    return host, port
 
 
 def host_and_port(host: str, port: int) -> str:

@@ -34,6 +34,7 @@ from twinsite.node import agent as agent_module
 from twinsite.node.agent import Agent
 from twinsite.node.controller_client import ControllerClient
 from twinsite.node.pool import DirectoryPool
+from twinsite.node.probes import probe_pages
 from twinsite.node.record import NodeRecord
 from twinsite.node.settings import NodeSettings
 from twinsite.node.supervisor import Supervisor
@@ -368,3 +369,32 @@ async def test_what_the_worker_of_a_deleted_group_left_is_removed_when_the_contr
     assert (node.settings.pool_dir / f"{volume.id}.raw").exists()
     await controller.desire(desire(6, volume))
     await controller.until_report(lambda r: r.seen_generation == 6 and not r.deleted_workers)
+
+
+async def test_the_probes_say_whether_the_node_can_work(controller: StandInController, directory: Path) -> None:
+    controller.refusal = 503
+    node = RunningNode(controller, directory)
+    pages = probe_pages(node.agent, "az1")
+    assert (await pages["/healthz"]()).status == 200
+    answer = await pages["/readyz"]()
+    assert answer.status == 503
+    assert not any(json.loads(answer.body)["checks"][name] for name in ("desired_state", "controller"))
+
+    controller.refusal = 0
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        await node.agent.ready.wait()
+    answer = await pages["/readyz"]()
+    assert answer.status == 200
+    assert json.loads(answer.body)["checks"] == {"desired_state": True, "pool": True, "controller": True}
+    await node.end()
+
+    # A pool that has gone makes the next node unready, whatever it has been told.
+    node = RunningNode(controller, directory)
+    pages = probe_pages(node.agent, "az1")
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        await node.agent.ready.wait()
+    node.settings.pool_dir.rmdir()
+    await controller.desire(desire(2))
+    await controller.until_report(lambda report: report.pool.total_bytes == 0)
+    assert (await pages["/readyz"]()).status == 503
+    await node.end()
