@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -235,3 +236,35 @@ def test_a_killed_controller_comes_back_and_io_goes_on(running: Installation) ->
         assert running.volume(volume_id)["id"] == volume_id
         running.create_volume("az2")  # The nodes found it too.
         assert client.read(0, len(DATA)) == DATA
+
+
+def test_a_site_is_lost_for_a_rehearsal_until_it_is_brought_back(installation: Installation) -> None:
+    installation.start()
+    volume_id = installation.create_volume("az1")
+    with open_client(installation.connect(volume_id)) as client:
+        client.write(0, DATA)
+        lost = run_cli("rehearse", "lose", "az1", "--data", str(installation.directory))
+        assert lost.returncode == 0, lost.stderr
+        assert "2 of its processes were killed" in lost.stdout
+    assert living_pid(installation.directory / "az1/run/node.pid") is None
+    assert installation.stop()[0] == 0
+    installation.start()
+    assert living_pid(installation.directory / "az1/run/node.pid") is None, "a restart brings no lost site back"
+    unknown = run_cli("rehearse", "lose", "az9", "--data", str(installation.directory))
+    assert (unknown.returncode, "there are az1, az2" in unknown.stderr) == (2, True)
+    back = run_cli("rehearse", "return", "az1", "--data", str(installation.directory))
+    assert back.returncode == 0, back.stderr
+    wait_for(lambda: living_pid(installation.directory / "az1/run/node.pid") is not None, "the node of az1")
+
+
+def test_nothing_is_lost_where_nothing_runs(installation: Installation) -> None:
+    installation.start()
+    assert installation.stop()[0] == 0
+    refused = run_cli("rehearse", "lose", "az1", "--data", str(installation.directory))
+    assert (refused.returncode, "no 'twinsite up' runs" in refused.stderr) == (2, True)
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    command = [sys.executable, "-m", "twinsite.cli.main", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=WAIT_SECONDS_MAX)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -32,14 +32,24 @@ log = structlog.get_logger(__name__)
 
 
 class Part:
-    """A part's process. `run` keeps it alive until cancelled, `stop` ends it."""
+    """A part's process. `run` keeps it alive until cancelled, `stop` ends it.
 
-    def __init__(self, name: str, arguments: Sequence[str], log_path: Path) -> None:
+    It is started only once `may_start` returns.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log_path: Path,
+        may_start: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.name = name
         self.log_path = log_path
         self.ended = asyncio.Event()
         """Set when the process has ended for the first time."""
         self._arguments = [*COMMAND, *arguments]
+        self._may_start = may_start
         self._process: subprocess.Popen[bytes] | None = None
         self._readiness = ReadinessSocket()
 
@@ -47,6 +57,8 @@ class Part:
         """Keep the process alive, for ever."""
         early_deaths = 0
         while True:
+            if self._may_start is not None:
+                await self._may_start()
             started_at = time.monotonic()
             code = await self._run_once()
             self.ended.set()

@@ -18,6 +18,7 @@ from twinsite.control.secret_files import read_or_create_secret
 from twinsite.control.settings import ControllerSettings
 from twinsite.embedded.credentials import Login, write_client_files
 from twinsite.embedded.part import KILL_SECONDS_MAX, Part
+from twinsite.embedded.rehearsal import is_lost, until_back
 from twinsite.embedded.tls import Tls
 from twinsite.errors import ConfigurationError
 from twinsite.node.settings import NodeSettings, check_socket_paths, host_and_port
@@ -126,11 +127,13 @@ class _Up:
         for site in self._sites:
             arguments = ["node", "--site", site, "--controller", url, "--token-file", str(token_path), "--stop-workers"]
             trusting = [] if ca_file is None else ["--ca-file", str(ca_file)]
-            node = Part(f"node {site}", [*arguments, *trusting, *shared], settings.log_path(f"node-{site}"))
+            may_start = functools.partial(until_back, settings.data_dir / site)
+            node = Part(f"node {site}", [*arguments, *trusting, *shared], settings.log_path(f"node-{site}"), may_start)
             self._nodes.append(node)
             self._keep(node)
-        for node in self._nodes:
-            await node.wait_ready(NODE_READY_SECONDS_MAX)
+        for site, node in zip(self._sites, self._nodes, strict=True):
+            if not is_lost(settings.data_dir / site):
+                await node.wait_ready(NODE_READY_SECONDS_MAX)
         directory = settings.data_dir
         sites = ", ".join(self._sites)
         keystone = self._controller_settings.keystone_auth_url

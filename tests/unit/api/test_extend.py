@@ -172,6 +172,8 @@ async def test_what_is_refused(site: Site) -> None:
         {"replications": [{"id": second, "new_size": 9}, {"id": first, "new_size": 1}]}, 400, "EVS.1015", first
     )
     await refuse({"replications": [{"id": second, "new_size": 9}, one]}, 400, "EVS.5400", one["id"], "not in the group")
+    nobodys = "00000000-0000-4000-8000-000000000000"
+    await refuse({"id": nobodys, "new_size": 9}, 400, "EVS.5400", nobodys, "not in the group")
     site.settings.quota_gigabytes = 2 * (3 + 2 + 1) + 3
     await refuse({"id": first, "new_size": 5}, 413, "EVS.1034")
     site.settings.quota_gigabytes = 10**6

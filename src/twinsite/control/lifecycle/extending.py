@@ -36,7 +36,6 @@ from twinsite.control.refusals import (
     RequestRefused,
     bad_request,
     conflict,
-    not_found,
     not_in_time,
     wrong_state,
 )
@@ -170,6 +169,25 @@ async def settle_extend(
     return frozenset({group.priority_station, group.secondary_station})
 
 
+def _targets(group: Group, sizes_gib: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Return the new sizes of the pairs that do not have theirs yet, after checking that each may have it."""
+    members = {pair.id: pair for pair in group.pairs}
+    targets: dict[str, int] = {}
+    for pair_id, size_gib in sizes_gib:
+        if pair_id not in members:
+            raise bad_request(f"The replication pair {pair_id} is not in the group {group.id}; leave it out.")
+        present_gib = members[pair_id].production_volume.size_gib
+        if size_gib < present_gib:
+            raise bad_request(
+                f"new_size of the replication pair {pair_id} is {size_gib}, its disks have {present_gib} GiB; "
+                "disks only grow.",
+                "EVS.1015",
+            )
+        if size_gib > present_gib:
+            targets[pair_id] = size_gib
+    return targets
+
+
 def _end(pairs: Sequence[Pair], *, is_done: bool) -> None:
     for pair in pairs:
         for disk in (pair.production_volume, pair.dr_volume):
@@ -205,7 +223,7 @@ class ExtendService(GroupCalls):
         shown = await self.show(project_id, group_id)
         async with self._context.database.write() as session:
             group = await find_group(session, project_id, group_id, locked=True)
-            targets = await self._targets(session, group, sizes_gib)
+            targets = _targets(group, sizes_gib)
             journal = await objects.extend_of_group(session, group_id)
             if not targets:
                 return
@@ -223,29 +241,6 @@ class ExtendService(GroupCalls):
             extend_id = journal.id
         await self._context.wakeups.notify()
         await self._wait(group_id, extend_id)
-
-    async def _targets(
-        self, session: AsyncSession, group: Group, sizes_gib: Sequence[tuple[str, int]]
-    ) -> dict[str, int]:
-        """Return the new sizes of the pairs that do not have theirs yet, after checking that each may have it."""
-        members = {pair.id: pair for pair in group.pairs}
-        found = await objects.find_many(session, Pair, group.project_id, [pair_id for pair_id, _ in sizes_gib])
-        targets: dict[str, int] = {}
-        for pair_id, size_gib in sizes_gib:
-            if pair_id not in found:
-                raise not_found("replication pair", pair_id)
-            if pair_id not in members:
-                raise bad_request(f"The replication pair {pair_id} is not in the group {group.id}; leave it out.")
-            present_gib = members[pair_id].production_volume.size_gib
-            if size_gib < present_gib:
-                raise bad_request(
-                    f"new_size of the replication pair {pair_id} is {size_gib}, its disks have {present_gib} GiB; "
-                    "disks only grow.",
-                    "EVS.1015",
-                )
-            if size_gib > present_gib:
-                targets[pair_id] = size_gib
-        return targets
 
     async def _admit(
         self, session: AsyncSession, group: Group, status: ReplicationStatus, targets: Mapping[str, int]
