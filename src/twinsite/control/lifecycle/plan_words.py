@@ -155,7 +155,9 @@ def _why_nothing(action: Action, facts: PlanFacts) -> str:
     if action in (Action.FAIL_OVER, Action.REVERSE):
         return f"{facts.primary} is the primary site already"
     if action is Action.STOP:
-        return "replication is paused already"
+        is_heard = facts.health.status is not None and facts.health.status.mode is Mode.PAUSED
+        waits = "" if is_heard else f"; the call waits until the worker in {facts.primary} says so"
+        return f"replication is paused already{waits}"
     if not facts.primary_disks:
         return "the group has no pairs"
     mode = facts.health.status.mode if facts.health.status is not None else None
