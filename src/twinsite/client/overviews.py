@@ -21,6 +21,7 @@ class ActionPlan(Model):
     group_id: str
     group_name: str | None
     allowed: bool
+    due: bool
     reason: str | None
     needs_force: bool
     from_site: str | None
