@@ -56,14 +56,14 @@ def print_plan(console: Console, plan: ActionPlan) -> None:
     elif plan.allowed and plan.due and plan.action in ("failover", "reverse"):
         _section(console, "What is lost", ["Nothing."])
     if plan.hosts is not None:
-        _section(console, "Hosts", [plan.hosts])
+        _section(console, "Afterwards", [plan.hosts])
 
 
 def _section(console: Console, heading: str, lines: list[str], style: str = "") -> None:
     if lines:
         console.print(Text(heading, style="bold"))
         for line in lines:
-            console.print(Padding(Text(line, style=style), (0, 0, 0, 2)))
+            console.print(Padding(Text(line, style=style), (0, 0, 0, 2), expand=False))
 
 
 _TITLES = {

@@ -81,7 +81,7 @@ def _print_advice(console: Console, group: GroupOverview, severity: str, text: s
     line.append(text)
     console.print(line)
     if command is not None:
-        console.print(Padding(Text(f"$ {command}", style="bold"), (0, 0, 0, 4)))
+        console.print(Padding(Text(f"$ {command}", style="bold"), (0, 0, 0, 4), expand=False))
 
 
 def _table(*headings: str) -> Table:
