@@ -30,6 +30,7 @@ class PlanAnswer(answers.Answer):
     group_id: str
     group_name: str | None
     allowed: bool = Field(description="It would be admitted, as far as the group's state goes; roles are not asked.")
+    due: bool = Field(description="There is something to do; else the action would be admitted and change nothing.")
     reason: str | None = Field(description="Why it would be refused: the message of the refusal.")
     needs_force: bool = Field(description="Refused as it is, and possible with force and the stated loss.")
     from_site: str | None = Field(description="The site that is primary now; of a copy, its source.")
@@ -74,6 +75,7 @@ def plan_view(plan: ActionPlan) -> dict[str, object]:
         "group_id": plan.group.id,
         "group_name": plan.group.name,
         "allowed": plan.is_allowed,
+        "due": plan.is_due,
         "reason": plan.reason,
         "needs_force": plan.needs_force,
         "from_site": words.from_site,

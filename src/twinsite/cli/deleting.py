@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twinsite.cli.asking import confirm_by_name
+from twinsite.cli.output import Output, print_data
+
+
+class Named(Protocol):
+    """What has an id and may have a name."""
+
+    @property
+    def id(self) -> str:
+        """Return the id."""
+
+    @property
+    def name(self) -> str | None:
+        """Return the name."""
 
 
 def delete_all(
-    item_ids: Collection[str],
+    kind: str,
+    items: Sequence[Named],
     order: Callable[[str], None],
     wait_until_gone: Callable[[str, float], None],
     wait_seconds: float | None,
+    *,
+    yes: bool,
+    output: Output,
 ) -> None:
-    """Order the deletion of all objects first; then wait for each, if a time is given."""
-    for item_id in item_ids:
-        order(item_id)
+    """Order the deletion of all objects, once a person has typed their name; then wait for each, if a time is given."""
+    found = list({item.id: item for item in items}.values())
+    listed = ", ".join(item.name or item.id for item in found)
+    several = f"{kind}s" if len(found) > 1 else kind
+    confirm_by_name([item.name or item.id for item in found], f"Delete the {several} {listed} for good", yes)
+    for item in found:
+        order(item.id)
     if wait_seconds is not None:
-        for item_id in item_ids:
-            wait_until_gone(item_id, wait_seconds)
+        for item in found:
+            wait_until_gone(item.id, wait_seconds)
+    if output.is_data:
+        print_data(output, [item.id for item in found])

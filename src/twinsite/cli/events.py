@@ -42,7 +42,7 @@ def events(
     """List what was done to a group and what happened to it, with what a failover would have cost at that time."""
     with open_api(data, cloud) as api:
         found = api.group_events(api.find_group(group).id, limit)
-        if output is Output.JSON:
+        if output.is_data:
             print_items(output, found, {})
             return
         print_rows([_row(event) for event in found], _COLUMNS)

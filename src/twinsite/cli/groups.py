@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from twinsite.cli.asking import YesOption, confirm
+from twinsite.cli.asking import YesOption
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
@@ -20,7 +19,16 @@ from twinsite.cli.options import (
     WaitOption,
     open_api,
 )
-from twinsite.cli.output import Output, format_bytes, format_seconds, format_time, print_items, print_object
+from twinsite.cli.output import (
+    Output,
+    console_for_progress,
+    format_bytes,
+    format_seconds,
+    format_time,
+    print_items,
+    print_object,
+)
+from twinsite.cli.planning import ask_with_plan
 from twinsite.cli.progress import show_sync
 
 if TYPE_CHECKING:
@@ -106,6 +114,7 @@ def sync(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Longest wait; none by default.")
     ] = None,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
@@ -113,13 +122,14 @@ def sync(
     with open_api(data, cloud) as api:
         group_id = api.find_group(group).id
         api.sync_group(group_id)
-        if not wait:
-            return
-        console = Console(highlight=False)
-        with show_sync(console) as update:
-            found = api.wait_for_sync(group_id, timeout, progress=update)
-        for label, value in _resync_rows(found.twinsite) if found.twinsite else []:
-            console.print(f"{label}: {value}")
+        if wait:
+            with show_sync(console_for_progress(output)) as update:
+                found = api.wait_for_sync(group_id, timeout, progress=update)
+            console = console_for_progress(output)
+            for label, value in _resync_rows(found.twinsite) if found.twinsite else []:
+                console.print(f"{label}: {value}")
+        if output.is_data:
+            print_object(output, api.group(group_id), [])
 
 
 @group_app.command("stop")
@@ -129,15 +139,17 @@ def stop(
         bool, typer.Option("--force", help="Let a primary go on that says that it may lack acknowledged writes.")
     ] = False,
     yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
     """Pause the replication of a group at a common point in time. In force when this returns."""
     with open_api(data, cloud) as api:
         found = api.find_group(group)
-        if force:
-            confirm(f"Give up the acknowledged writes that only the DR side of group {group} may have?", yes)
+        ask_with_plan(api, found, "stop", force=force, yes=yes)
         api.stop_group(found.id, force=force)
+        if output.is_data:
+            print_object(output, api.group(found.id), [])
 
 
 @group_app.command("update")
@@ -170,15 +182,18 @@ def update_group(
 @group_app.command("delete")
 def delete(
     groups: Annotated[list[str], typer.Argument(metavar="GROUP", help="Names, ids, or beginnings of ids.")],
+    yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
     """Delete groups that have no pairs left; 'twinsite group update --remove-pair' takes them out."""
     with open_api(data, cloud) as api:
-        found = [api.find_group(group).id for group in groups]
-        delete_all(found, api.delete_group, api.wait_until_group_gone, timeout if wait else None)
+        found = [api.find_group(group) for group in groups]
+        seconds = timeout if wait else None
+        delete_all("group", found, api.delete_group, api.wait_until_group_gone, seconds, yes=yes, output=output)
 
 
 def _print_group(output: Output, group: Group) -> None:

@@ -1,6 +1,7 @@
 """The command `twinsite`: puts the commands together, and turns every expected error into one sentence.
 
-Exit statuses: 0 done; 1 refused or failed; 2 wrong usage or configuration; 3 the API cannot be reached.
+Exit statuses: 0 done; 1 refused or failed; 2 wrong usage or configuration; 3 the API cannot be reached; 4 not done
+in the time that was given to wait; 5 `twinsite status --check` found something that needs a hand.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import twinsite
 import twinsite.cli.events  # These add their commands to those of groups.
 import twinsite.cli.extend
 import twinsite.cli.moves
+import twinsite.cli.plans
 from twinsite.cli.errors import exit_status
 from twinsite.cli.groups import group_app
 from twinsite.cli.kept import kept_app
@@ -23,6 +25,7 @@ from twinsite.cli.pairs import pair_app
 from twinsite.cli.rehearse import rehearse_app
 from twinsite.cli.services import services_app
 from twinsite.cli.sites import site_app
+from twinsite.cli.status import status_app
 from twinsite.cli.token import token_app
 from twinsite.cli.volumes import volume_app
 from twinsite.client.errors import WaitedTooLong
@@ -33,6 +36,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(status_app)
 app.add_typer(services_app)
 app.add_typer(token_app)
 app.add_typer(volume_app, name="volume", help="Volumes: the disks.")

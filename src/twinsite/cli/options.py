@@ -24,9 +24,12 @@ DataOption = Annotated[
 CloudOption = Annotated[
     str | None, typer.Option("--os-cloud", metavar="NAME", help="Cloud of clouds.yaml to use; otherwise OS_CLOUD.")
 ]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table for people or JSON for programs.")]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table for people; json or yaml for programs.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it is done, not when it is ordered.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Longest wait.")]
+TargetOption = Annotated[
+    str | None, typer.Option("--to", metavar="AZ", help="The site that is to be primary; nothing is done once it is.")
+]
 NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="A name; it need not be unique.")]
 DescriptionOption = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="Free text.")]
 

@@ -28,6 +28,12 @@ class Output(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    YAML = "yaml"
+
+    @property
+    def is_data(self) -> bool:
+        """Say whether a program reads it."""
+        return self is not Output.TABLE
 
 
 def console_for_results() -> Console:
@@ -35,15 +41,30 @@ def console_for_results() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH_COLUMNS, highlight=False, soft_wrap=False)
 
 
+def console_for_progress(output: Output) -> Console:
+    """Return where progress is shown: beside the result, and on standard error where a program reads that."""
+    return Console(stderr=output.is_data, highlight=False)
+
+
 def print_json(value: object) -> None:
     """Print the API's own object, indented."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_data(output: Output, value: object) -> None:
+    """Print the API's own object as JSON or as YAML."""
+    if output is Output.YAML:
+        import yaml  # noqa: PLC0415 - few commands need it, and the start must be fast.
+
+        typer.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+        return
+    print_json(value)
+
+
 def print_items(output: Output, items: Sequence[Model], columns: Mapping[str, str]) -> None:
     """Print a list of objects; `columns` maps each field to the heading of its column."""
-    if output is Output.JSON:
-        print_json([item.as_json() for item in items])
+    if output.is_data:
+        print_data(output, [item.as_json() for item in items])
         return
     print_rows([{key: getattr(item, key) for key in columns} for item in items], columns)
 
@@ -59,9 +80,9 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) ->
 
 
 def print_object(output: Output, item: Model, rows: Iterable[tuple[str, object]]) -> None:
-    """Print one object: its `rows` of label and value for a person, all of it as JSON."""
-    if output is Output.JSON:
-        print_json(item.as_json())
+    """Print one object: its `rows` of label and value for a person, all of it for a program."""
+    if output.is_data:
+        print_data(output, item.as_json())
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)

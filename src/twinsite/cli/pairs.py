@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinsite.cli.asking import YesOption
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
@@ -84,15 +85,18 @@ def show(
 @pair_app.command("delete")
 def delete(
     pairs: Annotated[list[str], typer.Argument(metavar="PAIR", help="Names, ids, or beginnings of ids.")],
+    yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
     """Delete pairs that are in no group. Their volumes stay as they are."""
     with open_api(data, cloud) as api:
-        found = [api.find_pair(pair).id for pair in pairs]
-        delete_all(found, api.delete_pair, api.wait_until_pair_gone, timeout if wait else None)
+        found = [api.find_pair(pair) for pair in pairs]
+        seconds = timeout if wait else None
+        delete_all("pair", found, api.delete_pair, api.wait_until_pair_gone, seconds, yes=yes, output=output)
 
 
 def _print_pair(output: Output, pair: Pair) -> None:

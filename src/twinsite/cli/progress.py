@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
@@ -86,6 +86,31 @@ def show_sync(console: Console) -> Iterator[Callable[[Group], None]]:
             yield bar.update
         return
     yield _LineWriter(console).update
+
+
+@contextlib.contextmanager
+def show_status(console: Console) -> Iterator[Callable[[Shown], None]]:
+    """Yield a function that shows the status of what is waited for: a live line on a terminal, lines elsewhere."""
+    if console.is_terminal:
+        with console.status("waiting") as line:
+            yield lambda item: line.update(item.status)
+        return
+    last: list[str] = []
+
+    def update(item: Shown) -> None:
+        if [item.status] != last:
+            last[:] = [item.status]
+            console.print(item.status)
+
+    yield update
+
+
+class Shown(Protocol):
+    """What has a status."""
+
+    @property
+    def status(self) -> str:
+        """Return the status."""
 
 
 class _LineWriter:

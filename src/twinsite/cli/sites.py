@@ -33,7 +33,7 @@ def list_all(output: OutputOption = Output.TABLE, data: DataOption = None, cloud
     """List all sites, with their nodes and pools."""
     with open_api(data, cloud) as api:
         sites = api.sites()
-    if output is Output.JSON:
+    if output.is_data:
         print_items(output, sites, {})
         return
     print_rows([_row(site) for site in sites], _COLUMNS)

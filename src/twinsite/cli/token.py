@@ -7,7 +7,7 @@ import shlex
 import typer
 
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
-from twinsite.cli.output import Output, print_json
+from twinsite.cli.output import Output, print_data
 
 token_app = typer.Typer()
 
@@ -17,7 +17,7 @@ def token(output: OutputOption = Output.TABLE, data: DataOption = None, cloud: C
     """Log in and print ENDPOINT and TOKEN for a shell: eval "$(twinsite token)"."""
     with open_api(data, cloud) as api:
         access = api.access()
-    if output is Output.JSON:
-        print_json({"endpoint": access.endpoint, "token": access.token})
+    if output.is_data:
+        print_data(output, {"endpoint": access.endpoint, "token": access.token})
     else:
         typer.echo(f"export ENDPOINT={shlex.quote(access.endpoint)} TOKEN={shlex.quote(access.token)}")

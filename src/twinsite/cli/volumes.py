@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinsite.cli.asking import YesOption
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
@@ -89,15 +90,18 @@ def show(
 @volume_app.command("delete")
 def delete(
     volumes: Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names, ids, or beginnings of ids.")],
+    yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
     """Delete volumes. A volume that is paired or attached is refused."""
     with open_api(data, cloud) as api:
-        found = [api.find_volume(volume).id for volume in volumes]
-        delete_all(found, api.delete_volume, api.wait_until_volume_gone, timeout if wait else None)
+        found = [api.find_volume(volume) for volume in volumes]
+        seconds = timeout if wait else None
+        delete_all("volume", found, api.delete_volume, api.wait_until_volume_gone, seconds, yes=yes, output=output)
 
 
 @volume_app.command("connect")

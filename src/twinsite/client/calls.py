@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from twinsite.client import groups as group_plans
-from twinsite.client import lookup, waiting
+from twinsite.client import lookup, overviews, waiting
 from twinsite.client import pairs as pair_plans
 from twinsite.client import sites as site_plans
 from twinsite.client import traffic as traffic_plans
@@ -112,6 +112,8 @@ class Calls:
     extend_group = planned(group_plans.extend_group)
     complete_extend = planned(waiting.complete_extend)
     act_on_group = planned(group_plans.act_on_group)
+    plan_group = planned(overviews.plan_group)
+    overview = planned(overviews.show_overview)
     group_events = planned(group_plans.list_group_events)
     group_history = planned(traffic_plans.show_history)
     traffic = planned(traffic_plans.list_traffic)

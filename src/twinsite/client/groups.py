@@ -95,14 +95,20 @@ def stop_group(session: Session, group_id: str, *, force: bool = False) -> Plan[
     yield from act_on_group(session, group_id, STOP_ACTION, FORCE if force else None, repeatable=not force)
 
 
-def failover_group(session: Session, group_id: str, *, force: bool = False) -> Plan[None]:
-    """Make the DR side of a group primary; `force` accepts the loss that the group's failover outlook states."""
-    yield from act_on_group(session, group_id, FAILOVER_ACTION, FORCE if force else None)
+def failover_group(session: Session, group_id: str, *, force: bool = False, to: str | None = None) -> Plan[None]:
+    """Make the DR side of a group primary; `force` accepts the loss that the group's failover outlook states.
+
+    `to` names the site that is to be primary: nothing is done once it is, so that an unforced call is safe to repeat.
+    """
+    value = {**(FORCE if force else {}), **given(priority_station=to)}
+    repeatable = to is not None and not force
+    yield from act_on_group(session, group_id, FAILOVER_ACTION, value or None, repeatable=repeatable)
 
 
-def reverse_group(session: Session, group_id: str) -> Plan[None]:
-    """Start to swap the sites of an active group."""
-    yield from act_on_group(session, group_id, REVERSE_ACTION)
+def reverse_group(session: Session, group_id: str, *, to: str | None = None) -> Plan[None]:
+    """Start to swap the sites of an active group. Safe to repeat when `to` names the site that is to be primary."""
+    value = given(priority_station=to)
+    yield from act_on_group(session, group_id, REVERSE_ACTION, value or None, repeatable=to is not None)
 
 
 def reprotect_group(session: Session, group_id: str) -> Plan[None]:

@@ -212,6 +212,17 @@ class Member(Model):
     failure: Failure | None
 
 
+class Advice(Model):
+    """What is the matter with a group, and the command for it if there is one.
+
+    `severity` is "ok", "notice", "warning" or "critical".
+    """
+
+    severity: str
+    text: str
+    command: str | None = None
+
+
 class GroupReport(Proof):
     """What a group's workers observe, and what the arbiter has recorded. `mode` is what the primary's worker does."""
 
@@ -221,6 +232,7 @@ class GroupReport(Proof):
     dirty_bytes: int
     last_resync: Resync | None
     members: list[Member] = []
+    advice: list[Advice] = []
 
 
 class Group(Model):

@@ -3,78 +3,25 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import subprocess
 import sys
 import types
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
 
 from tests.support.running_api import Api, write_clouds
-from tests.unit.cli.conftest import Result, Run
+from tests.unit.cli.conftest import Run, Shell, ok
 from twinsite.cli import asking
 from twinsite.client import groups as group_plans
 from twinsite.client import waiting
-from twinsite.client.models import Group, Pair, Volume
 from twinsite.client.session import Session
 from twinsite.client.steps import Plan
 from twinsite.messages import Failure, Mode
-
-PREPARE_SECONDS_MAX = 20.0
-
-
-@pytest.fixture
-def name() -> str:
-    """A name that no other test uses."""
-    return f"disk-{uuid.uuid4().hex[:12]}"
-
-
-def ok(result: Result) -> Result:
-    assert result.status == 0, result.errors
-    return result
-
-
-class Shell:
-    """Runs commands on the test's controller."""
-
-    def __init__(self, run: Run, api: Api) -> None:
-        self._run = run
-        self._data = str(api.data_dir)
-        self._client = api.client
-
-    def run(self, *arguments: str) -> Result:
-        return self._run(*arguments, "--data", self._data)
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(ok(self.run(*arguments, "-o", "json")).output)
-
-    # Preparations go past the command line, which would log in for each.
-
-    def volume(self, name: str, zone: str) -> Volume:
-        volume = self._client.create_volume(size_gib=1, zone=zone, name=name)
-        return self._client.wait_for_volume(volume.id, PREPARE_SECONDS_MAX)
-
-    def pair(self, name: str) -> Pair:
-        ids = [self.volume(name, "az1").id, self.volume(f"{name}-dr", "az2").id]
-        pair = self._client.create_pair(volume_ids=ids, priority_station="az1", name=name)
-        return self._client.wait_for_pair(pair.id, PREPARE_SECONDS_MAX)
-
-    def group(self, name: str) -> Group:
-        pair_ids = [self.pair(name).id]
-        group = self._client.create_group(pair_ids=pair_ids, priority_station="az1", name=name)
-        return self._client.wait_for_group(group.id, PREPARE_SECONDS_MAX)
-
-
-@pytest.fixture
-def shell(run: Run, api: Api) -> Shell:
-    return Shell(run, api)
 
 
 def test_a_volume_from_its_creation_to_its_end(shell: Shell, name: str) -> None:
@@ -87,7 +34,7 @@ def test_a_volume_from_its_creation_to_its_end(shell: Shell, name: str) -> None:
     assert volume["id"] in [item["id"] for item in shell.json("volume", "list")]
     (row,) = [line for line in ok(shell.run("volume", "list")).output.splitlines() if name in line]
     assert row.split()[:4] == [volume["id"], name, "available", "2"]
-    ok(shell.run("volume", "delete", name, "--wait"))
+    ok(shell.run("volume", "delete", name, "--wait", "--yes"))
     gone = shell.run("volume", "show", volume["id"])
     assert gone.status == 1
     assert f"no volume has the id {volume['id']}" in gone.errors
@@ -117,12 +64,12 @@ def test_a_pair_and_a_group_from_their_creation_to_their_end(shell: Shell, name:
     assert pair["id"] in ok(shell.run("group", "show", name)).output
     assert pair["id"] in ok(shell.run("pair", "list")).output
 
-    refused = shell.run("pair", "delete", name)
+    refused = shell.run("pair", "delete", name, "--yes")
     assert refused.status == 1
     assert "HTTP 400" in refused.errors
     ok(shell.run("group", "update", name, "--remove-pair", name, "--name", f"{name}-2", "--wait"))
-    ok(shell.run("group", "delete", f"{name}-2", "--wait"))
-    ok(shell.run("pair", "delete", name, "--wait"))
+    ok(shell.run("group", "delete", f"{name}-2", "--wait", "--yes"))
+    ok(shell.run("pair", "delete", name, "--wait", "--yes"))
     assert shell.run("pair", "show", pair["id"]).status == 1
     assert shell.run("group", "show", group["id"]).status == 1
 
@@ -135,7 +82,7 @@ def test_a_group_is_synchronized_and_stopped(shell: Shell, name: str) -> None:
     status = ok(shell.run("group", "status", name)).output
     assert "active" in status
     assert "in_sync" in status
-    ok(shell.run("group", "stop", name))
+    ok(shell.run("group", "stop", name, "--yes"))
     assert shell.json("group", "show", name)["replication_status"] == "active-stopped"
 
 
@@ -172,10 +119,11 @@ def test_a_forced_failover_states_the_loss_before_it_asks(
     assert asked.status == 2
     assert "Lost will be all writes since" in asked.errors
     monkeypatch.setattr(asking, "sys", types.SimpleNamespace(stdin=types.SimpleNamespace(isatty=lambda: True)))
-    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    assert shell.run("group", "failover", name, "--force").status == 1
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    refused = shell.run("group", "failover", name, "--force")
+    assert (refused.status, "nothing was done" in refused.errors) == (1, True)
     assert shell.json("group", "show", name)["status"] == "available"
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{name}\n"))
     ok(shell.run("group", "failover", name, "--force", "--wait", "--timeout", "20"))
     assert shell.json("group", "show", name)["priority_station"] == "az2"
 
@@ -187,7 +135,7 @@ def test_a_wait_that_is_too_short_says_so(shell: Shell, api: Api, name: str) -> 
         result = shell.run("group", "sync", name, "--wait", "--timeout", "0")
     finally:
         api.az1.primary_mode = Mode.IN_SYNC
-    assert result.status == 1
+    assert result.status == 4
     assert f"group {group.id} is still" in result.errors
     assert "--timeout" in result.errors
 
@@ -203,7 +151,7 @@ def test_the_beginning_of_an_id_is_enough(shell: Shell, name: str) -> None:
 
 def test_a_name_that_means_two_volumes_is_refused_and_both_are_named(shell: Shell, name: str) -> None:
     ids = [shell.volume(name, "az1").id for _ in range(2)]
-    result = shell.run("volume", "delete", name)
+    result = shell.run("volume", "delete", name, "--yes")
     assert result.status == 1
     assert f"{name!r} means 2 volumes" in result.errors
     assert all(volume_id in result.errors for volume_id in ids)
@@ -212,7 +160,7 @@ def test_a_name_that_means_two_volumes_is_refused_and_both_are_named(shell: Shel
 
 def test_deleting_several_deletes_none_when_one_is_unknown(shell: Shell, name: str) -> None:
     shell.volume(name, "az1")
-    assert shell.run("volume", "delete", name, f"{name}-unknown").status == 1
+    assert shell.run("volume", "delete", name, f"{name}-unknown", "--yes").status == 1
     assert shell.json("volume", "show", name)["status"] == "available"
 
 

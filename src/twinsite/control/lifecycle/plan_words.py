@@ -90,6 +90,11 @@ def command(facts: PlanFacts, words: str) -> str:
     return f"twinsite group {words} {called(facts.group_id, facts.name)}"
 
 
+def _quoted(facts: PlanFacts, words: str) -> str:
+    """Return a command as it stands in a sentence."""
+    return f"'{command(facts, words)}'"
+
+
 def _named(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:NAMED_MAX])
     more = len(names) - NAMED_MAX
@@ -155,7 +160,9 @@ def _why_nothing(action: Action, facts: PlanFacts) -> str:
     if action in (Action.FAIL_OVER, Action.REVERSE):
         return f"{facts.primary} is the primary site already"
     if action is Action.STOP:
-        return "replication is paused already"
+        is_heard = facts.health.status is not None and facts.health.status.mode is Mode.PAUSED
+        waits = "" if is_heard else f"; the call waits until the worker in {facts.primary} says so"
+        return f"replication is paused already{waits}"
     if not facts.primary_disks:
         return "the group has no pairs"
     mode = facts.health.status.mode if facts.health.status is not None else None
@@ -193,7 +200,7 @@ def _failover(facts: PlanFacts) -> PlanWords:
     else:
         steps.append(f"{old} is out of reach. When it is back it hears that it was replaced, and serves nobody.")
     steps.append(
-        f"The group is failovered and not protected: nothing is copied before {command(facts, 'reprotect')}, "
+        f"The group is failovered and not protected: nothing is copied before {_quoted(facts, 'reprotect')}, "
         f"which overwrites what only {old} has."
     )
     loss = facts.health.failover.loss
@@ -288,7 +295,7 @@ def _reprotect(facts: PlanFacts) -> PlanWords:
                 f"'twinsite kept list' shows on the machine of {old}."
             ),
         ],
-        hosts=f"Hosts stay in {new}. Once the group is active, {command(facts, 'reverse')} moves it back.",
+        hosts=f"Hosts stay in {new}. Once the group is active, {_quoted(facts, 'reverse')} moves it back.",
         loss_text=f"What was written in {old}, and nobody else acknowledged, is overwritten.",
         from_site=new,
         to_site=old,
@@ -304,7 +311,7 @@ def _stop(facts: PlanFacts) -> PlanWords:
         steps.append(f"The disks in {dr} stay as they are then, at one common point in time.")
     steps.append(
         f"What is written from then on is in {old} alone and is tracked; a failover is refused, or loses it, until "
-        f"{command(facts, 'sync')} has brought it over."
+        f"{_quoted(facts, 'sync')} has brought it over."
     )
     return PlanWords(
         steps=steps,

@@ -53,6 +53,8 @@ class ActionPlan:
     reason: str | None
     needs_force: bool
     words: PlanWords
+    is_due: bool = True
+    """There is something to do."""
 
     @property
     def is_allowed(self) -> bool:
@@ -87,7 +89,7 @@ class PlanService(GroupCalls):
             facts = await self._facts(session, shown, told, uses_force)
         words = words_of(wanted.action, facts) if told.reason is None else words_of_refused(wanted.action, facts)
         reason = forced.reason if wanted.force else plain.reason
-        return ActionPlan(wanted.action, group, reason, needs_force, words)
+        return ActionPlan(wanted.action, group, reason, needs_force, words, told.is_due)
 
     async def _verdict(self, session: AsyncSession, shown: ShownGroup, wanted: Wanted) -> Verdict:
         try:
