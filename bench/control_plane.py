@@ -113,7 +113,7 @@ async def populate(settings: ControllerSettings, states: Sequence[State], pairs_
             connected = frozenset(SITES)
             for group in groups:
                 health = controller.context.health(group, reports, connected)
-                group.recorded_state = chronicle.state_of(group, health)
+                group.recorded_state = chronicle.state_of(group, health, connected)
     finally:
         await controller.close()
     return population

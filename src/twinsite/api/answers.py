@@ -303,13 +303,19 @@ class EventState(Answer):
     secondary: str
     pairs: int
     size_gib: int = Field(description="Of all production disks together.")
+    failover_possible: bool | None = Field(None, description="Without loss. Events of older releases lack this.")
+    connected: list[str] | None = Field(None, description="Which of the group's two sites had their nodes there.")
+    failing_disks: list[str] | None = Field(None, description="Volumes of either side that fail.")
 
 
 class EventAnswer(Answer):
     """What was done to a group, or happened to it."""
 
     id: str
+    group_id: str
+    number: int = Field(description="Within the group, from 1 on.")
     created_at: str
+    kinds: list[str] = Field(description="What it is, in the words that webhooks filter by; see docs/events.md.")
     actor: str = Field(description="A user's name, or the part of the installation that noticed it.")
     user_id: str | None
     request_id: str | None = Field(description="Of the request that it was recorded with.")
@@ -335,6 +341,19 @@ class AdviceAnswer(Answer):
     severity: str = Field(description="ok, notice, warning or critical.")
     text: str
     command: str | None = Field(description="What to type for it, where that is one command.")
+
+
+class FeedEventAnswer(EventAnswer):
+    """An event of one of a project's groups."""
+
+    group_name: str | None
+    position: int | None = Field(description="Among all events; what Last-Event-ID takes.")
+
+
+class FeedEventList(Answer):
+    """A page of the events of all of a project's groups, the newest first."""
+
+    events: list[FeedEventAnswer]
 
 
 class GroupExtras(Proof):

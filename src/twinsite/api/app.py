@@ -12,6 +12,7 @@ import twinsite
 from twinsite.api import (
     accounts,
     audit,
+    events,
     groups,
     identity,
     internal,
@@ -27,6 +28,7 @@ from twinsite.api import (
     versions,
     volume_metadata,
     volumes,
+    webhooks,
 )
 from twinsite.api.envelope import Envelope
 from twinsite.api.errors import add_error_handlers
@@ -93,6 +95,8 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         plans.router,
         overview.router,
         traffic.router,
+        events.router,
+        webhooks.router,
         tags.router,
         tags.vendor_router,
         sites.router,

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
-from twinsite.api.listing import PlaceQuery, group_page, place_query
+from twinsite.api.listing import group_page
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, is_allowed, require
 from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
 from twinsite.api.validation import parse_value
-from twinsite.api.views import event_view, group_full_view, group_view
+from twinsite.api.views import group_full_view, group_view
 from twinsite.api.volumes import single_action
 from twinsite.control.lifecycle.groups import GroupChange, NewGroup
 from twinsite.control.lifecycle.health import GroupHealth
@@ -73,19 +73,6 @@ async def show_group(request: Request, project_id: str, group_id: GroupId) -> Re
     shown = await controller_of(request).overviews.view(project_id, group_id, with_pools=with_pools)
     view = group_full_view(shown.group, shown.health, shown.advice)
     return JSONResponse({"replication_consistency_group": view})
-
-
-@router.get(
-    "/{replication_consistency_group_id}/events",
-    responses={200: {"model": answers.EventList}, **answers.ERRORS_OF_ONE},
-)
-async def list_events(
-    request: Request, project_id: str, group_id: GroupId, place: Annotated[PlaceQuery, Depends(place_query)]
-) -> Response:
-    """List what was done to a group and what happened to it, the newest first, with the proof of that time."""
-    groups = controller_of(request).groups
-    events = await groups.events(project_id, group_id, place.marker, place.limit, place.offset)
-    return JSONResponse({"events": [event_view(event) for event in events]})
 
 
 @router.put(

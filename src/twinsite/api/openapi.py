@@ -181,7 +181,7 @@ def _error(status: int, kind: str) -> Document:
     return {**_head(status), "content": {"application/json": {"schema": schema}}}
 
 
-_UUID_PARAMETERS = frozenset({"volume_id", "replication_id", "replication_consistency_group_id"})
+_UUID_PARAMETERS = frozenset({"volume_id", "replication_id", "replication_consistency_group_id", "webhook_id"})
 
 
 def _complete_parameters(path: str, operation: Document, settings: ControllerSettings) -> None:

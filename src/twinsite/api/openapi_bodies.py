@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twinsite.api import groups, sites, tags, volumes
+from twinsite.api import groups, sites, tags, volumes, webhooks
 from twinsite.control.lifecycle.volumes import SIZE_GIB_MAX
 
 Schema = dict[str, Any]
@@ -178,5 +178,6 @@ BODIES: Mapping[str, Schema] = {
         "schema": _one_of({sites.FORGET: _EMPTY, sites.RESTORE: _EMPTY}),
         "examples": sites.ACTION_EXAMPLES,
     },
+    "act_on_webhook": {"schema": _one_of({webhooks.TEST: _EMPTY}), "examples": webhooks.ACTION_EXAMPLES},
 }
 """By the name of the operation: schema and examples."""

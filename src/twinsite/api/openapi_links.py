@@ -22,6 +22,8 @@ _VOLUME = ("show_volume", "change_volume", "delete_volume", "act_on_volume", "sh
 _VOLUME_TAGS = ("show_tags", "add_tags", "replace_tags", "act_on_tags")
 _GROUP = ("show_group", "change_group", "delete_group", "act_on_group", "list_events", "show_history")
 
+_WEBHOOK = ("show_webhook", "delete_webhook", "act_on_webhook", "list_deliveries")
+
 LINKS: Mapping[tuple[str, str], Sequence[Target]] = {
     ("create_volume", "volume"): [
         *(Target(name, "volume_id") for name in _VOLUME),
@@ -41,6 +43,7 @@ LINKS: Mapping[tuple[str, str], Sequence[Target]] = {
         Target("list_groups", "marker", "query"),
         Target("list_traffic", "marker", "query"),
     ],
+    ("create_webhook", "webhook"): [Target(name, "webhook_id") for name in _WEBHOOK],
 }
 """What the operations that create something lead to, by their names and the key of their answers."""
 

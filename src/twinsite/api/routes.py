@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader
 from starlette.routing import Match
 from starlette.types import Scope
 
-from twinsite.api.acceptable import refuse_unacceptable
+from twinsite.api.acceptable import JSON, refuse_unacceptable
 from twinsite.api.auditing import READING_METHODS, entry_of
 from twinsite.api.bodies import request_with_sound_body
 from twinsite.control.actor import Actor, current_actor
@@ -106,7 +106,7 @@ class OpenRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             await self.admit(request)
-            refuse_unacceptable(request.headers.getlist("accept"))
+            refuse_unacceptable(request.headers.getlist("accept"), self.media_type(request))
             if self.checks_body and request.method in ("POST", "PUT", "PATCH"):
                 request = await request_with_sound_body(request, controller_of(request).settings.body_seconds_max)
             await self.admit_body(request)
@@ -123,6 +123,10 @@ class OpenRoute(APIRoute):
             return response
 
         return concluded
+
+    def media_type(self, request: Request) -> str:
+        """Return what the call answers."""
+        return JSON
 
     async def admit(self, request: Request) -> None:
         """Refuse who may not make this call."""

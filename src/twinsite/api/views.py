@@ -17,7 +17,7 @@ from twinsite.control.lifecycle.lost_sites import ShownSite
 from twinsite.control.lifecycle.proof import epoch_timestamp, proof_of, timestamp
 from twinsite.control.lifecycle.states import PairStatus, ReplicationStatus
 from twinsite.control.lifecycle.volumes import Connection
-from twinsite.control.models import Group, GroupEvent, Pair, Volume
+from twinsite.control.models import Group, Pair, Volume
 from twinsite.messages import Failure, MemberStatus, ResyncReport, to_wire
 
 
@@ -237,23 +237,6 @@ def _member_view(pair: Pair, health: GroupHealth) -> dict[str, Any]:
         "bytes_done": status.resync_bytes_done,
         "dirty_bytes": status.dirty_bytes,
         "failure": to_wire(failure) if failure is not None else None,
-    }
-
-
-def event_view(event: GroupEvent) -> dict[str, Any]:
-    """Return an event of a group."""
-    return {
-        "id": event.id,
-        "created_at": timestamp(event.created_at),
-        "actor": event.actor,
-        "user_id": event.user_id,
-        "request_id": event.request_id,
-        "action": event.action,
-        "result": event.result,
-        "message": event.message,
-        "before": event.before,
-        "after": event.after,
-        "proof": event.proof,
     }
 
 

@@ -28,6 +28,7 @@ from twinsite.cli.sites import site_app
 from twinsite.cli.status import status_app
 from twinsite.cli.token import token_app
 from twinsite.cli.volumes import volume_app
+from twinsite.cli.webhooks import webhook_app
 from twinsite.client.errors import WaitedTooLong
 from twinsite.errors import TwinsiteError
 
@@ -45,6 +46,7 @@ app.add_typer(group_app, name="group", help="Groups: pairs replicated together, 
 app.add_typer(kept_app, name="kept", help="What a former primary alone had, on the site's own machine.")
 app.add_typer(site_app, name="site", help="Sites: the availability zones, for administrators.")
 app.add_typer(rehearse_app, name="rehearse", help="Lose a site of 'twinsite up' on purpose, and bring it back.")
+app.add_typer(webhook_app, name="webhook", help="Webhooks: where events are sent.")
 
 
 def _print_version(wanted: bool) -> None:

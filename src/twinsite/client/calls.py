@@ -12,6 +12,7 @@ from twinsite.client import pairs as pair_plans
 from twinsite.client import sites as site_plans
 from twinsite.client import traffic as traffic_plans
 from twinsite.client import volumes as volume_plans
+from twinsite.client import webhooks as webhook_plans
 from twinsite.client.session import Session
 from twinsite.client.steps import Plan
 
@@ -120,6 +121,15 @@ class Calls:
     wait_for_group = planned(waiting.wait_for_group)
     wait_until_group_gone = planned(waiting.wait_until_group_gone)
     wait_for_sync = planned(waiting.wait_for_sync)
+
+    events = planned(webhook_plans.list_events)
+    webhooks = planned(webhook_plans.list_webhooks)
+    webhook = planned(webhook_plans.show_webhook)
+    find_webhook = planned(lookup.find_webhook)
+    create_webhook = planned(webhook_plans.create_webhook)
+    delete_webhook = planned(webhook_plans.delete_webhook)
+    test_webhook = planned(webhook_plans.test_webhook)
+    webhook_deliveries = planned(webhook_plans.list_deliveries)
 
     sites = planned(site_plans.list_sites)
     forget_site = planned(site_plans.forget_site)

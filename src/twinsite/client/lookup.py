@@ -8,11 +8,12 @@ from typing import Protocol, TypeVar
 
 from twinsite.client.errors import NotFound, ObjectMissing
 from twinsite.client.groups import list_groups, show_group
-from twinsite.client.models import Group, Pair, Volume
+from twinsite.client.models import Group, Pair, Volume, Webhook
 from twinsite.client.pairs import list_pairs, show_pair
 from twinsite.client.session import Session
 from twinsite.client.steps import Plan
 from twinsite.client.volumes import list_volumes, show_volume
+from twinsite.client.webhooks import show_webhook, webhooks_named
 
 ID_PREFIX_LENGTH_MIN = 4
 """Shortest beginning of an id that counts, so that a mistyped name does not hit an id by chance."""
@@ -52,6 +53,11 @@ def find_pair(session: Session, text: str) -> Plan[Pair]:
 def find_group(session: Session, text: str) -> Plan[Group]:
     """Return the group that `text` means, as `find_volume` does; with its report."""
     return (yield from _find("group", text, session, show_group, lambda name: list_groups(session, name=name)))
+
+
+def find_webhook(session: Session, text: str) -> Plan[Webhook]:
+    """Return the webhook that `text` means, as `find_volume` does."""
+    return (yield from _find("webhook", text, session, show_webhook, lambda name: webhooks_named(session, name)))
 
 
 def _find(

@@ -262,15 +262,52 @@ class GroupEvent(Model):
     """What was done to a group, or happened to it. `proof` is what was known at that time."""
 
     id: str
+    group_id: str
+    number: int
     created_at: Timestamp
+    kinds: list[str]
     actor: str
     user_id: str | None
+    request_id: str | None
     action: str
     result: str
     message: str | None
     before: dict[str, Any] | None
     after: dict[str, Any]
     proof: Proof
+
+
+class FeedEvent(GroupEvent):
+    """An event of one of a project's groups. `position` is its place among all events."""
+
+    group_name: str | None
+    position: int
+
+
+class Webhook(Model):
+    """Where events are sent; those that have one of its kinds, all when there is none."""
+
+    id: str
+    name: str | None
+    url: str
+    kinds: list[str]
+    created_at: Timestamp
+
+
+class Delivery(Model):
+    """Something that is to be sent to a webhook (`state` is "pending"), was ("delivered"), or was "given_up"."""
+
+    id: str
+    webhook_id: str
+    event_id: str | None
+    kinds: list[str]
+    state: str
+    attempts: int
+    due_at: Timestamp | None
+    created_at: Timestamp
+    finished_at: Timestamp | None
+    answer_status: int | None
+    trouble: str | None
 
 
 class Sample(Model):

@@ -15,6 +15,7 @@ from twinsite.control.database import Database
 from twinsite.control.directory import DirectoryService
 from twinsite.control.history import History
 from twinsite.control.identity import IdentityService
+from twinsite.control.lifecycle.event_feed import EventFeed
 from twinsite.control.lifecycle.extending import ExtendService
 from twinsite.control.lifecycle.groups import GroupService
 from twinsite.control.lifecycle.labels import LabelService
@@ -27,6 +28,7 @@ from twinsite.control.lifecycle.quotas import QuotaService
 from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volume_extending import VolumeExtendService
 from twinsite.control.lifecycle.volumes import VolumeService
+from twinsite.control.lifecycle.webhooks import WebhookService
 from twinsite.control.models import Installation, Site
 from twinsite.control.passwords import Passwords
 from twinsite.control.policy.enforcer import Policy
@@ -36,6 +38,7 @@ from twinsite.control.sampling import Sampler
 from twinsite.control.secret_files import read_or_create_secret
 from twinsite.control.settings import ControllerSettings
 from twinsite.control.wakeups import Wakeups
+from twinsite.control.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
     from twinsite.control.keystone import Authenticator, KeystoneAuthenticator
@@ -67,6 +70,9 @@ class Controller:
         self.labels = LabelService(context)
         self.sites = SiteService(context)
         self.quotas = QuotaService(context)
+        self.feed = EventFeed(context)
+        self.webhooks = WebhookService(context)
+        self.webhook_sender = WebhookSender(context)
         passwords = Passwords()
         self.identity = IdentityService(context, passwords)
         self.directory = DirectoryService(context, passwords)
@@ -81,7 +87,7 @@ class Controller:
             context, memory, installation_id, lambda group_id: worker_token(node_token, group_id), self.history
         )
         self._node_token = node_token
-        self._watches: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def open(cls, settings: ControllerSettings) -> Controller:
@@ -107,9 +113,11 @@ class Controller:
         except BaseException:
             await database.close()
             raise
-        controller._watches = [
+        controller._tasks = [
             asyncio.create_task(controller.reconciler.watch_moves(), name="watch moves"),
             asyncio.create_task(controller.sampler.run(), name="sample groups"),
+            asyncio.create_task(controller.feed.run(), name="publish events"),
+            asyncio.create_task(controller.webhook_sender.run(), name="send to webhooks"),
         ]
         return controller
 
@@ -118,9 +126,10 @@ class Controller:
         await self.context.wakeups.close()
         if self._keystone is not None:
             await self._keystone.close()
-        for watch in self._watches:
-            watch.cancel()
-        await asyncio.gather(*self._watches, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.webhook_sender.close()
         await self.context.database.close()
 
     def is_node_token(self, text: str | None) -> bool:

@@ -179,11 +179,15 @@ class GroupEvent(Base):
     """What was done to a group, or happened to it. `before` is how the event before this one left it."""
 
     __tablename__ = "group_events"
-    __table_args__ = (UniqueConstraint("group_id", "number", name="uq_group_events_number"),)
+    __table_args__ = (
+        UniqueConstraint("group_id", "number", name="uq_group_events_number"),
+        Index("ix_group_events_position", "position", unique=True),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     group_id: Mapped[str] = mapped_column(ForeignKey("replication_groups.id", ondelete="CASCADE"))
     number: Mapped[int] = mapped_column(BigInteger)
+    position: Mapped[int | None] = mapped_column(BigInteger)  # Among all events, once it is published.
     created_at: Mapped[datetime.datetime]
     actor: Mapped[str] = mapped_column(String(255))
     user_id: Mapped[str | None] = mapped_column(String(64))
@@ -194,6 +198,54 @@ class GroupEvent(Base):
     before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     after: Mapped[dict[str, Any]]
     proof: Mapped[dict[str, Any]]
+
+
+class EventFeed(Base):
+    """One row: the position of the last event that was published. Who publishes holds its lock."""
+
+    __tablename__ = "event_feed"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(BigInteger)
+
+
+class Webhook(Base):
+    """Where a project has its events sent. The secret signs what is sent, and is never shown."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index("ix_webhooks_project", "project_id", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str | None] = mapped_column(String(255))
+    url: Mapped[str] = mapped_column(String(2048))
+    secret: Mapped[str] = mapped_column(String(255))
+    kinds: Mapped[list[str]]  # Empty for every kind.
+    created_at: Mapped[datetime.datetime]
+
+
+class WebhookDelivery(Base):
+    """Something that is to be sent, or was. A sender claims it by a compare-and-swap on `attempts`."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_due", "state", "due_at"),
+        Index("ix_webhook_deliveries_webhook", "webhook_id", "number"),
+    )
+
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
+    )
+    id: Mapped[str] = mapped_column(String(36), unique=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    content: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(32))  # "pending", "delivered" or "given_up"
+    attempts: Mapped[int]
+    due_at: Mapped[datetime.datetime]  # When it is tried next, or again if its sender has died.
+    created_at: Mapped[datetime.datetime]
+    finished_at: Mapped[datetime.datetime | None]
+    answer_status: Mapped[int | None]  # Of the last attempt, when there was an answer.
+    trouble: Mapped[str | None] = mapped_column(String(255))  # Why the last attempt failed.
 
 
 class AuditRecord(Base):

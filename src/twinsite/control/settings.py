@@ -72,6 +72,10 @@ class ControllerSettings(BaseSettings):
     """How many records of who asked for what are kept of each project."""
     policy_file: Path | None = None
     """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
+    webhook_allowed_hosts: list[Name] = []
+    """Where webhooks may lead: names, `*.domain`, addresses or networks. Empty for any public address, and no other."""
+    webhook_ca_file: Path | None = None
+    """Whom to trust at https addresses of webhooks; the public authorities when left out."""
     admin_user: Name = "admin"
     admin_project: Name = "admin"
     head_seconds_max: Seconds = 20.0

@@ -257,6 +257,15 @@ def test_what_the_real_api_answers_comes_back_as_it_was(api: Api) -> None:
     assert client.group(group.id).as_json() == raw.get(f"{groups}/{group.id}", "replication_consistency_group")
     events = [event.as_json() for event in client.group_events(group.id)]
     assert events == raw.get(f"{groups}/{group.id}/events", "events")
+    published = [event.as_json() for event in client.events(2)]
+    assert [event.keys() for event in published] == [
+        event.keys() for event in raw.get("os-vendor-events", "events")[:2]
+    ]
+    hook = client.create_webhook(url="https://example.com/", secret="s" * 16, name="raw", kinds=["sync", "stop"])
+    assert client.find_webhook("raw") == client.find_webhook(hook.id[:8]) == client.webhook(hook.id) == hook
+    assert [item.as_json() for item in client.webhooks()] == raw.get("os-vendor-webhooks", "webhooks")
+    assert client.webhook_deliveries(hook.id, state="given_up") == []
+    client.delete_webhook(hook.id)
     assert client.group_history(group.id, 600).as_json() == raw.get(
         f"{groups}/{group.id}/history?seconds=600", "history"
     )

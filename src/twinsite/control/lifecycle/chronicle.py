@@ -17,6 +17,7 @@ from twinsite.control.audit_entry import current_request, record_of
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.database import after_commit
+from twinsite.control.lifecycle.event_kinds import OBSERVED
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.proof import proof_of
 from twinsite.control.lifecycle.states import GroupStatus
@@ -27,8 +28,6 @@ from twinsite.messages import Failure, ObservedWorker
 EVENTS_MAX = 1000
 """Most events of one group; the oldest go first."""
 
-OBSERVED = "observed"
-"""The action of an event that nobody asked for."""
 ACCEPTED, DONE, FAILED, REFUSED = "accepted", "done", "failed", "refused"
 """Results: recorded and to be finished by itself; finished; given up; never begun."""
 REFUSED_MAX = 200
@@ -48,8 +47,11 @@ _ACTION_OF_STATUS: Mapping[str, str] = {
 """What a group does that goes from one of these statuses to another one by itself."""
 
 
-def state_of(group: Group, health: GroupHealth) -> dict[str, Any]:
-    """Return what the events of a group tell of it before and after. Plain JSON."""
+def state_of(group: Group, health: GroupHealth, connected: frozenset[str]) -> dict[str, Any]:
+    """Return what the events of a group tell of it before and after. Plain JSON.
+
+    `connected` are the sites whose nodes are there, as far as is known.
+    """
     return {
         "status": group.status,
         "replication": group.replication,
@@ -61,7 +63,15 @@ def state_of(group: Group, health: GroupHealth) -> dict[str, Any]:
         "secondary": group.arbiter.secondary,
         "pairs": len(group.pairs),
         "size_gib": sum(pair.production_volume.size_gib for pair in group.pairs),
+        "failover_possible": health.failover.possible,
+        "connected": sorted(connected & {group.priority_station, group.secondary_station}),
+        "failing_disks": sorted(health.member_failures),
     }
+
+
+def _has_changed(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
+    """Say whether a group is not as its last event left it, in what that event's release recorded."""
+    return before is None or any(before.get(key, value) != value for key, value in after.items())
 
 
 async def record(
@@ -84,7 +94,8 @@ async def record(
     reports = await observed_workers(session, [group_id])
     connected = context.sites_to_believe_in(await context.connected_sites(session))
     health = context.health(group, reports, connected)
-    await _add(session, group, health, action, result, message, proof)
+    after = state_of(group, health, connected)
+    await _add(session, group, health, action, result, message, proof, after=after)
     expected = current_request.get()
     if expected is not None and expected.entry.group_id == group_id and not expected.is_recorded:
         session.add(record_of(expected.entry))
@@ -95,9 +106,10 @@ async def observe(
     context: Context, session: AsyncSession, group: Group, reports: Reports, connected: frozenset[str]
 ) -> None:
     """Write an event if the group is not as its last event left it. It was read with its lock in this session."""
-    health = context.health(group, reports, context.sites_to_believe_in(connected))
-    before, after = group.recorded_state, state_of(group, health)
-    if before == after:
+    believed = context.sites_to_believe_in(connected)
+    health = context.health(group, reports, believed)
+    before, after = group.recorded_state, state_of(group, health, believed)
+    if not _has_changed(before, after):
         return
     action, result = OBSERVED, DONE
     if before is not None and (before["status"], before["term"]) != (after["status"], after["term"]):
@@ -106,7 +118,7 @@ async def observe(
     if group.status.startswith("error") and group.failure_code is not None:
         result, failure = FAILED, Failure(group.failure_code, group.failure_message or "")
     message = f"{failure.code}: {failure.message}" if failure is not None else None
-    await _add(session, group, health, action, result, message, None)
+    await _add(session, group, health, action, result, message, None, after=after)
 
 
 async def record_without_change(
@@ -128,7 +140,10 @@ async def record_without_change(
     group = await objects.find(session, Group, project_id, group_id, locked=True)
     if group is not None:
         health = (await context.health_of(session, [group]))[group_id]
-        await _add(session, group, health, action, result, message, None, actor=actor)
+        after = group.recorded_state
+        if after is None:
+            after = state_of(group, health, context.sites_to_believe_in(await context.connected_sites(session)))
+        await _add(session, group, health, action, result, message, None, after=after, actor=actor)
         if result == REFUSED:
             await events.forget_refused(session, group_id, REFUSED_MAX)
 
@@ -143,8 +158,9 @@ async def proof_now(context: Context, session: AsyncSession, group_id: str) -> d
 
 def differs(context: Context, group: Group, reports: Reports, connected: frozenset[str]) -> bool:
     """Say whether `observe` would write an event."""
-    health = context.health(group, reports, context.sites_to_believe_in(connected))
-    return group.recorded_state != state_of(group, health)
+    believed = context.sites_to_believe_in(connected)
+    health = context.health(group, reports, believed)
+    return _has_changed(group.recorded_state, state_of(group, health, believed))
 
 
 async def _add(
@@ -156,10 +172,10 @@ async def _add(
     message: str | None,
     proof: Mapping[str, Any] | None,
     *,
+    after: dict[str, Any],
     actor: Actor | None = None,
 ) -> None:
     """Add an event of what the current actor did; with an `actor`, of what that one asked for in vain."""
-    after = state_of(group, health) if actor is None or group.recorded_state is None else group.recorded_state
     actor = actor or current_actor.get()
     number = await events.next_number(session, group.id)
     session.add(

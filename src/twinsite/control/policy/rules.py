@@ -222,6 +222,27 @@ _OVERVIEW_RULES = (
         ("GET", f"{_PROJECT}/os-vendor-overview"),
     ),
 )
+_WEBHOOKS = f"{_PROJECT}/os-vendor-webhooks"
+_WEBHOOK = f"{_WEBHOOKS}/{{webhook_id}}"
+_EVENT_RULES = (
+    _rule(
+        "events:get",
+        READER,
+        "List or follow the events of all groups of a project.",
+        ("GET", f"{_PROJECT}/os-vendor-events"),
+    ),
+    _rule("webhooks:create", MEMBER, "Have a project's events sent somewhere.", ("POST", _WEBHOOKS)),
+    _rule(
+        "webhooks:get",
+        READER,
+        "List and show webhooks, and what was sent to them.",
+        ("GET", _WEBHOOKS),
+        ("GET", _WEBHOOK),
+        ("GET", f"{_WEBHOOK}/deliveries"),
+    ),
+    _rule("webhooks:delete", MEMBER, "Delete a webhook.", ("DELETE", _WEBHOOK)),
+    _rule("webhooks:test", MEMBER, "Send a test to a webhook.", ("POST", f"{_WEBHOOK}/action os-test-webhook")),
+)
 _SITE_RULES = (
     _rule("sites:get", ADMIN, "List sites with their nodes and pools.", ("GET", _SITES)),
     _rule(
@@ -323,6 +344,7 @@ RULES: tuple[RuleDefault, ...] = (
     *_GROUP_RULES,
     *_AUDIT_RULES,
     *_OVERVIEW_RULES,
+    *_EVENT_RULES,
     *_SITE_RULES,
     *_IDENTITY_RULES,
 )
