@@ -85,6 +85,11 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
         case.body["replication"].update(volume_ids=supply().volumes(), priority_station="az1")
     elif operation == "create_group":
         case.body["replication_consistency_group"].update(replication_ids=[supply().pair()], priority_station="az1")
+    elif operation == "act_on_group":
+        # A pair that is not there is a 404 too, which would be taken for the group's.
+        wanted = case.body.get("os-extend-replication-volumes")
+        for item in wanted.get("replications", [wanted]) if isinstance(wanted, dict) else []:
+            item["id"] = supply().pair()
     elif operation == "log_in":
         identity = case.body["auth"]["identity"]
         if "password" in identity and identity["password"]["user"].get("name") == "admin":

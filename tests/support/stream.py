@@ -16,7 +16,7 @@ WAIT_SECONDS = 15.0
 
 
 class FramePipe:
-    """Frames over one TCP connection. Heartbeats are answered by nobody and handed to nobody."""
+    """Frames over one TCP connection. Heartbeats are answered by nobody, and handed to who asks for them."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -33,12 +33,12 @@ class FramePipe:
         except ConnectionError:
             return
 
-    async def next(self) -> Frame | None:
+    async def next(self, *, heartbeats: bool = False) -> Frame | None:
         """Return the next frame, its payload copied, or None when the connection is over."""
         while True:
             while self._frames:
                 frame = self._frames.pop(0)
-                if frame.kind != Kind.HEARTBEAT:
+                if heartbeats or frame.kind != Kind.HEARTBEAT:
                     return frame
             try:
                 async with asyncio.timeout(WAIT_SECONDS):

@@ -16,6 +16,7 @@ from twinsite.api import (
     groups,
     identity,
     internal,
+    metrics,
     overview,
     plans,
     quotas,
@@ -85,10 +86,13 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     app.settings = settings
+    app.state.request_metrics = metrics.RequestMetrics()
+    app.add_middleware(metrics.RequestMeter, metrics=app.state.request_metrics)
     app.add_middleware(Envelope)
     add_error_handlers(app)
     for router in (
         versions.router,
+        metrics.router,
         *(EMBEDDED_IDENTITY if settings.keystone_auth_url is None else [versions.elsewhere_router]),
         replications.router,
         groups.router,

@@ -62,7 +62,7 @@ def node(
     ] = None,
     http_listen: Annotated[
         str | None,
-        typer.Option("--http-listen", metavar="HOST:PORT", help="Where the node answers /healthz and /readyz."),
+        typer.Option("--http-listen", metavar="HOST:PORT", help="Where /healthz, /readyz and /metrics are answered."),
     ] = None,
     stop_workers: Annotated[
         bool, typer.Option("--stop-workers", help="End the workers together with the node; by default they go on.")

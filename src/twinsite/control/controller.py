@@ -29,6 +29,7 @@ from twinsite.control.lifecycle.restored import Memory
 from twinsite.control.lifecycle.volume_extending import VolumeExtendService
 from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.lifecycle.webhooks import WebhookService
+from twinsite.control.measuring import Measuring
 from twinsite.control.models import Installation, Site
 from twinsite.control.passwords import Passwords
 from twinsite.control.policy.enforcer import Policy
@@ -83,6 +84,7 @@ class Controller:
         self.arbiter = ArbiterStore(context)
         self.history = History()
         self.sampler = Sampler(context, self.history)
+        self.measuring = Measuring(context)
         self.reconciler = Reconciler(
             context, memory, installation_id, lambda group_id: worker_token(node_token, group_id), self.history
         )

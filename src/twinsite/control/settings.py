@@ -70,6 +70,8 @@ class ControllerSettings(BaseSettings):
     keystone_timeout_seconds: Seconds = 10.0
     audit_records_max: int = Field(default=10_000, ge=100, le=10_000_000)
     """How many records of who asked for what are kept of each project."""
+    metrics_token: SecretStr | None = Field(default=None, min_length=8)
+    """What `GET /metrics` asks for, as a bearer token; without one it answers on this machine only."""
     policy_file: Path | None = None
     """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
     webhook_allowed_hosts: list[Name] = []

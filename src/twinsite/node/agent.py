@@ -24,6 +24,7 @@ from twinsite.messages import (
 )
 from twinsite.node.controller_client import ControllerClient
 from twinsite.node.conversation import Conversation, Observed, Statement
+from twinsite.node.metrics import NodeFacts
 from twinsite.node.pool import Pool
 from twinsite.node.record import NodeRecord
 from twinsite.node.remains import Remains
@@ -86,6 +87,16 @@ class Agent:
             tasks.create_task(self._poll(), name="poll")
             tasks.create_task(self._report_changes(), name="report")
             tasks.create_task(self._reconcile(), name="reconcile")
+
+    def facts(self) -> NodeFacts:
+        """Return what is known now, for /metrics."""
+        return NodeFacts(
+            site=self._settings.site,
+            pool=self._pool_report,
+            is_pool_readable=self.is_pool_readable,
+            is_controller_answering=self.is_controller_answering,
+            workers=self._observed_workers(),
+        )
 
     async def _poll(self) -> None:
         pause = RECONNECT_SECONDS_MIN

@@ -12,6 +12,7 @@ from twinsite.errors import ConfigurationError, StorageFault
 from twinsite.node.agent import Agent
 from twinsite.node.controller_client import ControllerClient
 from twinsite.node.http import NodeHttp
+from twinsite.node.metrics import metrics_page
 from twinsite.node.pool import DirectoryPool
 from twinsite.node.probes import probe_pages
 from twinsite.node.record import NodeRecord
@@ -52,7 +53,8 @@ async def serve(settings: NodeSettings) -> None:
         functools.partial(Supervisor, settings),
     )
     log.info("node starts", site=settings.site, controller=settings.controller_url, data=str(settings.site_dir))
-    http = NodeHttp(probe_pages(agent, settings.site))
+    pages = {**probe_pages(agent, settings.site), "/metrics": metrics_page(agent.facts)}
+    http = NodeHttp(pages)
     if settings.http_listen is not None:
         try:
             await http.start(*parse_listen(settings.http_listen))

@@ -33,7 +33,7 @@ class NodeSettings:
     stream_host: str = "127.0.0.1"  # Where secondaries listen for the other site's primaries.
     stop_workers: bool = False  # Stop the workers together with the node.
     ca_file: Path | None = None  # Whom to trust at an https address of the controller, instead of the system's.
-    http_listen: str | None = None  # "host:port" of the node's own /healthz and /readyz; none without it.
+    http_listen: str | None = None  # "host:port" of the node's own /healthz, /readyz and /metrics; none without it.
     node_name: str = field(default_factory=socket.gethostname)
 
     @property

@@ -6,6 +6,7 @@ Nothing here decides about data: an answer is told to the machine, and the machi
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -15,6 +16,7 @@ import structlog
 from twinsite.core.arbiter import Reason, Refusal, Row
 from twinsite.core.group.primary import Primary
 from twinsite.errors import RetryableError, StorageFault
+from twinsite.latency import LatencyRecorder
 from twinsite.messages import Failure
 from twinsite.worker.standing import Standing
 
@@ -77,6 +79,8 @@ class Arbitration:
         self.row: Row | None = None
         self.newest: Row | None = None  # Of all that were heard: a database that is restored goes back.
         self.failure: Failure | None = None
+        self.latency = LatencyRecorder()  # Of every call, answered or not.
+        self.failures = 0  # Calls without an answer.
         self._task = asyncio.create_task(self._run(), name="arbitration")
 
     def use(self, arbiter: Arbiter | None) -> None:
@@ -128,10 +132,9 @@ class Arbitration:
         arbiter = self._arbiter
         if arbiter is None:
             raise RetryableError("the node has not said where it is")
-        loop = asyncio.get_running_loop()
         machine = self._machine
         if self.row is None or machine.must_wait:
-            self._learn(await loop.run_in_executor(self._executor, arbiter.read))
+            self._learn(await self._call(arbiter.read))
             if self.failure is not None or self.row is None:
                 return
         version = self.row.version
@@ -139,15 +142,26 @@ class Arbitration:
             if machine.must_wait:
                 self.failure = Failure("37100177", MAY_LACK_WRITES)
                 return
-            result = await loop.run_in_executor(self._executor, arbiter.suspend_secondary, version)
+            result = await self._call(arbiter.suspend_secondary, version)
             if self._learn(result):
                 log.info("arbiter.granted", term=self._term, version=self.row.version)
                 await self._standing.go_alone(self.row.version, self.row.stale_since)
         elif machine.wants_report:
             await self._standing.promise_all()
-            result = await loop.run_in_executor(self._executor, arbiter.secondary_in_sync, version)
+            result = await self._call(arbiter.secondary_in_sync, version)
             if self._learn(result):
                 machine.reported()
+
+    async def _call(self, ask: Callable[..., Row | Refusal], *arguments: int) -> Row | Refusal:
+        """Make one call in the thread. Raises `RetryableError` when there is no answer."""
+        begun_at = time.perf_counter()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, ask, *arguments)
+        except RetryableError:
+            self.failures += 1
+            raise
+        finally:
+            self.latency.add(time.perf_counter() - begun_at)
 
     def _learn(self, result: Row | Refusal) -> bool:
         """Take an answer; return whether the call was granted."""

@@ -42,7 +42,7 @@ class FlushBoth:
         self.is_done = False
         loop = asyncio.get_running_loop()
         for index, store in stores.items():
-            waiter = machine.flush_begun(index, (_Flush(self, index), 0))
+            waiter = machine.flush_begun(index, (_Flush(self, index), 0, 0.0, None))
             future = loop.run_in_executor(executor, store.flush)
             future.add_done_callback(partial(self._flushed_here, waiter))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
@@ -17,6 +18,7 @@ from twinsite.core.limits import EXTENT_BYTES, ZERO_FRAME_BYTES_MAX
 from twinsite.core.nbd.constants import Command, CommandFlag
 from twinsite.core.tracking.intents import HOT, IntentRecord
 from twinsite.errors import StorageFault
+from twinsite.latency import LatencyRecorder
 from twinsite.messages import Failure, MemberSpec
 from twinsite.stores.base import Store
 from twinsite.worker.device import ReplySink, Request
@@ -42,6 +44,8 @@ class Mirror(Protocol):
 
     machine: Primary
     intents: IntentLog
+    write_latency: LatencyRecorder
+    flush_latency: LatencyRecorder
 
     def flush_failed(self) -> None:
         """A store's flush failed: what is read from it may not be on the disk."""
@@ -59,6 +63,10 @@ class Mirror(Protocol):
         """Make the call soon after the secondary, or the arbiter, has answered for something that is in flight."""
 
 
+Told = tuple[ReplySink, int, float, LatencyRecorder | None]
+"""A token of the machine: whom to tell, of which request, when that came, and where its latency counts."""
+
+
 class MirroredDevice(StoreDevice):
     """One member's device."""
 
@@ -69,6 +77,9 @@ class MirroredDevice(StoreDevice):
         self._index = member.index
         self._mirror = mirror
         self._machine = mirror.machine
+        self._write_latency = mirror.write_latency
+        self._flush_latency = mirror.flush_latency
+        self._received_at = 0.0  # When the batch came that is being executed.
         self._sinks: set[ReplySink] = set()
         self._waiters: dict[tuple[ReplySink, int], FlushWaiter] = {}
         self._failed_range = (0, 0)
@@ -93,6 +104,7 @@ class MirroredDevice(StoreDevice):
 
         Makes the connection known to the group's backpressure first.
         """
+        self._received_at = time.perf_counter()
         if sink not in self._sinks:
             self._sinks.add(sink)
             self._mirror.sink_joined(sink)
@@ -172,6 +184,7 @@ class MirroredDevice(StoreDevice):
             request if request.payload is None else request._replace(payload=memoryview(bytes(request.payload)))
             for request in batch
         ]
+        received_at = self._received_at
         sink.pause_reading()
         self._jobs += 1
         self._idle.clear()
@@ -180,6 +193,7 @@ class MirroredDevice(StoreDevice):
             self._jobs -= 1
             if fault is None:
                 # Extents that went cold meanwhile are recorded again. The connection may be gone, and stays so.
+                self._received_at = received_at
                 self._execute(kept, sink)
                 if sink not in self._sinks:
                     self._note_orphans()
@@ -225,7 +239,8 @@ class MirroredDevice(StoreDevice):
             if is_last:
                 self.flush_local(request, sink)
         else:
-            self._machine.write_applied(self._index, offset, payload, (sink, cookie) if is_last else None)
+            told: Told | None = (sink, cookie, self._received_at, self._write_latency) if is_last else None
+            self._machine.write_applied(self._index, offset, payload, told)
         if self._failure is not None:
             self._recover(request)
 
@@ -237,8 +252,8 @@ class MirroredDevice(StoreDevice):
         for start in range(request.offset, end, ZERO_FRAME_BYTES_MAX):
             length = min(ZERO_FRAME_BYTES_MAX, end - start)
             is_last = start + length == end
-            token = (sink, request.cookie) if is_last and not is_fua else None
-            self._machine.zero_applied(self._index, start, length, punch, token)
+            told: Told | None = (sink, request.cookie, 0.0, None) if is_last and not is_fua else None
+            self._machine.zero_applied(self._index, start, length, punch, told)
         if is_fua:
             self.flush_local(request, sink)
         if sink not in self._sinks:
@@ -248,7 +263,8 @@ class MirroredDevice(StoreDevice):
 
     def flush_local(self, request: Request, sink: ReplySink) -> None:
         """Ask the secondary and the local store for a flush at the same time."""
-        self._waiters[sink, request.cookie] = self._machine.flush_begun(self._index, (sink, request.cookie))
+        told: Told = (sink, request.cookie, self._received_at, self._flush_latency)
+        self._waiters[sink, request.cookie] = self._machine.flush_begun(self._index, told)
         super().flush_local(request, sink)
 
     def flush_applied(self, request: Request, sink: ReplySink) -> None:

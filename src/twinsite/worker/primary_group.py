@@ -22,15 +22,26 @@ from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame
 from twinsite.core.stream.hello import Doubt, Hello, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import RetryableError, StorageFault
-from twinsite.messages import Failure, MemberStatus, Mode, Replication, ResyncReport, WorkerSpec, split_endpoint
+from twinsite.latency import LatencyRecorder
+from twinsite.messages import (
+    Activity,
+    Failure,
+    MemberStatus,
+    Mode,
+    Replication,
+    ResyncReport,
+    WorkerSpec,
+    split_endpoint,
+)
 from twinsite.stores.base import Store
 from twinsite.worker.arbitration import Arbiter, Arbitration
 from twinsite.worker.block_digests import digest_order
 from twinsite.worker.cooling import Cooling
 from twinsite.worker.device import ReplySink
 from twinsite.worker.flush_both import FlushBoth
+from twinsite.worker.holds import Holds
 from twinsite.worker.intent_log import IntentLog
-from twinsite.worker.mirrored_device import MirroredDevice
+from twinsite.worker.mirrored_device import MirroredDevice, Told
 from twinsite.worker.primary_link import PrimaryLink
 from twinsite.worker.reports import ResyncTimes, member_statuses, resync_report
 from twinsite.worker.resync_reader import read_order
@@ -91,7 +102,9 @@ class PrimaryGroup:
         self._stream_ended = asyncio.Event()
         self._resync_times = ResyncTimes()
         self._in_sync_since: float | None = None
-        self._holding_since: float | None = None
+        self.write_latency = LatencyRecorder()
+        self.flush_latency = LatencyRecorder()
+        self._holds = Holds()
         self._may_serve = False
         self._started_at = self._loop.time()
         self._handover: FlushBoth | None = None
@@ -406,7 +419,7 @@ class PrimaryGroup:
     @property
     def holding_since(self) -> float | None:
         """Return since when hosts wait, in seconds since the epoch, or None."""
-        return self._holding_since
+        return self._holds.since
 
     @property
     def is_doubtful(self) -> bool:
@@ -441,6 +454,20 @@ class PrimaryGroup:
     def bytes_moved(self) -> tuple[int, int]:
         """Return (sent, received) on the stream since the start."""
         return self._link.bytes_moved()
+
+    def activity(self) -> Activity:
+        """Return how hosts are served, since the start."""
+        flight, arbitration = self.machine.flight, self._arbitration
+        return Activity(
+            write_latency=self.write_latency.latency(),
+            flush_latency=self.flush_latency.latency(),
+            arbiter_latency=arbitration.latency.latency(),
+            arbiter_failures=arbitration.failures,
+            holds=self._holds.count,
+            hold_seconds=self._holds.seconds(),
+            frames_in_flight=len(flight.entries),
+            bytes_in_flight=flight.payload_bytes,
+        )
 
     def member_statuses(self) -> list[MemberStatus]:
         """Return the members' status, in the order of the spec."""
@@ -485,12 +512,21 @@ class PrimaryGroup:
 
     def _tell_hosts(self) -> None:
         machine = self.machine
-        completed, machine.completed = machine.completed, []
+        completed, machine.completed = cast(list[Told], machine.completed), []
         touched: set[ReplySink] = set()
-        for token in completed:
-            sink, cookie = cast(tuple[ReplySink, int], token)
+        now = time.perf_counter()
+        # Requests that came together were mostly answered together: they are counted together.
+        came_at, recorder, count = 0.0, None, 0
+        for sink, cookie, received_at, latency in completed:
             sink.complete(cookie)
             touched.add(sink)
+            if received_at != came_at or latency is not recorder:
+                if recorder is not None:
+                    recorder.add(now - came_at, count)
+                came_at, recorder, count = received_at, latency, 0
+            count += 1
+        if recorder is not None:
+            recorder.add(now - came_at, count)
         for sink in touched:
             sink.flush()
 
@@ -687,9 +723,9 @@ class PrimaryGroup:
             self._stream_ended.set()
         if machine.phase not in (Phase.HOLDING, Phase.HEALING):
             self._may_serve |= machine.phase is not Phase.REPLACED
-            self._holding_since = None
-        elif self._holding_since is None:
-            self._holding_since = time.time()
+            self._holds.end()
+        else:
+            self._holds.begin(self._may_serve)
         self._arbitration.look()
 
 

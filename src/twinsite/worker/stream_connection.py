@@ -67,6 +67,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._is_closing = False
         self.bytes_sent = 0
         self.bytes_received = 0
+        """Without heartbeats that came or went alone: a connection that rests counts nothing."""
 
     # asyncio's side
 
@@ -165,6 +166,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         rest = decode(self._view, 0, self._filled, frames)
         bye = next((number for number, frame in enumerate(frames) if frame.kind == Kind.BYE), None)
         before = frames if bye is None else frames[:bye]
+        if len(frames) == 1 and frames[0].kind == Kind.HEARTBEAT:
+            self.bytes_received -= len(_HEARTBEAT)
         if before and not self._is_closing:
             self._handler.frames_received(self, before)
         if bye is not None and not self._is_closing:
@@ -205,6 +208,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         )
         if verdict is Verdict.SEND_HEARTBEAT:
             self.send([_HEARTBEAT])
+            self.bytes_sent -= len(_HEARTBEAT)
         elif verdict is not Verdict.NOTHING:
             log.warning("stream.given_up", reason=verdict.value)
             failure = Failure("37100043", f"the connection to the other site was given up: {verdict.value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._failure: Failure | None = None
         self._arbiter_made: tuple[tuple[str, str, str, int], Arbiter] | None = None
+        self._departed = Counters()  # What hosts did with members that have left the group.
         self._is_state_ahead = False  # What is in memory was changed for a role that did not start.
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -141,6 +143,7 @@ class Worker:
             counters=self._counters(),
             failure=failure,
             knowledge=self._knowledge(spec),
+            activity=group.activity() if isinstance(group, PrimaryGroup) else None,
         )
 
     def _knowledge(self, spec: WorkerSpec) -> Knowledge | None:
@@ -214,12 +217,15 @@ class Worker:
         if self._role is None:
             await self._start_role(spec, added)
         elif self._group is not None and (added or removed):
+            devices = self._member_devices()
+            leaving = _count_hosts(devices[index] for index in removed if index in devices)
             try:
                 await self._group.change_members(spec, added, removed)
             except BaseException:
                 for store in added.values():
                     store.close()
                 raise
+            self._departed = _sum(self._departed, leaving)
         for index in removed:
             self._stores.pop(index).close()
         self._stores.update(added)
@@ -392,6 +398,7 @@ class Worker:
         self._stores.clear()
         self._members = {}
         self._lost = set()
+        self._departed = Counters()
         self._role = None
         self._renewal.role_ended()
 
@@ -457,18 +464,35 @@ class Worker:
         return statuses
 
     def _counters(self) -> Counters:
-        devices = self._devices.values()
+        # A primary's devices count whether they are served or not: a withdrawal must not look like a new beginning.
+        devices = (self._group.devices if isinstance(self._group, PrimaryGroup) else self._devices).values()
         sent, received = self._group.bytes_moved() if self._group is not None else (0, 0)
-        return Counters(
-            writes=sum(device.writes for device in devices),
-            write_bytes=sum(device.write_bytes for device in devices),
-            reads=sum(device.reads for device in devices),
-            read_bytes=sum(device.read_bytes for device in devices),
-            flushes=sum(device.flushes for device in devices),
+        return replace(
+            _sum(self._departed, _count_hosts(devices)),
             stream_bytes_sent=sent,
             stream_bytes_received=received,
             stream_connects=self._group.session_count if self._group is not None else 0,
         )
+
+
+def _count_hosts(devices: Iterable[StoreDevice]) -> Counters:
+    """Return what hosts did with these devices."""
+    counters = Counters()
+    for device in devices:
+        done = Counters(device.writes, device.write_bytes, device.reads, device.read_bytes, device.flushes)
+        counters = _sum(counters, done)
+    return counters
+
+
+def _sum(first: Counters, second: Counters) -> Counters:
+    """Add what hosts did; the stream is counted elsewhere."""
+    return Counters(
+        writes=first.writes + second.writes,
+        write_bytes=first.write_bytes + second.write_bytes,
+        reads=first.reads + second.reads,
+        read_bytes=first.read_bytes + second.read_bytes,
+        flushes=first.flushes + second.flushes,
+    )
 
 
 def _is_same_volume(have: MemberSpec, wanted: MemberSpec | None) -> bool:
