@@ -72,6 +72,8 @@ class ControllerSettings(BaseSettings):
     """How many records of who asked for what are kept of each project."""
     policy_file: Path | None = None
     """Rules that override the defaults of docs/policy.yaml; DATA_DIR/policy.yaml when left out, if it is there."""
+    page: bool = True
+    """Whether the controller has its web page, at /ui."""
     admin_user: Name = "admin"
     admin_project: Name = "admin"
     head_seconds_max: Seconds = 20.0
