@@ -4,7 +4,7 @@ UV = $(shell scripts/find-uv)
 RUN = $(UV) run --frozen --no-dev
 RUN_DEV = $(UV) run --frozen --group dev
 
-.PHONY: help demo test check unit bench sim lint format lock openapi policy clean
+.PHONY: help demo test check unit bench sim lint format lock openapi policy images clean
 
 help: ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,7 +17,7 @@ test: ## Check the code and run all tests (installs Debian packages it lacks whe
 	@scripts/setup-python dev
 	@scripts/setup-test-packages
 	@$(MAKE) --no-print-directory check
-	@$(RUN_DEV) pytest -q tests/clients tests/cluster
+	@$(RUN_DEV) pytest -q tests/clients tests/cluster tests/browser
 	@$(RUN_DEV) pytest -q -n 3 tests/unit tests/contract tests/simulation
 
 check: ## Lint, format check, types, import contracts.
@@ -39,6 +39,11 @@ WORLDS ?= 1
 sim: ## Run simulated installations: WORLDS=… of them from SEED=… on; SIM_ARGS=--trace shows the story.
 	@scripts/setup-python dev
 	@PYTHONPATH=src $(RUN_DEV) python -m twinsite_sim --seed $(SEED) --worlds $(WORLDS) $(SIM_ARGS)
+
+images: ## Take the pictures of the web page in docs/images anew.
+	@scripts/setup-python dev
+	@scripts/setup-test-packages
+	@TWINSITE_IMAGES=$(CURDIR)/docs/images $(RUN_DEV) pytest -q tests/browser
 
 format: ## Format and fix what can be fixed.
 	@$(RUN_DEV) ruff check --fix .

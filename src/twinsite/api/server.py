@@ -19,7 +19,10 @@ from twinsite.api.certificate import ServerCertificate
 from twinsite.api.patience import patient_protocol
 from twinsite.control.controller import Controller
 from twinsite.control.policy.enforcer import Policy
+from twinsite.control.secret_files import read_or_create_secret
 from twinsite.control.settings import ControllerSettings
+from twinsite.dashboard.access import Door
+from twinsite.dashboard.gate import Gate, GateSettings, gate_for
 from twinsite.pidfile import PidFile
 from twinsite.readiness import notify_ready
 
@@ -90,7 +93,7 @@ def make_server(settings: ControllerSettings, host: str, port: int) -> Controlle
     app = create_app(settings)
     certificate = ServerCertificate.of(settings)
     config = uvicorn.Config(
-        app,
+        with_page(app, settings) if settings.page else app,
         host=host,
         port=port,
         http=patient_protocol(settings.head_seconds_max, settings.body_seconds_max),
@@ -102,6 +105,15 @@ def make_server(settings: ControllerSettings, host: str, port: int) -> Controlle
         ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
     )
     return ControllerServer(config, app, certificate)
+
+
+def with_page(app: FastAPI, settings: ControllerSettings) -> Gate:
+    """Return the application with the web page in front of it, below /ui."""
+    ca_file = settings.keystone_ca_file
+    door = Door(app, settings.keystone_auth_url, None if ca_file is None else str(ca_file))
+    return gate_for(
+        door, GateSettings(lambda: read_or_create_secret(settings.secrets_dir / "page-secret"), settings.public_url)
+    )
 
 
 def run_controller(

@@ -99,11 +99,14 @@ class AsyncClient(Calls, Asynchronous):
     Logs in at the first request, and again when the token is no longer good.
     """
 
-    def __init__(self, login: Cloud | Login) -> None:
-        """Talk to a cloud, as `find_cloud` finds one; nothing is sent yet. Raises `OSError` for a bad `ca_file`."""
+    def __init__(self, login: Cloud | Login, *, mounts: Mapping[str, httpx.AsyncBaseTransport] | None = None) -> None:
+        """Talk to a cloud, as `find_cloud` finds one; nothing is sent yet. Raises `OSError` for a bad `ca_file`.
+
+        `mounts` says what carries the requests to some addresses, as httpx has it: to an API in the same process.
+        """
         self.session = _session(login)
         self._trust = self.session.login.trust
-        self._http = httpx.AsyncClient(**_http_options(self._trust))
+        self._http = httpx.AsyncClient(**_http_options(self._trust), mounts=mounts)
         self._renewing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -174,7 +177,7 @@ def _http_options(trust: Trust) -> dict[str, Any]:
 
 
 def _request_options(step: Send) -> dict[str, Any]:
-    headers: Mapping[str, str] = {} if step.token is None else {TOKEN_HEADER: step.token}
+    headers = {**step.headers, **({} if step.token is None else {TOKEN_HEADER: step.token})}
     body = {} if step.body is None else {"json": step.body}
     return {"params": dict(step.parameters), "headers": headers, **body}
 

@@ -23,13 +23,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a request; `body` is what becomes JSON, None for no body."""
+    """Send a request; `body` is what becomes JSON, None for no body. `headers` may hold secrets."""
 
     method: str
     url: str
     body: object = None
     parameters: Mapping[str, str | int] = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

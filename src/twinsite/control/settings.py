@@ -78,6 +78,8 @@ class ControllerSettings(BaseSettings):
     """Where webhooks may lead: names, `*.domain`, addresses or networks. Empty for any public address, and no other."""
     webhook_ca_file: Path | None = None
     """Whom to trust at https addresses of webhooks; the public authorities when left out."""
+    page: bool = True
+    """Whether the controller has its web page, at /ui."""
     admin_user: Name = "admin"
     admin_project: Name = "admin"
     head_seconds_max: Seconds = 20.0

@@ -1,0 +1,31 @@
+"""Which page is where, below /ui."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from nicegui import ui
+
+from twinsite.dashboard.group import group_page
+from twinsite.dashboard.overview import overview_page
+from twinsite.dashboard.pairs import pairs_page
+from twinsite.dashboard.protect import protect_page
+from twinsite.dashboard.volumes import volume_page, volumes_page
+
+BUILD_SECONDS_MAX = 20.0
+"""How long the controller may take to tell what a page shows first."""
+
+PAGES: dict[str, Callable[..., Awaitable[None]]] = {
+    "/": overview_page,
+    "/groups/{group_id}": group_page,
+    "/protect": protect_page,
+    "/volumes": volumes_page,
+    "/volumes/{volume_id}": volume_page,
+    "/pairs": pairs_page,
+}
+
+
+def register() -> None:
+    """Tell NiceGUI of all pages."""
+    for path, build in PAGES.items():
+        ui.page(path, response_timeout=BUILD_SECONDS_MAX)(build)

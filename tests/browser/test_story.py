@@ -1,0 +1,126 @@
+"""The whole of it with the page alone: protect a disk, write, lose the site, fail over, bring it back, return."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Browser, expect
+
+from tests.support.browser import LostSite, User
+from tests.support.installation import Installation, open_client
+
+DATA = bytes(range(1, 256)) * 16
+LATER = bytes(reversed(DATA))
+
+
+def address_of(user: User, disk: str, host: str) -> str:
+    """Connect a host to a disk; return the address that the page shows."""
+    user.go("/volumes")
+    user.page.get_by_role("link", name=disk, exact=True).click()
+    user.wait_live()
+    user.press("Connect a host")
+    user.page.get_by_label("Name of the host").fill(host)
+    user.press("Connect", ".dialog")
+    address = user.page.locator(".addresses code").first
+    expect(address).to_contain_text("nbd")
+    user.sees(host)
+    return address.inner_text()
+
+
+def open_group(user: User) -> None:
+    """Go to the group by the overview."""
+    user.go("/")
+    user.page.get_by_role("link", name="shop", exact=True).click()
+    user.wait_live()
+    user.sees("shop", "h1")
+
+
+def move(user: User, name: str, verb: str) -> None:
+    """Do a move that asks for the group's name."""
+    user.press(name)
+    act = user.page.locator(".dialog").get_by_role("button", name=verb, exact=True)
+    expect(act).to_be_disabled()
+    user.page.get_by_label("To go on, type").fill("shop")
+    expect(act).to_be_enabled()
+    act.click()
+    expect(user.page.locator(".dialog")).to_have_count(0)
+
+
+def protect_a_disk(user: User) -> None:
+    """Make a group with the guided form."""
+    user.page.locator("#content").get_by_role("link", name="Protect disks").click()
+    user.wait_live()
+    user.page.get_by_label("Name", exact=True).fill("shop")
+    user.press("Add a new disk")
+    user.page.get_by_label("Name of the new disk").fill("db")
+    user.page.get_by_label("Size, GiB").fill("1")
+    user.picture("page-02-protect")
+    user.press("Show the plan")
+    user.sees("Make the disk db, 1 GiB, in az1.", ".dialog")
+    user.picture("page-03-plan")
+    user.press("Do it", ".dialog")
+    user.sees("shop", "h1")
+    user.sees("a failover to az2 loses nothing", ".advices")
+
+
+def fail_over(user: User) -> None:
+    """See that the site is lost, read what a failover would do, leave it, and do it then."""
+    user.sees("Production is lost or fails", ".title")
+    user.picture("page-06-site-lost")
+    user.press("Fail over")
+    user.sees("az2 becomes the primary site", ".dialog")
+    user.picture("page-07-fail-over")
+    user.page.keyboard.press("Escape")
+    expect(user.page.locator(".dialog")).to_have_count(0)
+    user.sees("az1 · primary", ".direction")
+    move(user, "Fail over", "Fail over")
+    user.sees("Failed over, not protected", ".title")
+    user.picture("page-08-failed-over")
+
+
+def return_home(user: User) -> None:
+    """Protect the group from its new site, and move it back."""
+    user.go("/")
+    expect(user.page.locator(".site").first).to_contain_text("Connected")
+    user.picture("page-09-site-is-back")
+    open_group(user)
+    move(user, "Reprotect", "Reprotect")
+    user.sees("In sync", ".title")
+    user.sees("az1 · DR", ".direction")
+    move(user, "Switch over", "Switch over")
+    user.sees("az1 · primary", ".direction")
+    user.sees("In sync", ".title")
+    user.picture("page-10-returned", whole=True)
+
+
+def test_a_disk_is_protected_its_site_lost_and_the_group_returned(browser: Browser, installation: Installation) -> None:
+    user = User(browser, installation)
+    user.go("/")
+    user.picture("page-01-log-in")
+    user.log_in()
+    user.sees("Nothing is protected yet.")
+    protect_a_disk(user)
+    with open_client(address_of(user, "db", "db-server")) as client:
+        client.write(0, DATA)
+        client.flush()
+        user.picture("page-04-connected")
+        open_group(user)
+        user.sees("In sync", ".title")
+        user.sees(re.compile("Greatest [1-9]"), ".charts")
+        user.picture("page-05-in-sync", whole=True)
+        lost = LostSite(installation, "az1")
+        try:
+            fail_over(user)
+            with open_client(address_of(user, "db-dr", "other-server")) as survivor:
+                assert survivor.read(0, len(DATA)) == DATA, "an acknowledged write is lost"
+                survivor.write(0, LATER)
+                survivor.flush()
+        finally:
+            lost.bring_back()
+    return_home(user)
+    with open_client(address_of(user, "db", "db-server")) as client:
+        assert client.read(0, len(LATER)) == LATER
+    user.go("/")
+    user.wait_live()
+    user.picture("page-11-overview")
+    user.close()
