@@ -1,0 +1,106 @@
+"""The tutorial is true: each of its commands is run, in order, and prints what the page shows of it.
+
+What differs from run to run, such as times, sizes of file systems and names of machines, is taken out of both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.installation import WAIT_SECONDS_MAX, Installation
+
+TUTORIAL = Path(__file__).parents[2] / "docs/tutorial.md"
+POLL_SECONDS = 0.5
+LOOKS = re.compile(r"twinsite (status|group plan|group events)")
+"""Commands that only look, and may be repeated until they show what is to come."""
+STARTED_BY_THE_TEST = ("export ", "twinsite up ")
+
+VARIES = (
+    (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}"), "TIME"),
+    (re.compile(r"[0-9.]+ .iB of [0-9.]+ .iB \([0-9]+ %\)"), "ROOM"),
+    (re.compile(r"(?<=\()[^()]+(?=\), if they run)"), "HOST"),
+    (re.compile(r"(connected|TIME) +\S+ +(?=[0-9]+ group)"), r"\1 NODE "),
+    (re.compile(r" +"), " "),
+)
+
+
+@dataclass
+class Step:
+    """A command of the tutorial and the lines that it shows of what is printed."""
+
+    command: str
+    shown: list[str] = field(default_factory=list)
+
+
+def steps(text: str) -> list[Step]:
+    """Return the commands of a page's console blocks, in order."""
+    found: list[Step] = []
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(Step(line[2:]))
+            else:
+                found[-1].shown.append(line)
+    return [step for step in found if not step.command.startswith(STARTED_BY_THE_TEST)]
+
+
+def comparable(line: str) -> str:
+    """Return a line without what differs from run to run."""
+    for pattern, replacement in VARIES:
+        line = pattern.sub(replacement, line)
+    return line.strip()
+
+
+def missing(step: Step, output: str) -> list[str]:
+    """Return the lines that the tutorial shows and that were not printed, in any order."""
+    printed = {comparable(line) for line in output.splitlines()}
+    return [line for line in step.shown if comparable(line) not in printed]
+
+
+def test_each_command_prints_what_the_tutorial_shows(tmp_path: Path) -> None:
+    installation = Installation()
+    bin_dir = str(Path(sys.executable).parent)
+    environment = {
+        **os.environ,
+        "PATH": f"{bin_dir}:{os.environ['PATH']}",
+        "TWINSITE_DATA": str(installation.directory),
+        "HOME": str(tmp_path),
+        "COLUMNS": "200",
+    }
+
+    def run(command: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=4 * WAIT_SECONDS_MAX,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    try:
+        installation.start()
+        todo = steps(TUTORIAL.read_text(encoding="utf-8"))
+        assert len(todo) > 20, "the page has its commands in console blocks"
+        for step in todo:
+            deadline = time.monotonic() + 2 * WAIT_SECONDS_MAX
+            while True:
+                code, output = run(step.command)
+                # head ends before nbdcopy, which says so.
+                assert code == 0 or "| head" in step.command, f"{step.command}: {output}"
+                left = missing(step, output)
+                if not left:
+                    break
+                looks_again = LOOKS.match(step.command) and time.monotonic() < deadline
+                assert looks_again, f"{step.command} does not print {left}, but:\n{output}"
+                time.sleep(POLL_SECONDS)
+        assert installation.stop()[0] == 0
+    finally:
+        installation.close()
