@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,3 +153,20 @@ def test_every_command_explains_itself() -> None:
                 assert getattr(parameter, "help", None), (words, parameter.name)
 
     walk(typer.main.get_command(app), ())
+
+
+def commands_of(command: Any, words: tuple[str, ...] = ("twinsite",)) -> set[str]:
+    """Return all commands, as one types them."""
+    inner: dict[str, Any] = getattr(command, "commands", {})
+    if not inner:
+        return {" ".join(words)}
+    return {found for name, below in inner.items() for found in commands_of(below, (*words, name))}
+
+
+def test_the_page_on_the_command_line_names_the_commands_that_there_are() -> None:
+    page = (Path(__file__).parents[3] / "docs/cli.md").read_text()
+    named = set(re.findall(r"`(twinsite [a-z]+(?: [a-z]+)?)`", page))
+    there = commands_of(typer.main.get_command(app))
+    assert named <= there
+    objects = ("status", "volume", "pair", "group", "site", "quota")
+    assert {command for command in there if command.split()[1] in objects} <= named
