@@ -11,10 +11,12 @@ from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
     CloudOption,
     DataOption,
+    OutputOption,
     TimeoutOption,
     WaitOption,
     open_api,
 )
+from twinsite.cli.output import Output, print_object
 from twinsite.errors import ConfigurationError
 
 
@@ -24,6 +26,7 @@ def extend(
     sizes: Annotated[list[str], typer.Argument(metavar="PAIR=GIB", help="A pair and its new size; several at once.")],
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
@@ -38,6 +41,8 @@ def extend(
         if len(sizes_gib) < len(wanted):
             raise ConfigurationError("a pair is named twice; name each once")
         api.complete_extend(group_id, sizes_gib, timeout if wait else 0.0)
+        if output.is_data:
+            print_object(output, api.group(group_id), [])
 
 
 def _parse(text: str) -> tuple[str, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinsite.cli.asking import YesOption
+from twinsite.cli.completing import complete_group, complete_pair
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
@@ -29,14 +30,16 @@ from twinsite.cli.output import (
     print_object,
 )
 from twinsite.cli.planning import ask_with_plan
-from twinsite.cli.progress import show_sync
+from twinsite.cli.progress import show_sync, show_waiting
 
 if TYPE_CHECKING:
     from twinsite.client.models import Group, GroupReport
 
 group_app = typer.Typer(no_args_is_help=True)
 
-GroupArgument = Annotated[str, typer.Argument(metavar="GROUP", help="Name, id, or the beginning of an id.")]
+GroupArgument = Annotated[
+    str, typer.Argument(metavar="GROUP", help="Name, id, or the beginning of an id.", autocompletion=complete_group)
+]
 
 _COLUMNS = {
     "id": "ID",
@@ -50,7 +53,10 @@ _COLUMNS = {
 
 @group_app.command("create")
 def create(
-    pairs: Annotated[list[str], typer.Option("--pair", metavar="PAIR", help="A pair; repeat it for more.")],
+    pairs: Annotated[
+        list[str],
+        typer.Option("--pair", metavar="PAIR", help="A pair; repeat it for more.", autocompletion=complete_pair),
+    ],
     name: NameArgument = None,
     description: DescriptionOption = None,
     wait: WaitOption = False,
@@ -69,7 +75,8 @@ def create(
             description=description,
         )
         if wait:
-            group = api.wait_for_group(group.id, timeout)
+            with show_waiting() as update:
+                group = api.wait_for_group(group.id, timeout, progress=update)
         _print_group(output, group)
 
 
@@ -157,8 +164,14 @@ def update_group(
     group: GroupArgument,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The new name.")] = None,
     description: DescriptionOption = None,
-    add: Annotated[list[str] | None, typer.Option("--add-pair", metavar="PAIR", help="A pair to add.")] = None,
-    remove: Annotated[list[str] | None, typer.Option("--remove-pair", metavar="PAIR", help="A pair to remove.")] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add-pair", metavar="PAIR", help="A pair to add.", autocompletion=complete_pair),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove-pair", metavar="PAIR", help="A pair to remove.", autocompletion=complete_pair),
+    ] = None,
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
     output: OutputOption = Output.TABLE,
@@ -175,13 +188,17 @@ def update_group(
             remove_pair_ids=[api.find_pair(pair).id for pair in remove or []],
         )
         if wait:
-            changed = api.wait_for_group(changed.id, timeout)
+            with show_waiting() as update:
+                changed = api.wait_for_group(changed.id, timeout, progress=update)
         _print_group(output, changed)
 
 
 @group_app.command("delete")
 def delete(
-    groups: Annotated[list[str], typer.Argument(metavar="GROUP", help="Names, ids, or beginnings of ids.")],
+    groups: Annotated[
+        list[str],
+        typer.Argument(metavar="GROUP", help="Names, ids, or beginnings of ids.", autocompletion=complete_group),
+    ],
     yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,

@@ -18,10 +18,12 @@ import twinsite.cli.events  # These add their commands to those of groups.
 import twinsite.cli.extend
 import twinsite.cli.moves
 import twinsite.cli.plans
+import twinsite.cli.volume_changes
 from twinsite.cli.errors import exit_status
 from twinsite.cli.groups import group_app
 from twinsite.cli.kept import kept_app
 from twinsite.cli.pairs import pair_app
+from twinsite.cli.quotas import quota_app
 from twinsite.cli.rehearse import rehearse_app
 from twinsite.cli.services import services_app
 from twinsite.cli.sites import site_app
@@ -43,6 +45,7 @@ app.add_typer(token_app)
 app.add_typer(volume_app, name="volume", help="Volumes: the disks.")
 app.add_typer(pair_app, name="pair", help="Pairs: a production disk and its DR disk.")
 app.add_typer(group_app, name="group", help="Groups: pairs replicated together, at one common point in time.")
+app.add_typer(quota_app, name="quota", help="Quotas: what a project may have.")
 app.add_typer(kept_app, name="kept", help="What a former primary alone had, on the site's own machine.")
 app.add_typer(site_app, name="site", help="Sites: the availability zones, for administrators.")
 app.add_typer(rehearse_app, name="rehearse", help="Lose a site of 'twinsite up' on purpose, and bring it back.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinsite.cli.completing import complete_site
 from twinsite.cli.output import Output
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table fo
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it is done, not when it is ordered.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Longest wait.")]
 TargetOption = Annotated[
-    str | None, typer.Option("--to", metavar="AZ", help="The site that is to be primary; nothing is done once it is.")
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="AZ",
+        help="The site that is to be primary; nothing is done once it is.",
+        autocompletion=complete_site,
+    ),
 ]
 NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="A name; it need not be unique.")]
 DescriptionOption = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="Free text.")]

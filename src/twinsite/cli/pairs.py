@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinsite.cli.asking import YesOption
+from twinsite.cli.completing import complete_pair, complete_volume
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
@@ -20,6 +21,7 @@ from twinsite.cli.options import (
     open_api,
 )
 from twinsite.cli.output import Output, print_items, print_object
+from twinsite.cli.progress import show_waiting
 
 if TYPE_CHECKING:
     from twinsite.client.models import Pair
@@ -39,8 +41,15 @@ _COLUMNS = {
 
 @pair_app.command("create")
 def create(
-    production: Annotated[str, typer.Option("--production", metavar="VOLUME", help="The volume that hosts use.")],
-    disaster_recovery: Annotated[str, typer.Option("--dr", metavar="VOLUME", help="The volume that follows it.")],
+    production: Annotated[
+        str,
+        typer.Option(
+            "--production", metavar="VOLUME", help="The volume that hosts use.", autocompletion=complete_volume
+        ),
+    ],
+    disaster_recovery: Annotated[
+        str, typer.Option("--dr", metavar="VOLUME", help="The volume that follows it.", autocompletion=complete_volume)
+    ],
     name: NameArgument = None,
     description: DescriptionOption = None,
     wait: WaitOption = False,
@@ -59,7 +68,8 @@ def create(
             description=description,
         )
         if wait:
-            pair = api.wait_for_pair(pair.id, timeout)
+            with show_waiting() as update:
+                pair = api.wait_for_pair(pair.id, timeout, progress=update)
         _print_pair(output, pair)
 
 
@@ -72,7 +82,9 @@ def list_all(output: OutputOption = Output.TABLE, data: DataOption = None, cloud
 
 @pair_app.command("show")
 def show(
-    pair: Annotated[str, typer.Argument(metavar="PAIR", help="Name, id, or the beginning of an id.")],
+    pair: Annotated[
+        str, typer.Argument(metavar="PAIR", help="Name, id, or the beginning of an id.", autocompletion=complete_pair)
+    ],
     output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
@@ -84,7 +96,10 @@ def show(
 
 @pair_app.command("delete")
 def delete(
-    pairs: Annotated[list[str], typer.Argument(metavar="PAIR", help="Names, ids, or beginnings of ids.")],
+    pairs: Annotated[
+        list[str],
+        typer.Argument(metavar="PAIR", help="Names, ids, or beginnings of ids.", autocompletion=complete_pair),
+    ],
     yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,

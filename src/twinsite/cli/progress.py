@@ -88,6 +88,12 @@ def show_sync(console: Console) -> Iterator[Callable[[Group], None]]:
     yield _LineWriter(console).update
 
 
+def show_waiting() -> AbstractContextManager[Callable[[Shown], None]]:
+    """Return what shows the status of something that is being made: on a terminal only, and beside the result."""
+    console = Console(stderr=True, highlight=False)
+    return show_status(console) if console.is_terminal else contextlib.nullcontext(lambda _item: None)
+
+
 @contextlib.contextmanager
 def show_status(console: Console) -> Iterator[Callable[[Shown], None]]:
     """Yield a function that shows the status of what is waited for: a live line on a terminal, lines elsewhere."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinsite.cli.asking import YesOption, confirm
+from twinsite.cli.asking import YesOption, confirm_by_name
+from twinsite.cli.completing import complete_site
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
 from twinsite.cli.output import Output, format_bytes, format_time, print_items, print_rows
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 site_app = typer.Typer(no_args_is_help=True)
 
-SiteArgument = Annotated[str, typer.Argument(metavar="AZ", help="The availability zone.")]
+SiteArgument = Annotated[str, typer.Argument(metavar="AZ", help="The availability zone.", autocompletion=complete_site)]
 
 _COLUMNS = {
     "name": "AZ",
@@ -55,7 +56,8 @@ def forget(site: SiteArgument, yes: YesOption = False, data: DataOption = None, 
     Its groups, pairs and volumes can be deleted then. A node that comes back removes those, and serves nothing.
     """
     with open_api(data, cloud) as api:
-        confirm(f"Give up the site {site} for good? The content of its volumes is never used again.", yes)
+        question = f"Give up the site {site} for good; the content of its volumes is never used again"
+        confirm_by_name([site], question, yes)
         api.forget_site(site)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinsite.cli.asking import YesOption
+from twinsite.cli.completing import complete_site, complete_volume
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
     WAIT_SECONDS_DEFAULT,
@@ -21,6 +22,7 @@ from twinsite.cli.options import (
     open_api,
 )
 from twinsite.cli.output import Output, print_items, print_json, print_object
+from twinsite.cli.progress import show_waiting
 
 if TYPE_CHECKING:
     from twinsite.client.models import Volume
@@ -28,7 +30,13 @@ if TYPE_CHECKING:
 volume_app = typer.Typer(no_args_is_help=True)
 
 VolumeArgument = Annotated[
-    str, typer.Argument(metavar="VOLUME", help="Name, id, or the beginning of an id.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="VOLUME",
+        help="Name, id, or the beginning of an id.",
+        show_default=False,
+        autocompletion=complete_volume,
+    ),
 ]
 HostOption = Annotated[str, typer.Option("--host", metavar="NAME", help="Name of the host that uses the volume.")]
 
@@ -45,7 +53,10 @@ _COLUMNS = {
 @volume_app.command("create")
 def create(
     size: Annotated[int, typer.Option("--size", metavar="GIB", min=1, help="Size in GiB.")],
-    zone: Annotated[str, typer.Option("--az", metavar="AZ", help="Availability zone, az1 for example.")],
+    zone: Annotated[
+        str,
+        typer.Option("--az", metavar="AZ", help="Availability zone, az1 for example.", autocompletion=complete_site),
+    ],
     name: NameArgument = None,
     volume_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Volume type.")] = None,
     description: DescriptionOption = None,
@@ -67,8 +78,9 @@ def create(
             multiattach=multiattach or None,
         )
         if wait:
-            volume = api.wait_for_volume(volume.id, timeout)
-        _print_volume(output, volume)
+            with show_waiting() as update:
+                volume = api.wait_for_volume(volume.id, timeout, progress=update)
+        print_volume(output, volume)
 
 
 @volume_app.command("list")
@@ -84,12 +96,15 @@ def show(
 ) -> None:
     """Show one volume."""
     with open_api(data, cloud) as api:
-        _print_volume(output, api.find_volume(volume))
+        print_volume(output, api.find_volume(volume))
 
 
 @volume_app.command("delete")
 def delete(
-    volumes: Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names, ids, or beginnings of ids.")],
+    volumes: Annotated[
+        list[str],
+        typer.Argument(metavar="VOLUME", help="Names, ids, or beginnings of ids.", autocompletion=complete_volume),
+    ],
     yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = WAIT_SECONDS_DEFAULT,
@@ -134,7 +149,8 @@ def disconnect(
         api.disconnect_volume(api.find_volume(volume).id, host)
 
 
-def _print_volume(output: Output, volume: Volume) -> None:
+def print_volume(output: Output, volume: Volume) -> None:
+    """Print one volume."""
     hosts = [attachment.host_name or attachment.id for attachment in volume.attachments]
     print_object(
         output,

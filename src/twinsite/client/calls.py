@@ -9,7 +9,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 from twinsite.client import groups as group_plans
 from twinsite.client import lookup, overviews, waiting
 from twinsite.client import pairs as pair_plans
+from twinsite.client import quotas as quota_plans
 from twinsite.client import sites as site_plans
+from twinsite.client import tags as tag_plans
 from twinsite.client import traffic as traffic_plans
 from twinsite.client import volumes as volume_plans
 from twinsite.client import webhooks as webhook_plans
@@ -83,11 +85,15 @@ class Calls:
     find_volume = planned(lookup.find_volume)
     create_volume = planned(volume_plans.create_volume)
     update_volume = planned(volume_plans.update_volume)
+    extend_volume = planned(volume_plans.extend_volume)
     delete_volume = planned(volume_plans.delete_volume)
     connect_volume = planned(volume_plans.connect_volume)
     disconnect_volume = planned(volume_plans.disconnect_volume)
     wait_for_volume = planned(waiting.wait_for_volume)
     wait_until_volume_gone = planned(waiting.wait_until_volume_gone)
+    tags = planned(tag_plans.show_tags)
+    add_tags = planned(tag_plans.add_tags)
+    delete_tags = planned(tag_plans.delete_tags)
     volume_types = planned(volume_plans.list_volume_types)
     zones = planned(volume_plans.list_zones)
 
@@ -121,6 +127,10 @@ class Calls:
     wait_for_group = planned(waiting.wait_for_group)
     wait_until_group_gone = planned(waiting.wait_until_group_gone)
     wait_for_sync = planned(waiting.wait_for_sync)
+
+    quota = planned(quota_plans.show_quota)
+    change_quota = planned(quota_plans.change_quota)
+    reset_quota = planned(quota_plans.reset_quota)
 
     events = planned(webhook_plans.list_events)
     webhooks = planned(webhook_plans.list_webhooks)

@@ -34,11 +34,11 @@ class Client(Calls, Blocking):
     Logs in at the first request, and again when the token is no longer good.
     """
 
-    def __init__(self, login: Cloud | Login) -> None:
+    def __init__(self, login: Cloud | Login, *, answer_seconds_max: float = ANSWER_SECONDS_MAX) -> None:
         """Talk to a cloud, as `find_cloud` finds one; nothing is sent yet. Raises `OSError` for a bad `ca_file`."""
         self.session = _session(login)
         self._trust = self.session.login.trust
-        self._http = httpx.Client(**_http_options(self._trust))
+        self._http = httpx.Client(**_http_options(self._trust, answer_seconds_max))
         self._renewing = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -165,12 +165,12 @@ def _session(login: Cloud | Login) -> Session:
     return Session(CloudLogin(login) if isinstance(login, Cloud) else login)
 
 
-def _http_options(trust: Trust) -> dict[str, Any]:
+def _http_options(trust: Trust, answer_seconds_max: float = ANSWER_SECONDS_MAX) -> dict[str, Any]:
     verify: ssl.SSLContext | bool = trust.verify
     if trust.verify and trust.ca_file:
         verify = ssl.create_default_context(cafile=trust.ca_file)
     return {
-        "timeout": httpx.Timeout(ANSWER_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
+        "timeout": httpx.Timeout(answer_seconds_max, connect=min(answer_seconds_max, CONNECT_SECONDS_MAX)),
         "verify": verify,
         "trust_env": trust.use_proxy,
     }

@@ -55,6 +55,12 @@ def update_volume(
     return (yield from fetch(session, Volume, "volume", "PUT", f"volumes/{volume_id}", body, repeatable=True))
 
 
+def extend_volume(session: Session, volume_id: str, size_gib: int) -> Plan[None]:
+    """Order a new size in GiB for a volume that is in no pair; it is `extending`, then as before. Safe to repeat."""
+    body = {"os-extend": {"new_size": size_gib}}
+    yield from exchange(session, "POST", f"volumes/{volume_id}/action", body, repeatable=True)
+
+
 def delete_volume(session: Session, volume_id: str) -> Plan[None]:
     """Order the deletion of a volume. Refused while it is paired or attached."""
     yield from exchange(session, "DELETE", f"volumes/{volume_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.support.running_api import Api, running_api
 from twinsite.cli.main import main
@@ -35,8 +37,15 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One controller for all tests; each test gives its objects names of their own."""
-    with running_api(tmp_path_factory.mktemp("controller")) as api:
-        yield api
+    configured = structlog.get_config()
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        # What the controller logs in its thread would stand among what a command prints.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(nowhere))
+        try:
+            with running_api(tmp_path_factory.mktemp("controller")) as api:
+                yield api
+        finally:
+            structlog.configure(**configured)
 
 
 @pytest.fixture
