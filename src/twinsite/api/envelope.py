@@ -21,7 +21,6 @@ _NOT_LOGGED = "/internal/"
 """Nodes and workers say so much that each line about it would hide what people do."""
 
 _log = logging.getLogger(__name__)
-_structured = structlog.get_logger(__name__)
 
 _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _CODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
@@ -77,7 +76,8 @@ def _log_change(scope: Scope, status: int, seconds: float) -> None:
     """Log the answer of a request that was to change something."""
     path = scope["path"]
     if scope["method"] not in READING_METHODS and not path.startswith(_NOT_LOGGED):
-        _structured.info("request", method=scope["method"], path=path, status=status, seconds=round(seconds, 3))
+        said = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 3)}
+        _log.info("request", extra=said)
 
 
 def _trouble(scope: Scope) -> str | None:
