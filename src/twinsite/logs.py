@@ -10,6 +10,9 @@ import structlog
 NOISY_LOGGERS = ("httpx", "httpcore")
 """Libraries that log each request at level INFO; a node makes several a second."""
 
+ADDED_FIELDS = ("method", "path", "status", "seconds")
+"""What a line of the standard library's loggers may carry beside its text."""
+
 
 def configure_logs(*, as_json: bool = False, level: int = logging.INFO) -> None:
     """Send structlog and the standard library's loggers to standard error, as JSON lines or as readable text.
@@ -43,7 +46,9 @@ def configure_logs(*, as_json: bool = False, level: int = logging.INFO) -> None:
     if as_json:
         finishing.append(structlog.processors.format_exc_info)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*finishing, renderer])
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(ADDED_FIELDS)], processors=[*finishing, renderer]
+        )
     )
     root = logging.getLogger()
     root.handlers = [handler]

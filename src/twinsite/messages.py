@@ -98,6 +98,7 @@ class WorkerSpec:
     is_row_trusted: bool = (
         True  # The arbiter's row, and so the term, are not those of a backup that may have forgotten.
     )
+    request_id: str = ""  # The request of the API that changed it last, for logs; empty when nobody asked.
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ class DesiredVolume:
     volume_type: str
     deleted: bool = False
     room_bytes: int = 0
+    request_id: str = ""  # The request of the API that made it, for logs.
 
 
 @dataclass(frozen=True, slots=True)

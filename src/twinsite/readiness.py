@@ -8,11 +8,34 @@ import os
 import socket
 
 ENVIRONMENT_VARIABLE = "NOTIFY_SOCKET"
+WATCHDOG_SIGNS = 3
+"""Signs of life within the time after which a watchdog would act."""
+WATCHDOG_VARIABLE = "WATCHDOG_USEC"
+WATCHDOG_PID_VARIABLE = "WATCHDOG_PID"
 _READY = b"READY=1"
+_ALIVE = b"WATCHDOG=1"
 
 
 def notify_ready() -> None:
     """Say that this process is ready, if anybody asked to be told. See sd_notify(3)."""
+    _notify(_READY)
+
+
+async def keep_watchdog() -> None:
+    """Say that this process is alive as often as it was asked to, for ever; return at once when nobody asked.
+
+    The event loop says so: a process whose loop hangs falls silent, and is started again. See sd_watchdog_enabled(3).
+    """
+    microseconds = os.environ.get(WATCHDOG_VARIABLE, "")
+    for_whom = os.environ.get(WATCHDOG_PID_VARIABLE, str(os.getpid()))
+    if not microseconds.isdigit() or for_whom != str(os.getpid()):
+        return
+    while True:
+        _notify(_ALIVE)
+        await asyncio.sleep(int(microseconds) / 1_000_000 / WATCHDOG_SIGNS)
+
+
+def _notify(state: bytes) -> None:
     address = os.environ.get(ENVIRONMENT_VARIABLE, "")
     if not address:
         return
@@ -22,7 +45,7 @@ def notify_ready() -> None:
     # An error means that nobody listens any more: then nobody waits either.
     with socket.socket(socket.AF_UNIX, kind) as sender, contextlib.suppress(OSError):
         sender.connect(address)
-        sender.send(_READY)
+        sender.send(state)
 
 
 class ReadinessSocket:
@@ -36,10 +59,10 @@ class ReadinessSocket:
         assert name.startswith(b"\0")
         self.address = "@" + os.fsdecode(name[1:])
 
-    async def wait(self) -> None:
-        """Wait until the child is ready."""
+    async def wait(self, sign: bytes = _READY) -> None:
+        """Wait until the child is ready, or gives another sign."""
         loop = asyncio.get_running_loop()
-        while _READY not in (await loop.sock_recv(self._socket, 4096)).splitlines():
+        while sign not in (await loop.sock_recv(self._socket, 4096)).splitlines():
             pass
 
     def close(self) -> None:

@@ -130,9 +130,27 @@ class Installation:
 
     def call(self, method: str, path: str, body: object = None, *, version: str = "v3") -> Any:
         """Call the API below the project; return the decoded answer."""
-        answer = self._http.request(method, f"{self.url}/{version}/{self._project}{path}", json=body)
+        answer = self.raw(method, path, body, version=version)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
+
+    def raw(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        version: str = "v3",
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Call the API below the project, with other headers if given; return the answer, whatever it is."""
+        url = f"{self.url}/{version}/{self._project}{path}"
+        return self._http.request(method, url, json=body, headers=headers)
+
+    @property
+    def token(self) -> str:
+        """The token of the last log-in."""
+        return self._http.headers["X-Auth-Token"]
 
     def create_volume(self, site: str, size_gib: int = 1) -> str:
         """Create a volume, wait until it is available, and return its id."""

@@ -66,6 +66,12 @@ class HealthAnswer(Answer):
     sites: dict[str, bool]
 
 
+class ReadyAnswer(Answer):
+    """That the controller can serve."""
+
+    status: str
+
+
 class VolumeTypeAnswer(Answer):
     """A volume type."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 
+import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from twinsite.api.errors import fault_response
 
 REQUEST_ID_HEADER = "x-openstack-request-id"
+
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOT_LOGGED = "/internal/"
+"""Nodes and workers say so much that each line about it would hide what people do."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +39,16 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         request_id = f"req-{uuid.uuid4()}"
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
         started = False
+        began_at = time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                _log_change(scope, message["status"], time.monotonic() - began_at)
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
@@ -61,6 +70,14 @@ class Envelope:
                 raise
             message = f"An internal error happened; the controller's log has it under {request_id}."
             await fault_response(500, "EVS.5500", message)(scope, receive, send_with_id)
+
+
+def _log_change(scope: Scope, status: int, seconds: float) -> None:
+    """Log the answer of a request that was to change something."""
+    path = scope["path"]
+    if scope["method"] not in READING_METHODS and not path.startswith(_NOT_LOGGED):
+        said = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 3)}
+        _log.info("request", extra=said)
 
 
 def _trouble(scope: Scope) -> str | None:

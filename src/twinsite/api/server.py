@@ -24,7 +24,7 @@ from twinsite.control.settings import ControllerSettings
 from twinsite.dashboard.access import Door
 from twinsite.dashboard.gate import Gate, GateSettings, gate_for
 from twinsite.pidfile import PidFile
-from twinsite.readiness import notify_ready
+from twinsite.readiness import keep_watchdog, notify_ready
 
 SHUTDOWN_SECONDS_MAX = 3
 """How long requests in flight may go on after SIGTERM; held polls end at once."""
@@ -44,15 +44,16 @@ class ControllerServer(uvicorn.Server):
         super().__init__(config)
         self.app = app
         self._certificate = certificate
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start to listen, then say so."""
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started and self._certificate is not None:
-            self._watching = asyncio.create_task(self._certificate.watch(), name="certificate")
+            self._watching.append(asyncio.create_task(self._certificate.watch(), name="certificate"))
         if self.started:
+            self._watching.append(asyncio.create_task(keep_watchdog(), name="watchdog"))
             _log.info("controller is ready", host=self.config.host, port=self.bound_port())
             notify_ready()
 
@@ -62,10 +63,10 @@ class ControllerServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """End."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
         await super().shutdown(sockets)  # type: ignore[arg-type]
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; called on a signal."""

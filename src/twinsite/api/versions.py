@@ -96,6 +96,18 @@ async def show_health(request: Request) -> Response:
     return JSONResponse({"status": "ok", "sites": sites})
 
 
+@router.get("/readyz", tags=["Health"], responses={200: {"model": cloud_answers.ReadyAnswer}})
+async def show_readiness(request: Request) -> Response:
+    """Say whether the controller can serve: its database answers, and it is not about to end.
+
+    The answer is 503 when it cannot. A node that is silent makes no controller unready: it can still be asked.
+    """
+    trouble = await controller_of(request).trouble()
+    if trouble is not None:
+        raise RequestRefused(503, "EVS.5503", f"The controller is not ready: {trouble}.")
+    return JSONResponse({"status": "ready"})
+
+
 @elsewhere_router.api_route("/identity/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 async def show_where_identity_is(request: Request, rest: str) -> Response:
     """Say that identity is elsewhere."""

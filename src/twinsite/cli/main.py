@@ -19,6 +19,7 @@ import twinsite.cli.extend
 import twinsite.cli.moves
 import twinsite.cli.plans
 import twinsite.cli.volume_changes
+from twinsite.cli.doctor import doctor_app
 from twinsite.cli.errors import exit_status
 from twinsite.cli.groups import group_app
 from twinsite.cli.kept import kept_app
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(status_app)
 app.add_typer(services_app)
+app.add_typer(doctor_app)
 app.add_typer(token_app)
 app.add_typer(volume_app, name="volume", help="Volumes: the disks.")
 app.add_typer(pair_app, name="pair", help="Pairs: a production disk and its DR disk.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinsite.cli.asking import YesOption
+from twinsite.cli.attaching import TOOLS, texts
 from twinsite.cli.completing import complete_site, complete_volume
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
@@ -21,7 +24,7 @@ from twinsite.cli.options import (
     WaitOption,
     open_api,
 )
-from twinsite.cli.output import Output, print_items, print_json, print_object
+from twinsite.cli.output import Output, print_data, print_items, print_object
 from twinsite.cli.progress import show_waiting
 
 if TYPE_CHECKING:
@@ -39,6 +42,19 @@ VolumeArgument = Annotated[
     ),
 ]
 HostOption = Annotated[str, typer.Option("--host", metavar="NAME", help="Name of the host that uses the volume.")]
+
+
+class How(StrEnum):
+    """What `--how` takes."""
+
+    QEMU = "qemu"
+    LIBVIRT = "libvirt"
+    NBD_CLIENT = "nbd-client"
+    LIBNBD = "libnbd"
+    NBDCOPY = "nbdcopy"
+    FIO = "fio"
+    ALL = "all"
+
 
 _COLUMNS = {
     "id": "ID",
@@ -123,6 +139,10 @@ def delete(
 def connect(
     volume: VolumeArgument,
     host: HostOption = socket.gethostname(),
+    how: Annotated[
+        How | None,
+        typer.Option("--how", help="Print how to attach it with this tool instead, or with all of them."),
+    ] = None,
     output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
@@ -130,11 +150,19 @@ def connect(
     """Serve a volume to a host and print its NBD addresses, one a line. They stay the same for its whole life."""
     with open_api(data, cloud) as api:
         connection = api.connect_volume(api.find_volume(volume).id, host)
-        if output is Output.JSON:
-            print_json(connection.as_json())
-            return
+    ways = texts(connection.uris)
+    shown = ways if how is None or how is How.ALL else {how.value: ways[how.value]}
+    if output.is_data:
+        print_data(output, {**connection.as_json(), **({} if how is None else {"how": shown})})
+    elif how is None:
         for uri in connection.uris:
             typer.echo(uri)
+        if sys.stdout.isatty():
+            typer.echo(f"'--how all' prints how to attach it with {', '.join(TOOLS)}.", err=True)
+    elif how is How.ALL:
+        typer.echo("\n\n".join(f"# {tool}\n{text}" for tool, text in shown.items()))
+    else:
+        typer.echo(shown[how.value])
 
 
 @volume_app.command("disconnect")

@@ -7,6 +7,9 @@ import hmac
 import uuid
 from typing import TYPE_CHECKING
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from twinsite.control.arbiter_store import ArbiterStore, worker_token
 from twinsite.control.audit import AuditLog
 from twinsite.control.clock import utc_now
@@ -43,6 +46,12 @@ from twinsite.control.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
     from twinsite.control.keystone import Authenticator, KeystoneAuthenticator
+
+
+_log = structlog.get_logger(__name__)
+
+READY_SECONDS_MAX = 3.0
+"""A database that takes longer for one row is not ready."""
 
 
 class Controller:
@@ -142,6 +151,20 @@ class Controller:
         """Say whether this is the token of a group's workers, in constant time."""
         expected = worker_token(self._node_token, group_id)
         return hmac.compare_digest((text or "").encode(errors="replace"), expected.encode())
+
+    async def trouble(self) -> str | None:
+        """Return why nothing should be asked of this controller now, in words; None when it can serve."""
+        if self.context.wakeups.closed:
+            return "it is about to end"
+        try:
+            async with asyncio.timeout(READY_SECONDS_MAX), self.context.database.read() as session:
+                await sites.installation_id(session)
+        except TimeoutError:
+            return f"its database does not answer within {READY_SECONDS_MAX:g} s"
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("the database cannot be read", error=str(error))
+            return "its database cannot be read; the log says why"
+        return None
 
     async def connected_sites(self) -> frozenset[str]:
         """Return the sites whose nodes are there."""

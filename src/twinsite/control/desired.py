@@ -116,6 +116,7 @@ def desired_volume(volume: Volume) -> DesiredVolume:
         volume_type=volume.volume_type,
         deleted=volume.status == VolumeStatus.DELETING,
         room_bytes=(volume.target_gib or 0) * GIB,
+        request_id=volume.request_id or "",
     )
 
 
@@ -140,6 +141,7 @@ def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
         peer_endpoint=group.peer_endpoint if primary else None,
         loss_acceptances=group.loss_acceptances,
         is_row_trusted=not group.arbiter.unheard,
+        request_id=group.request_id or "",
     )
 
 

@@ -89,6 +89,7 @@ class Volume(Base):
     failure_code: Mapped[str | None] = mapped_column(String(32))
     failure_message: Mapped[str | None]
     spec_version: Mapped[int] = mapped_column(BigInteger)  # Of the worker that serves the volume outside any group.
+    request_id: Mapped[str | None] = mapped_column(String(64))  # That made it; its node's log names it.
     created_at: Mapped[datetime.datetime]
     updated_at: Mapped[datetime.datetime | None]
 
@@ -150,6 +151,7 @@ class Group(Base):
     version: Mapped[int] = mapped_column(BigInteger)
     spec_version: Mapped[int] = mapped_column(BigInteger)
     wish_version: Mapped[int] = mapped_column(BigInteger)
+    request_id: Mapped[str | None] = mapped_column(String(64))  # The last one that changed it; workers' logs name it.
     failure_code: Mapped[str | None] = mapped_column(String(32))
     failure_message: Mapped[str | None]
     created_at: Mapped[datetime.datetime]

@@ -19,7 +19,7 @@ from twinsite.node.record import NodeRecord
 from twinsite.node.settings import NodeSettings, parse_listen
 from twinsite.node.supervisor import Supervisor
 from twinsite.pidfile import PidFile
-from twinsite.readiness import notify_ready
+from twinsite.readiness import keep_watchdog, notify_ready
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,7 @@ async def serve(settings: NodeSettings) -> None:
     running = asyncio.create_task(agent.run())
     announcing = asyncio.create_task(_announce(agent))
     stopping = asyncio.create_task(stop_asked.wait())
+    watchdog = asyncio.create_task(keep_watchdog())
     try:
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -76,6 +77,8 @@ async def serve(settings: NodeSettings) -> None:
         await agent.supervisor.detach()
         await client.close()
         await http.close()
+        watchdog.cancel()
+        await asyncio.gather(watchdog, return_exceptions=True)
     if isinstance(outcome, StorageFault):
         raise ConfigurationError(f"the node cannot use its pool: {outcome}") from outcome
     if isinstance(outcome, Exception):

@@ -65,10 +65,23 @@ class Supervisor:
             if worker is not None and worker.spec == spec:
                 continue
             if self._is_free(spec):
-                (worker or self._start(spec.id)).give(spec)
+                self._give(worker or self._start(spec.id), spec)
             elif worker is not None and self._must_release(worker, spec):
                 # It waits for volumes and holds some that others may wait for. Ending it frees both.
                 self._begin_stop(spec.id)
+
+    @staticmethod
+    def _give(worker: WorkerProcess, spec: WorkerSpec) -> None:
+        log.info(
+            "worker gets a spec",
+            worker=spec.id,
+            version=spec.version,
+            role=spec.role.value,
+            term=spec.term,
+            replication=spec.replication.value,
+            request_id=spec.request_id or None,
+        )
+        worker.give(spec)
 
     def observed(self) -> list[ObservedWorker]:
         """Return every worker as it is, in the order of the ids."""

@@ -88,7 +88,13 @@ class Volumes:
             refused = self._failure_of(fault)
         else:
             self._settled[volume.id] = wanted
-            log.info("volume is ready", volume=volume.id, size_bytes=volume.size_bytes, room_bytes=volume.room_bytes)
+            log.info(
+                "volume is ready",
+                volume=volume.id,
+                size_bytes=volume.size_bytes,
+                room_bytes=volume.room_bytes,
+                request_id=volume.request_id or None,
+            )
         self._observed[volume.id] = ObservedVolume(
             volume.id,
             "ready",

@@ -173,6 +173,8 @@ class Worker:
             self._wake.clear()
             spec = self._wanted
             assert spec is not None
+            # Also for the lines of all that is begun from here.
+            structlog.contextvars.bind_contextvars(worker=self._id, request_id=spec.request_id or None)
             try:
                 await self._apply(spec)
             except InternalError:
@@ -186,6 +188,8 @@ class Worker:
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
                 continue
             self._failure = None
+            if self._applied is None or self._applied.version != spec.version:
+                log.info("worker.spec_in_force", version=spec.version, role=spec.role.value, term=spec.term)
             self._applied = spec
             self._report()
 

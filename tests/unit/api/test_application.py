@@ -15,6 +15,7 @@ import pytest
 from tests.support.controller import PAIRS, WAIT_SECONDS_MAX, Site, make_settings, serve, until
 from tests.support.fake_node import FakeNode
 from twinsite import pidfile
+from twinsite.control import controller as controller_module
 
 
 async def test_an_unexpected_error_is_a_500_and_a_trace_in_the_log(
@@ -43,6 +44,23 @@ async def test_health_tells_which_nodes_are_there(site: Site) -> None:
     site.controller.context.presence.silence_seconds = 0.0
     answer = await site.http.get("/healthz", headers=anonymous)
     assert answer.json()["sites"] == {"az1": False, "az2": False}
+
+
+async def test_readiness_is_that_of_the_database_and_of_the_process(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anonymous = {"X-Auth-Token": ""}
+    answer = await site.http.get("/readyz", headers=anonymous)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+    with monkeypatch.context() as patch:
+        patch.setattr(controller_module, "READY_SECONDS_MAX", 0.0)
+        answer = await site.http.get("/readyz", headers=anonymous)
+        assert answer.status_code == 503
+        assert "database" in answer.text
+    await site.controller.context.wakeups.close()
+    answer = await site.http.get("/readyz", headers=anonymous)
+    assert answer.status_code == 503
+    assert "about to end" in answer.text
 
 
 async def test_every_call_has_a_request_id_of_its_own(site: Site) -> None:

@@ -18,6 +18,7 @@ OPEN = {
     ("GET", "/identity"),
     ("GET", "/identity/v3"),
     ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("POST", "/identity/v3/auth/tokens"),
 }
 """Calls without a token."""

@@ -109,6 +109,7 @@ class GroupService(GroupCalls):
                 replication=Replication.PAUSED.value,
                 replication_status=ReplicationStatus.INACTIVE.value,
                 stream_key=secrets.token_hex(STREAM_KEY_BYTES),
+                request_id=current_actor.get().request_id,
                 next_member_index=len(pairs),
                 version=1,
                 spec_version=1,

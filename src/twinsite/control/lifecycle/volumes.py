@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from twinsite.control.actor import current_actor
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle.quotas import Demand, check_quota
@@ -84,6 +85,7 @@ class VolumeService:
                 node_state=None,
                 nbd_uris=[],
                 spec_version=1,
+                request_id=current_actor.get().request_id,
                 created_at=utc_now(),
                 updated_at=None,
                 attachments=[],

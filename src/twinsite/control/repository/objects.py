@@ -10,6 +10,7 @@ from sqlalchemy import CursorResult, Select, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from twinsite.control.actor import current_actor
 from twinsite.control.journal import CHANGED_GROUPS
 from twinsite.control.models import Extend, Group, Pair, Volume
 
@@ -160,7 +161,13 @@ async def grouped_volume_ids(session: AsyncSession, site: str) -> set[str]:
 
 
 async def change_group(session: AsyncSession, group_id: str, expected_version: int, values: dict[str, Any]) -> bool:
-    """Write `values` to a group if nobody changed it since `expected_version`; say whether that was so."""
+    """Write `values` to a group if nobody changed it since `expected_version`; say whether that was so.
+
+    What its workers are told anew carries the request that is under way.
+    """
+    request_id = current_actor.get().request_id
+    if request_id is not None and "spec_version" in values:
+        values = {**values, "request_id": request_id}
     statement = (
         update(Group)
         .where(Group.id == group_id, Group.version == expected_version)
