@@ -30,6 +30,7 @@ from twinsite.cli.services import services_app
 from twinsite.cli.sites import site_app
 from twinsite.cli.status import status_app
 from twinsite.cli.token import token_app
+from twinsite.cli.top import top_app
 from twinsite.cli.volumes import volume_app
 from twinsite.cli.webhooks import webhook_app
 from twinsite.client.errors import WaitedTooLong
@@ -44,6 +45,7 @@ app.add_typer(status_app)
 app.add_typer(services_app)
 app.add_typer(doctor_app)
 app.add_typer(token_app)
+app.add_typer(top_app)
 app.add_typer(volume_app, name="volume", help="Volumes: the disks.")
 app.add_typer(pair_app, name="pair", help="Pairs: a production disk and its DR disk.")
 app.add_typer(group_app, name="group", help="Groups: pairs replicated together, at one common point in time.")

@@ -34,13 +34,21 @@ def up(
     tls: Annotated[
         bool, typer.Option("--tls", help="Offer the API over https, with a certificate of an authority of its own.")
     ] = False,
+    node_http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65000,
+            help="Port of az1's /healthz, /readyz and /metrics; az2's is the next one. 0 for free ones.",
+        ),
+    ] = None,
     log_json: LogJsonOption = False,
 ) -> None:
     """Run everything on this machine: a controller and the sites az1 and az2."""
     from twinsite.embedded.up import UpSettings, run_up  # noqa: PLC0415 (each command loads only what it needs)
 
     with _service(log_json, logging.WARNING):
-        run_up(UpSettings(data, host, port, log_json, tls), announce=typer.echo)
+        run_up(UpSettings(data, host, port, log_json, tls, node_http_port), announce=typer.echo)
 
 
 @services_app.command()

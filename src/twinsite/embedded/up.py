@@ -44,6 +44,9 @@ class UpSettings:
     port: int = 8776
     log_json: bool = False
     tls: bool = False
+    node_http_port: int | None = None
+    """Where the first site's node answers /healthz, /readyz and /metrics, the next one on the next port; 0 for free
+    ones, which the nodes' logs tell."""
 
     def log_path(self, part: str) -> Path:
         """Return the log file of a part."""
@@ -124,11 +127,16 @@ class _Up:
         )
         self._keep(self._controller)
         await self._controller.wait_ready(CONTROLLER_READY_SECONDS_MAX)
-        for site in self._sites:
+        for number, site in enumerate(self._sites):
             arguments = ["node", "--site", site, "--controller", url, "--token-file", str(token_path), "--stop-workers"]
             trusting = [] if ca_file is None else ["--ca-file", str(ca_file)]
             may_start = functools.partial(until_back, settings.data_dir / site)
-            node = Part(f"node {site}", [*arguments, *trusting, *shared], settings.log_path(f"node-{site}"), may_start)
+            node = Part(
+                f"node {site}",
+                [*arguments, *trusting, *self._http_arguments(number), *shared],
+                settings.log_path(f"node-{site}"),
+                may_start,
+            )
             self._nodes.append(node)
             self._keep(node)
         for site, node in zip(self._sites, self._nodes, strict=True):
@@ -140,6 +148,12 @@ class _Up:
         login = f"credentials in {directory}/clouds.yaml" if keystone is None else f"log in at {keystone}"
         self._announce(f"twinsite is ready: {url}  ({sites}; data in {directory}; {login})")
         notify_ready()
+
+    def _http_arguments(self, number: int) -> list[str]:
+        first = self._settings.node_http_port
+        if first is None:
+            return []
+        return ["--http-listen", host_and_port(self._settings.host, first + number if first else 0)]
 
     def _tls_arguments(self) -> list[str]:
         return [] if self._tls is None else ["--tls-certificate", str(self._tls.files.server)]
