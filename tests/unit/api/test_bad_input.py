@@ -308,7 +308,7 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
             ({"id": "$member", "new_size": 1.5}, 400, "EVS.5400", "new_size"),
             ({"id": "$member", "new_size": 0}, 400, "EVS.1010", "$member"),
             ({"id": "$member", "new_size": 2**70}, 400, "EVS.1010", "65536"),
-            ({"id": NOBODY, "new_size": 2}, 404, "EVS.5404", NOBODY),
+            ({"id": NOBODY, "new_size": 2}, 400, "EVS.5400", NOBODY),
             ({"id": "$pair", "new_size": 2}, 400, "EVS.5400", "is not in the group"),
             ({"replications": [{"id": "$member", "new_size": n} for n in (2, 3)]}, 400, "EVS.5400", "named twice"),
         )
