@@ -6,27 +6,36 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.padding import Padding
+from rich.text import Text
 
 from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
-from twinsite.cli.output import Output, print_items, print_rows
+from twinsite.cli.output import Output, console_for_results, print_items
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from twinsite.client.models import GroupEvent
 
 EVENTS_DEFAULT = 20
 EVENTS_MAX = 1000
 """Most events that the API gives at once, and keeps of a group."""
 
-_COLUMNS = {
-    "created_at": "Time (UTC)",
-    "actor": "Who",
-    "action": "What",
-    "result": "Result",
-    "change": "Change",
-    "known": "Known then",
-    "message": "Message",
+_LABELS = {
+    "primary_station": "primary site",
+    "term": "term",
+    "secondary": "DR side",
+    "holding": "hosts wait",
+    "status": "status",
+    "replication": "wish",
+    "replication_status": "replication",
+    "fault_level": "fault",
+    "pairs": "pairs",
+    "size_gib": "GiB",
 }
+"""What changes, the weightiest first."""
+_STYLES = {"failed": "bold red", "refused": "yellow"}
 
 
 @group_app.command("events")
@@ -45,30 +54,45 @@ def events(
         if output.is_data:
             print_items(output, found, {})
             return
-        print_rows([_row(event) for event in found], _COLUMNS)
+        console = console_for_results()
+        for event in found:
+            _print_event(console, event)
 
 
-def _row(event: GroupEvent) -> dict[str, object]:
-    shown = {key: getattr(event, key) for key in ("created_at", "actor", "action", "result", "message")}
-    return {**shown, "change": "\n".join(_changes(event)), "known": _known(event)}
+def _print_event(console: Console, event: GroupEvent) -> None:
+    what = "something was observed" if event.action == "observed" else event.action
+    line = Text(f"{event.created_at:%Y-%m-%d %H:%M:%S}  ")
+    line.append(what, style="bold")
+    line.append(f" by {event.actor}")
+    if event.action != "observed" or event.result != "done":
+        line.append(f": {event.result}", style=_STYLES.get(event.result, ""))
+    console.print(line)
+    for text in (", ".join(_changes(event)), event.message, _known(event)):
+        if text:
+            console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
 
 
 def _changes(event: GroupEvent) -> Iterator[str]:
     """Return what the event changed, in words."""
     before = event.before or {}
-    for key, value in event.after.items():
-        if before.get(key) != value and before:
-            yield f"{key}: {before.get(key)} -> {value}"
+    labels = {**_LABELS, **{key: key for key in event.after if key not in _LABELS}}
+    for key, label in labels.items():
+        if before and before.get(key) != event.after.get(key):
+            yield f"{label} {_word(before.get(key))} -> {_word(event.after.get(key))}"
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _known(event: GroupEvent) -> str:
     proof = event.proof
     loss = proof.failover.loss
     if loss is not None:
-        cost = f"a failover loses {loss.description}"
+        cost = f"a failover would have lost {loss.description}"
     elif proof.failover.possible:
-        cost = "a failover loses nothing"
+        cost = "a failover would have lost nothing"
     else:
-        cost = f"no failover: {proof.failover.reason}"
+        cost = f"no failover was possible: {proof.failover.reason}"
     acknowledged, applied = proof.last_acknowledged_sequence, proof.last_applied_sequence
-    return f"term {proof.term}, acknowledged {acknowledged}, applied {applied}; {cost}"
+    return f"{cost} (term {proof.term}, acknowledged {acknowledged}, applied {applied})"

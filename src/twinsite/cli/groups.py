@@ -232,7 +232,11 @@ def _print_group(output: Output, group: Group) -> None:
 
 
 def _report_rows(report: GroupReport) -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = [("Mode", report.mode)]
+    rows: list[tuple[str, object]] = [
+        (advice.severity.capitalize(), [advice.text, *([f"$ {advice.command}"] if advice.command else [])])
+        for advice in report.advice
+    ]
+    rows.append(("Mode", report.mode))
     if report.failure is not None:
         rows.append(("Trouble", report.failure.message))
     rows += _proof_rows(report)

@@ -62,6 +62,7 @@ def test_quotas(shell: Shell, api: Api) -> None:
         ("quota", "show"),
         ("volume", "show", "NAME"),
         ("volume", "tag", "NAME"),
+        ("volume", "connect", "NAME"),
         ("pair", "show", "NAME"),
         ("group", "show", "NAME"),
         ("group", "status", "NAME"),

@@ -96,6 +96,7 @@ def test_a_group_goes_to_the_other_site_and_back(shell: Shell, api: Api, name: s
     status = ok(shell.run("group", "status", name)).output
     assert "1, az1 is primary" in status
     assert "possible, loses nothing" in status
+    assert "Ok  " in status
 
     asked = shell.run("group", "failover", name)
     assert (asked.status, "--yes" in asked.errors) == (2, True)
@@ -300,8 +301,10 @@ def test_the_events_of_a_group(shell: Shell, name: str) -> None:
     )
     assert "sync" in {event["action"] for event in events}
     shown = ok(shell.run("group", "events", group.id)).output
-    assert "replication: paused -> running" in shown
-    assert "a failover loses nothing" in shown
+    (row,) = [line for line in shown.splitlines() if "sync by admin: accepted" in line]
+    assert re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}  sync", row)
+    assert "wish paused -> running" in shown
+    assert "a failover would have lost nothing (term 1" in shown
     assert len(shell.json("group", "events", name, "--limit", "1")) == 1
 
 

@@ -272,6 +272,14 @@ def test_what_the_real_api_answers_comes_back_as_it_was(api: Api) -> None:
     assert [item.as_json().keys() for item in client.traffic()] == [
         item.keys() for item in raw.get("os-vendor-traffic", "traffic")
     ]
+    told = raw.get(f"{groups}/{group.id}/plan", "plan", action="failover", force="true", priority_station="az2")
+    assert client.plan_group(group.id, "failover", force=True, to="az2").as_json() == told
+    shown = raw.get("os-vendor-overview", "overview")
+    assert client.overview().model_dump(mode="json")["groups"] == shown["groups"]
+    assert client.add_tags(volumes[0].id, {"owner": "sales"}) == client.tags(volumes[0].id) == {"owner": "sales"}
+    client.delete_tags(volumes[0].id, ["owner", "nothing"])
+    assert client.tags(volumes[0].id) == {}
+    assert client.quota().volumes.in_use >= 2
     assert [site.as_json() for site in client.sites()] == raw.get("os-vendor-sites", "sites")
     assert [item.id for item in client.groups(name="raw")] == [group.id]
     assert [item.id for item in client.pairs(group_id=group.id)] == [pair.id]
@@ -285,8 +293,42 @@ class Raw:
     def __init__(self, api: Api) -> None:
         self._client = api.client
 
-    def get(self, path: str, key: str) -> Any:
-        return self._client.run(exchange(self._client.session, "GET", path))[key]
+    def get(self, path: str, key: str, **parameters: str) -> Any:
+        return self._client.run(exchange(self._client.session, "GET", path, parameters=parameters))[key]
+
+
+def test_plans_and_the_overview_are_there_for_programs_in_an_event_loop(api: Api) -> None:
+    async def ask() -> tuple[bool, list[str]]:
+        async with AsyncClient(find_cloud(api.data_dir, None, {}, api.data_dir)) as client:
+            overview = await client.overview()
+            plans = [await client.plan_group(group.id, "stop") for group in overview.groups[:1]]
+            return all(plan.action == "stop" for plan in plans), [site.name for site in overview.sites]
+
+    assert asyncio.run(ask()) == (True, ["az1", "az2"])
+
+
+def test_a_long_overview_is_read_to_its_last_page(ask: Ask) -> None:
+    def page(group_id: str, truncated: bool) -> Answer:
+        outlook = {"possible": True, "reason": None, "loss": None}
+        progress = dict.fromkeys(("percent", "bytes_per_second", "seconds_left")) | {"bytes_total": 0, "bytes_done": 0}
+        texts = dict.fromkeys(("status", "replication_status", "fault_level", "primary_site", "secondary_site"), "x")
+        nothing = dict.fromkeys(
+            ("name", "mode", "in_sync_since", "stale_since", "holding_since", "dirty_bytes", "failure_detail")
+        )
+        group: dict[str, Any] = {
+            "id": group_id,
+            **texts,
+            **nothing,
+            "progress": progress,
+            "failover": outlook,
+            "advice": [],
+        }
+        return json_answer({"overview": {"sites": [], "groups": [group], "truncated": truncated}})
+
+    with scripted(page("g-1", True), page("g-2", False)) as server:
+        found = ask(cloud_of(server), "overview")
+        assert ([group.id for group in found.groups], found.truncated) == (["g-1", "g-2"], False)
+        assert server.requests[-1].endswith("?marker=g-1")
 
 
 def test_progress_is_told_while_one_waits(api: Api) -> None:
