@@ -25,7 +25,7 @@ class Dialog:
         self._typed_name = ""
         self._is_allowed = True
         self._is_working = False
-        self._dialog = ui.dialog().props(f'aria-label="{verb}" no-route-dismiss')
+        self._dialog = ui.dialog().props(f'aria-label="{verb}" transition-duration="0"')
         with self._dialog, box("div", "card dialog"):
             text("h2", title)
             self.body = box("div", "body")

@@ -39,10 +39,13 @@ def load_page() -> Page:
     """Return the page, with all its pages registered. NiceGUI is one for a process, so this is called once."""
     # NiceGUI would look for its files in the working directory. Nothing is ever stored there.
     os.environ.setdefault("NICEGUI_STORAGE_PATH", os.path.join(tempfile.gettempdir(), "twinsite-page-has-no-storage"))
-    from nicegui import ui  # noqa: PLC0415 - after the variable above, which it reads.
+    from nicegui import app as nicegui_app  # noqa: PLC0415 - after the variable above, which it reads.
+    from nicegui import ui  # noqa: PLC0415
 
     from twinsite.dashboard import pages  # noqa: PLC0415
 
+    # It flashes at the top with each request of the live connection, and says nothing to who cannot see it.
+    nicegui_app.config.quasar_config["loadingBar"] = {"skipHijack": True}
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     pages.register()
     ui.run_with(

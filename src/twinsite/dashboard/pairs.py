@@ -13,7 +13,7 @@ from twinsite.dashboard.parts import Chip, Rows, box, button, link, set_attribut
 from twinsite.dashboard.volumes import pairs_by_volume, tone_of
 from twinsite.dashboard.words import NOTHING
 
-_COLUMNS = ("Name", "Production disk", "DR disk", "Group", "State", "Trouble", "")
+_COLUMNS = ("Name", "Production disk", "DR disk", "Group", "State", "Trouble", "Action")
 
 
 class _PairRow:

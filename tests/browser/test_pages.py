@@ -1,0 +1,253 @@
+"""Each page: readable at both widths and in both colours, by people who see, hear or only type; live; and safe."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from tests.support.browser import NARROW, WIDE, User
+from tests.support.installation import Installation, wait_for
+
+HOSTILE = "<img src=x onerror=alert(1)>`${7*7}</script><script>alert(2)</script>{{ 7*7 }}"
+GROUPS = "/os-vendor-replication-consistency-groups"
+PAIRS = "/os-vendor-replications"
+PASSWORD = "correct horse"
+
+
+def make_group(installation: Installation, name: str, version: str = "v2") -> str:
+    """Make a group of one pair by the API, and wait until it is available; return its id."""
+    ids = [installation.create_volume(site) for site in ("az1", "az2")]
+    fields = {"priority_station": "az1", "replication_model": "hypermetro", "name": name}
+    pair = installation.call("POST", PAIRS, {"replication": {**fields, "volume_ids": ids}}, version=version)
+    pair_id = pair["replication"]["id"]
+    wait_for(lambda: _show(installation, PAIRS, pair_id, "replication")["status"] == "available", "the pair")
+    body = {"replication_consistency_group": {**fields, "replication_ids": [pair_id]}}
+    group_id = str(installation.call("POST", GROUPS, body, version=version)["replication_consistency_group"]["id"])
+    wait_for(
+        lambda: _show(installation, GROUPS, group_id, "replication_consistency_group")["status"] == "available",
+        "the group",
+    )
+    return group_id
+
+
+def _show(installation: Installation, kind: str, object_id: str, key: str) -> dict[str, object]:
+    shown: dict[str, object] = installation.call("GET", f"{kind}/{object_id}", version="v2")[key]
+    return shown
+
+
+@pytest.fixture(scope="module")
+def group_id(installation: Installation) -> str:
+    """A group that the tests look at and do not change."""
+    return make_group(installation, "accounts")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_page_fits_and_can_be_used_by_everybody(
+    browser: Browser,
+    installation: Installation,
+    group_id: str,
+    size: tuple[int, int],
+    scheme: Literal["light", "dark"],
+) -> None:
+    user = User(browser, installation, size, scheme)
+    shade = "rgb(16, 22, 29)" if scheme == "dark" else "rgb(244, 246, 249)"
+    picture = f"page-{'wide' if size == WIDE else 'narrow'}-{scheme}"
+
+    def check(what: str) -> None:
+        expect(user.page.locator("body")).to_have_css("background-color", shade)
+        assert not user.is_too_wide(), f"{what} must be scrolled sideways"
+        found = Axe().run(user.page)
+        assert found.violations_count == 0, f"{what}: {found.generate_report()}"
+
+    user.go("/")
+    check("the log-in form")
+    user.log_in()
+    for path in ("/", "/protect", "/volumes", "/pairs", f"/groups/{group_id}"):
+        user.go(path)
+        user.wait_live()
+        check(path)
+    user.picture(picture, whole=size == WIDE)
+    user.press("Fail over")
+    user.sees(re.compile("refused|cannot|not|lost", re.IGNORECASE), ".dialog")
+    check("the plan of a failover")
+    user.close()
+
+
+def test_a_group_can_be_found_and_its_plan_read_with_the_keyboard_alone(
+    browser: Browser, installation: Installation, group_id: str
+) -> None:
+    user = User(browser, installation)
+    keyboard = user.page.keyboard
+    user.go("/")
+    secret = (installation.directory / "secrets/admin-password").read_text().strip()
+    expect(user.page.get_by_label("User", exact=True)).to_be_focused()
+    keyboard.type("admin")
+    keyboard.press("Tab")
+    keyboard.type(secret)
+    keyboard.press("Enter")
+    user.wait_live()
+    keyboard.press("Tab")
+    expect(user.page.locator(".skip")).to_be_focused()
+    keyboard.press("Enter")
+    expect(user.page).to_have_url(re.compile("#content$"))
+    for _ in range(30):
+        keyboard.press("Tab")
+        if user.page.evaluate("document.activeElement.textContent") == "accounts":
+            break
+    outline = user.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "one sees where one is"
+    keyboard.press("Enter")
+    user.sees("accounts", "h1")
+    user.wait_live()
+    user.page.get_by_role("button", name="Fail over").focus()
+    keyboard.press("Enter")
+    expect(user.page.get_by_role("dialog")).to_be_visible()
+    user.sees("Fail over: accounts", ".dialog")
+    for _ in range(12):
+        keyboard.press("Tab")
+        # Past the last button it is the browser's turn; nothing else of the page is reached.
+        script = "document.activeElement === document.body || document.activeElement.closest('.q-dialog') !== null"
+        assert user.page.evaluate(script), "the focus leaves the dialog"
+    keyboard.press("Escape")
+    expect(user.page.locator(".dialog")).to_have_count(0)
+    user.close()
+
+
+def test_what_changes_is_seen_without_a_reload(browser: Browser, installation: Installation) -> None:
+    user = User(browser, installation)
+    user.go("/")
+    user.log_in()
+    group_id = make_group(installation, "before")
+    user.sees("before", ".groups")
+    user.page.evaluate("window.stays = true")
+    body = {"replication_consistency_group": {"name": "after"}}
+    installation.call("PUT", f"{GROUPS}/{group_id}", body, version="v2")
+    user.sees("after", ".groups")
+    assert user.page.evaluate("window.stays"), "the page was loaded anew"
+    user.close()
+
+
+def test_what_users_write_is_text_and_never_markup(browser: Browser, installation: Installation) -> None:
+    group_id = make_group(installation, HOSTILE)
+    user = User(browser, installation)
+    user.page.on("dialog", lambda dialog: user.troubles.append(dialog.message))
+    user.go("/")
+    user.log_in()
+    user.sees(HOSTILE, ".groups")
+    user.go(f"/groups/{group_id}")
+    user.wait_live()
+    assert user.page.locator("h1").inner_text() == HOSTILE
+    user.press("Pause")
+    user.sees(HOSTILE, ".dialog")
+    user.page.keyboard.press("Escape")
+    user.go("/pairs")
+    user.sees(HOSTILE)
+    assert user.page.locator("img[src=x]").count() == 0
+    user.close()
+
+
+def make_tenant(installation: Installation) -> None:
+    """Make the user alice, member of a project of her own."""
+    headers = {"X-Auth-Token": installation.token}
+    with httpx.Client(base_url=f"{installation.url}/identity/v3", headers=headers, trust_env=False) as http:
+        user = http.post("/users", json={"user": {"name": "alice", "password": PASSWORD}}).json()["user"]
+        project = http.post("/projects", json={"project": {"name": "lab"}}).json()["project"]
+        (role,) = http.get("/roles?name=member").json()["roles"]
+        path = f"/projects/{project['id']}/users/{user['id']}/roles/{role['id']}"
+        assert http.put(path).status_code == 204
+
+
+def test_a_tenant_sees_their_own(browser: Browser, installation: Installation, group_id: str) -> None:
+    make_tenant(installation)
+    user = User(browser, installation)
+    user.go("/")
+    user.log_in("alice", PASSWORD)
+    user.sees("Nothing is protected yet.")
+    user.sees("az1", ".sites.left")
+    for meter in user.page.locator("meter").all():
+        expect(meter).to_be_hidden()
+    user.go("/volumes")
+    user.sees("There are no volumes yet.")
+    user.go(f"/groups/{group_id}")
+    user.sees("There is no such group", "h1")
+    expect(user.page.locator("#content")).not_to_contain_text("accounts")
+    user.close()
+
+
+def test_volumes_and_pairs_are_made_and_ended_by_forms(browser: Browser, installation: Installation) -> None:
+    user = User(browser, installation)
+    user.go("/volumes")
+    user.log_in()
+    for name, site in (("wal", "az1"), ("wal-dr", "az2")):
+        user.press("Create a volume")
+        user.page.get_by_label("Name", exact=True).fill(name)
+        user.page.get_by_label("Size, GiB").fill("1")
+        user.page.get_by_label("Site").select_option(site)
+        user.press("Create volume", ".dialog")
+        expect(user.page.locator("tr", has_text=re.compile(f"^{name}az"))).to_contain_text("available")
+    user.go("/pairs")
+    user.wait_live()
+    user.press("Create a pair")
+    user.page.get_by_label("Name", exact=True).fill("wal-pair")
+    wal = user.page.get_by_label("Production disk").locator("option", has_text="wal · az1").get_attribute("value")
+    user.page.get_by_label("Production disk").select_option(wal)
+    expect(user.page.get_by_label("DR disk").locator("option", has_text="wal-dr")).to_have_count(1)
+    user.press("Create pair", ".dialog")
+    user.sees("wal-pair", "tbody")
+    row = user.page.locator("tr", has_text="wal-pair")
+    expect(row).to_contain_text("available")
+    row.get_by_role("button", name="Take apart").click()
+    apart = user.page.locator(".dialog").get_by_role("button", name="Take apart")
+    user.page.get_by_label("To go on, type").fill("wal-pai")
+    expect(apart).to_be_disabled()
+    user.page.get_by_label("To go on, type").fill("wal-pair")
+    apart.click()
+    expect(row).to_have_count(0)
+    user.close()
+
+
+def test_a_group_is_changed_paused_and_ended_by_forms(browser: Browser, installation: Installation) -> None:
+    user = User(browser, installation)
+    user.go("/")
+    user.log_in()
+    group_id = make_group(installation, "ledger")
+    user.go(f"/groups/{group_id}")
+    user.wait_live()
+    user.press("Synchronize")
+    user.press("Synchronize", ".dialog")
+    user.sees("In sync", ".title")
+    user.press("Grow disks")
+    user.page.get_by_label(re.compile("ledger, GiB")).fill("2")
+    user.press("Grow disks", ".dialog")
+    user.sees("2 GiB", "tbody")
+    user.press("Rename")
+    user.page.get_by_label("New name").fill("ledger-2")
+    user.press("Rename", ".dialog")
+    user.sees("ledger-2", "h1")
+    user.press("Pause")
+    user.page.get_by_label("To go on, type").fill("ledger-2")
+    user.press("Pause replication", ".dialog")
+    user.sees("Paused", ".title")
+    user.press("Delete group")
+    user.page.get_by_label("To go on, type").fill("ledger-2")
+    user.press("Delete group", ".dialog")
+    user.sees("Overview", "h1")
+    expect(user.page.locator(".groups")).not_to_contain_text("ledger-2")
+    user.close()
+
+
+def test_a_page_whose_token_is_revoked_asks_to_log_in(browser: Browser, installation: Installation) -> None:
+    user = User(browser, installation)
+    user.go("/volumes")
+    user.log_in()
+    other = user.page.context.new_page()
+    other.goto(f"{installation.url}/ui/pairs")
+    other.get_by_role("button", name="Log out").click()
+    expect(user.page.get_by_role("button", name="Log in")).to_be_visible()
+    user.close()
