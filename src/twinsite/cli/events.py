@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +13,12 @@ from rich.text import Text
 
 from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
-from twinsite.cli.output import Output, console_for_results, print_items
+from twinsite.cli.output import Output, console_for_results, format_time, print_items
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from twinsite.client.models import GroupEvent
+    from twinsite.client.models import FeedEvent, GroupEvent
 
 EVENTS_DEFAULT = 20
 EVENTS_MAX = 1000
@@ -44,13 +46,21 @@ def events(
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, max=EVENTS_MAX, help="How many, the newest first.")
     ] = EVENTS_DEFAULT,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Go on with what happens from now on, one event a line; Ctrl-C ends it."),
+    ] = False,
     output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
     """List what was done to a group and what happened to it, with what a failover would have cost at that time."""
     with open_api(data, cloud) as api:
-        found = api.group_events(api.find_group(group).id, limit)
+        group_id = api.find_group(group).id
+        if follow:
+            _follow(api.follow_events(group_id), output)
+            return
+        found = api.group_events(group_id, limit)
         if output.is_data:
             print_items(output, found, {})
             return
@@ -70,6 +80,22 @@ def _print_event(console: Console, event: GroupEvent) -> None:
     for text in (", ".join(_changes(event)), event.message, _known(event)):
         if text:
             console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
+
+
+def _follow(events: Iterator[FeedEvent], output: Output) -> None:
+    """Print events as they come, until the reader has enough."""
+    try:
+        for event in events:
+            if output.is_data:
+                typer.echo(json.dumps(event.as_json(), ensure_ascii=False))
+            else:
+                changes = ", ".join(_changes(event))
+                what = ", ".join(event.kinds) or event.action
+                said = f": {event.message}" if event.message else ""
+                typer.echo(f"{format_time(event.created_at)} {event.actor}: {what} ({event.result}){said} [{changes}]")
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return
 
 
 def _changes(event: GroupEvent) -> Iterator[str]:

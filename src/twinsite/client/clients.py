@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,14 +16,17 @@ from twinsite.client.calls import Asynchronous, Blocking, Calls, Result
 from twinsite.client.cloud import Cloud
 from twinsite.client.errors import ApiUnreachable
 from twinsite.client.login import CloudLogin, Login, Trust
+from twinsite.client.models import FeedEvent
 from twinsite.client.session import Session, ready
 from twinsite.client.steps import Access, Pause, Plan, Renew, Reply, Send
+from twinsite.client.streams import RESUME_SECONDS, SILENCE_SECONDS_MAX, Following
 from twinsite.errors import TwinsiteError
 
 CONNECT_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 90.0
 """Longest wait for one answer: stopping a group and connecting a volume are in force before theirs."""
 TOKEN_HEADER = "X-Auth-Token"
+_STREAM_TIMEOUT = httpx.Timeout(SILENCE_SECONDS_MAX, connect=CONNECT_SECONDS_MAX)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
@@ -80,6 +83,39 @@ class Client(Calls, Blocking):
                         self._renew(used)
             except TwinsiteError as raised:
                 error = raised
+
+    def follow_events(self, group_id: str | None = None, after: int | None = None) -> Iterator[FeedEvent]:
+        """Yield the events of a group, or of all of the project's, as they happen, for ever; the oldest first.
+
+        They begin now, or after the position of an event (0 for all that are kept). A stream that ends is resumed.
+        Raises `ApiRefused`, also when the group is gone, and `ApiUnreachable` when nobody answers for half a minute.
+        """
+        following = Following(group_id, after)
+        while True:
+            access = self.access()
+            url = following.url(access)
+            options: Any = {
+                "params": {"follow": "true"},
+                "headers": following.headers(access),
+                "timeout": _STREAM_TIMEOUT,
+            }
+            try:
+                with self._http.stream("GET", url, **options) as response:
+                    if response.status_code == httpx.codes.OK:
+                        for line in response.iter_lines():
+                            event = following.take(line)
+                            if event is not None:
+                                yield event
+                    elif following.needs_renewal(response.status_code):
+                        self._renew(access)
+                        continue
+                    else:
+                        response.read()
+                        following.refuse(response)
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                if following.note_failure():
+                    raise _unreachable(Send("GET", url), error, self._trust) from error
+            time.sleep(RESUME_SECONDS)
 
     def _renew(self, used: Access | None) -> None:
         with self._renewing:
@@ -148,6 +184,41 @@ class AsyncClient(Calls, Asynchronous):
                         await self._renew(used)
             except TwinsiteError as raised:
                 error = raised
+
+    async def follow_events(
+        self, group_id: str | None = None, after: int | None = None
+    ) -> AsyncGenerator[FeedEvent, None]:
+        """Yield the events of a group, or of all of the project's, as they happen, for ever; the oldest first.
+
+        They begin now, or after the position of an event (0 for all that are kept). A stream that ends is resumed.
+        Raises `ApiRefused`, also when the group is gone, and `ApiUnreachable` when nobody answers for half a minute.
+        """
+        following = Following(group_id, after)
+        while True:
+            access = await self.access()
+            url = following.url(access)
+            options: Any = {
+                "params": {"follow": "true"},
+                "headers": following.headers(access),
+                "timeout": _STREAM_TIMEOUT,
+            }
+            try:
+                async with self._http.stream("GET", url, **options) as response:
+                    if response.status_code == httpx.codes.OK:
+                        async for line in response.aiter_lines():
+                            event = following.take(line)
+                            if event is not None:
+                                yield event
+                    elif following.needs_renewal(response.status_code):
+                        await self._renew(access)
+                        continue
+                    else:
+                        await response.aread()
+                        following.refuse(response)
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                if following.note_failure():
+                    raise _unreachable(Send("GET", url), error, self._trust) from error
+            await asyncio.sleep(RESUME_SECONDS)
 
     async def _renew(self, used: Access | None) -> None:
         async with self._renewing:
