@@ -54,11 +54,6 @@ class Installation:
         self._http = httpx.Client(transport=transport, trust_env=False, timeout=WAIT_SECONDS_MAX)
         self._project = ""
 
-    @property
-    def token(self) -> str:
-        """Return the administrator's token."""
-        return str(self._http.headers["X-Auth-Token"])
-
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of an `up` on this directory."""
         return [*COMMAND, "up", "--data", str(self.directory), "--port", "0", *arguments]

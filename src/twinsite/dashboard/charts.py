@@ -13,6 +13,8 @@ from twinsite.dashboard.sparkline import sparkline
 from twinsite.dashboard.words import amount, latency
 
 HISTORY_SECONDS = 3600
+SLOTS_MIN = 30
+"""A chart of the first minutes does not stretch a single sample over all its width."""
 REFRESH_SECONDS = 10.0
 """The controller has a new sample no sooner."""
 
@@ -45,14 +47,24 @@ class _Chart:
             self._picture = Markup()
             self._range = text("p", "", "hint")
 
-    def update(self, samples: list[Sample]) -> None:
-        values = [self._figure.value(sample) for sample in samples]
+    def update(self, samples: list[Sample | None]) -> None:
+        values = [None if sample is None else self._figure.value(sample) for sample in samples]
         known = [value for value in values if value is not None]
         written = self._figure.written
-        self._now.text = written(values[-1]) if values else "No samples yet"
+        self._now.text = written(values[-1]) if any(samples) else "No samples yet"
         self._range.text = f"Greatest {written(max(known))}" if known else ""
         label = f"{self._figure.title}: now {self._now.text}. {self._range.text}"
         self._picture.update(sparkline(values, label))
+
+
+def in_slots(samples: list[Sample], interval_seconds: int) -> list[Sample | None]:
+    """Return the samples at their places in time, oldest first; None where there is none, so that a gap is seen."""
+    if not samples:
+        return []
+    end = samples[-1].at
+    places = {round((end - sample.at).total_seconds() / interval_seconds): sample for sample in samples}
+    count = min(max(max(places) + 1, SLOTS_MIN), HISTORY_SECONDS // interval_seconds)
+    return [places.get(place) for place in reversed(range(count))]
 
 
 class Charts:
@@ -70,5 +82,6 @@ class Charts:
             return
         self._read_at = time.monotonic()
         history = await client.group_history(group_id, HISTORY_SECONDS)
+        slots = in_slots(history.samples, history.interval_seconds)
         for chart in self._charts:
-            chart.update(history.samples)
+            chart.update(slots)

@@ -8,6 +8,7 @@ from html import escape
 WIDTH = 240
 HEIGHT = 56
 MARGIN = 3
+DASH = 4
 
 
 def sparkline(values: Sequence[float | None], label: str) -> str:
@@ -36,5 +37,5 @@ def _runs(values: Sequence[float | None], top: float, step: float) -> list[list[
         runs[-1].append(f"{x:.1f},{y:.1f}")
         is_alone = len(runs[-1]) == 1 and (index + 1 == len(values) or values[index + 1] is None)
         if is_alone:
-            runs[-1].append(f"{x + 1:.1f},{y:.1f}")
+            runs[-1].append(f"{min(x + DASH, WIDTH - MARGIN / 2):.1f},{y:.1f}")
     return runs
