@@ -86,7 +86,7 @@ def demo(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on `arguments`, those of the process by default, and exit with its status."""
     try:
-        app(arguments)
+        app(arguments, prog_name="twinsite")
     except TwinsiteError as error:
         hint = "; --timeout sets it" if isinstance(error, WaitedTooLong) else ""
         typer.echo(f"twinsite: {error}{hint}", err=True)
