@@ -54,6 +54,11 @@ class Installation:
         self._http = httpx.Client(transport=transport, trust_env=False, timeout=WAIT_SECONDS_MAX)
         self._project = ""
 
+    @property
+    def token(self) -> str:
+        """Return the token of the last log-in."""
+        return str(self._http.headers["X-Auth-Token"])
+
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of an `up` on this directory."""
         return [*COMMAND, "up", "--data", str(self.directory), "--port", "0", *arguments]
