@@ -152,11 +152,6 @@ class Installation:
         url = f"{self.url}/{version}/{self._project}{path}"
         return self._http.request(method, url, json=body, headers=headers)
 
-    @property
-    def token(self) -> str:
-        """The token of the last log-in."""
-        return self._http.headers["X-Auth-Token"]
-
     def create_volume(self, site: str, size_gib: int = 1) -> str:
         """Create a volume, wait until it is available, and return its id."""
         body = {"volume": {"size": size_gib, "availability_zone": site}}
