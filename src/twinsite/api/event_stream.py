@@ -1,8 +1,8 @@
 """Server-sent events (HTML standard, section 9.2): an answer that goes on until somebody ends it.
 
 A stream resumes after the position in Last-Event-ID, so a client that comes back misses nothing. It says something at
-least every `HEARTBEAT_SECONDS`, and asks then whether its token is still good. It ends with the process, with the
-group, with the token, and when the client does not read.
+least every `HEARTBEAT_SECONDS`, and asks as often whether its token is still good for it. It ends with the process,
+with the group, with the token, and when the client does not read.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ async def open_stream(request: Request, project_id: str, group_id: str | None) -
             caller = await controller.authenticator.authenticate(token)
         except RequestRefused:
             return False
-        return caller.project_id == project_id
+        if caller.project_id != project_id:
+            return False
+        about = {"user_id": None, **request.path_params}
+        return controller.policy.allows(request.state.operation, caller.credentials(), about)
 
     slot = contextlib.ExitStack()
     slot.enter_context(controller.feed.stream(project_id))
@@ -113,8 +116,15 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        clock = asyncio.get_running_loop().time
+        asked_at = clock()
         await say(f"retry: {RETRY_MILLISECONDS}\n: after {self._position}\n\n")
         while not self._feed.is_closed():
+            # Also of a stream that is never silent: who may no longer read must not depend on what there is to read.
+            if clock() - asked_at >= HEARTBEAT_SECONDS:
+                if not await self._is_welcome():
+                    break
+                asked_at = clock()
             try:
                 batch = await self._feed.wait(self._project_id, self._group_id, self._position, HEARTBEAT_SECONDS)
             except RequestRefused:
@@ -124,6 +134,7 @@ class EventStream(Response):
             if batch is None:
                 if not await self._is_welcome():
                     break
+                asked_at = clock()
                 await say(": still here\n\n")
                 continue
             await say("".join(map(frame, batch.events)))

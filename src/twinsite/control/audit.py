@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.actor import Actor
@@ -62,7 +61,7 @@ class AuditLog:
                 batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
                 try:
                     await self._write([entry for entry, _ in batch])
-                except SQLAlchemyError as error:
+                except Exception as error:
                     for entry, _ in batch:
                         _log.error("an audit record cannot be stored", record=str(entry), error=str(error))
                 finally:

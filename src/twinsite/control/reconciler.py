@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.actor import CONTROLLER, current_actor
@@ -311,7 +310,8 @@ class Reconciler:
                 await self.settle_extends()
                 await settle_volume_extends(self._context)
                 await self.observe_groups()
-            except SQLAlchemyError:
+            except Exception:
+                # A database that restarts refuses connections with an error of the system's or of its driver's own.
                 _log.exception("moves cannot be looked at; the next look comes soon")
 
     async def observe_groups(self) -> None:

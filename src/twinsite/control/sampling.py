@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context
@@ -36,7 +35,8 @@ class Sampler:
             await asyncio.sleep(INTERVAL_SECONDS - time.time() % INTERVAL_SECONDS)
             try:
                 await self.sample(time.time())
-            except SQLAlchemyError:
+            except Exception:
+                # A database that restarts refuses connections with an error of the system's or of its driver's own.
                 _log.exception("groups cannot be sampled; the next sample is due soon")
 
     async def sample(self, wall_seconds: float) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 import twinsite
 from twinsite.control.clock import utc_now
@@ -71,7 +70,8 @@ class WebhookSender:
                 try:
                     await wakeups.until(self._look, LOOK_SECONDS)
                     await self.send_due()
-                except SQLAlchemyError:
+                except Exception:
+                    # A database that restarts refuses connections with an error of the system's or of its driver's own.
                     _log.exception("webhooks cannot be looked after; the next attempt comes soon")
                     await asyncio.sleep(self._context.settings.poll_seconds)
         finally:
@@ -105,7 +105,7 @@ class WebhookSender:
     async def _send_in_background(self, delivery: WebhookDelivery, webhook: Webhook) -> None:
         try:
             await self.attempt(delivery, webhook)
-        except SQLAlchemyError:
+        except Exception:
             _log.exception("the outcome of a delivery cannot be stored; it is sent again", delivery=delivery.id)
         finally:
             del self._sending[delivery.id]

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.support.accounts import make_project, make_token
 from tests.support.controller import GROUPS, WAIT_SECONDS_MAX, Json, Site, make_settings, serve, until
@@ -21,6 +22,7 @@ from twinsite.api import event_stream
 from twinsite.api.answers import FeedEventAnswer, FeedEventList
 from twinsite.control.lifecycle import event_feed
 from twinsite.control.models import GroupEvent
+from twinsite.control.repository import feed
 
 FEED = "/os-vendor-events"
 
@@ -139,6 +141,53 @@ async def test_a_stream_lives_on_and_ends_with_its_token(live: Site, monkeypatch
         assert (await live.http.delete("/identity/v3/auth/tokens", headers=subject)).status_code == 204
         await stream.until_end()
         assert any("still here" in line for line in stream.comments)
+
+
+@pytest.mark.parametrize("is_revoked", [True, False], ids=["revoked", "role taken"])
+async def test_a_busy_stream_ends_with_its_right(
+    live: Site, monkeypatch: pytest.MonkeyPatch, *, is_revoked: bool
+) -> None:
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 1.0)
+    token = await make_token(live, "reader")
+    group = await live.make_group()
+
+    async def keep_busy() -> None:
+        for number in range(1000):
+            await live.call("PUT", f"{GROUPS}/{group['id']}", _named(f"name {number}"))
+
+    async with follow(live, token=token) as stream:
+        busy = asyncio.create_task(keep_busy())
+        try:
+            await stream.next()
+            if is_revoked:
+                subject = {"X-Auth-Token": token, "X-Subject-Token": token}
+                assert (await live.http.delete("/identity/v3/auth/tokens", headers=subject)).status_code == 204
+            else:
+                monkeypatch.setattr(live.controller.policy, "allows", lambda *_: False)
+            await stream.until_end()
+            assert not busy.done()
+            assert not any("still here" in line for line in stream.comments)
+        finally:
+            busy.cancel()
+            await asyncio.gather(busy, return_exceptions=True)
+
+
+async def test_publishing_outlives_a_database_that_restarts(live: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = asyncio.Event()
+    look = feed.has_unpublished
+
+    async def refuse(session: AsyncSession) -> bool:
+        if not refused.is_set():
+            refused.set()
+            raise ConnectionRefusedError
+        return await look(session)
+
+    monkeypatch.setattr(feed, "has_unpublished", refuse)
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        await refused.wait()
+    async with follow(live) as stream:
+        group = await live.make_group()
+        assert (await stream.next())["group_id"] == group["id"]
 
 
 async def test_a_stream_ends_with_its_group(live: Site) -> None:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from twinsite.control.context import Context
 from twinsite.control.lifecycle.event_views import ShownEvent
@@ -59,7 +58,8 @@ class EventFeed:
             try:
                 await wakeups.until(self._look, LOOK_SECONDS)
                 await self.publish()
-            except SQLAlchemyError:
+            except Exception:
+                # A database that restarts refuses connections with an error of the system's or of its driver's own.
                 _log.exception("events cannot be published; the next attempt comes soon")
                 await asyncio.sleep(self._context.settings.poll_seconds)
 
