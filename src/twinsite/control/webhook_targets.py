@@ -26,6 +26,15 @@ _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 """Addresses of IPv4 behind a translator (RFC 6052)."""
 
 
+_PLATFORMS_OWN = (
+    ipaddress.ip_network("168.63.129.16/32"),
+    ipaddress.ip_network("192.0.0.0/24"),
+    ipaddress.ip_network("fec0::/10"),
+)
+"""Not private by the registries that Python knows, and still this machine's neighbourhood: what Azure serves its
+machines with, where Oracle's cloud has its metadata, and addresses of one site (RFC 3879)."""
+
+
 class TargetRefused(TwinsiteError):
     """A URL that is not sent to; the message says why."""
 
@@ -108,6 +117,8 @@ def _plain(address: Address) -> Address:
 
 def _is_public(address: Address) -> bool:
     plain = _plain(address)
+    if any(plain.version == network.version and plain in network for network in _PLATFORMS_OWN):
+        return False
     return plain.is_global and not plain.is_multicast and not plain.is_reserved
 
 
@@ -124,6 +135,8 @@ async def resolve(target: Target, allowed: Sequence[str]) -> Address:
             found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise TargetRefused(f"{target.host} cannot be looked up: {error.strerror or error}") from error
+        except UnicodeError as error:  # A part of it is empty, or longer than 63 characters.
+            raise TargetRefused(f"{target.host} cannot be the name of a host") from error
         addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
     for address in addresses:
         refuse_address(target, address, allowed)

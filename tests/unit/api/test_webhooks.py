@@ -367,6 +367,14 @@ async def test_a_name_of_a_forbidden_address_is_refused_when_it_is_looked_up(sit
     assert receiver.received == []
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example.com"])
+async def test_what_is_no_name_of_a_host_fails_as_a_name_that_is_unknown(site: Site, host: str) -> None:
+    hook = await make_hook(site, f"https://{host}/")
+    answer = await site.call("POST", f"{HOOKS}/{hook['id']}/action", {"os-test-webhook": None})
+    assert answer.status_code == 200, answer.text
+    assert "cannot be the name of a host" in answer.json()["delivery"]["trouble"]
+
+
 @pytest.mark.parametrize(
     ("address", "is_public"),
     [
@@ -388,6 +396,10 @@ async def test_a_name_of_a_forbidden_address_is_refused_when_it_is_looked_up(sit
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("192.0.0.192", False),
+        ("168.63.129.16", False),
+        ("::ffff:168.63.129.16", False),
+        ("fec0::1", False),
     ],
 )
 def test_only_public_addresses_without_a_list(address: str, is_public: bool) -> None:
