@@ -17,7 +17,7 @@ from starlette.types import Scope
 from twinsite.api.acceptable import JSON, refuse_unacceptable
 from twinsite.api.auditing import READING_METHODS, entry_of
 from twinsite.api.bodies import request_with_sound_body
-from twinsite.control.actor import Actor, current_actor
+from twinsite.control.actor import CONTROLLER, Actor, current_actor
 from twinsite.control.audit_entry import Expected, current_request
 from twinsite.control.caller import Caller
 from twinsite.control.controller import Controller
@@ -119,8 +119,13 @@ class OpenRoute(APIRoute):
             except Exception as error:
                 await self.conclude(request, error)
                 raise
-            await self.conclude(request, response)
-            return response
+            else:
+                await self.conclude(request, response)
+                return response
+            finally:
+                # What comes next in this task, or is begun by it, is another request's or nobody's.
+                current_request.set(None)
+                current_actor.set(CONTROLLER)
 
         return concluded
 
