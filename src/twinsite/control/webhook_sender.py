@@ -12,8 +12,10 @@ import datetime
 import hashlib
 import hmac
 import json
+import math
 import ssl
 import time
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -24,6 +26,7 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context
 from twinsite.control.lifecycle.webhooks import find_webhook, new_delivery, trial_content
 from twinsite.control.models import Webhook, WebhookDelivery
+from twinsite.control.refusals import RequestRefused
 from twinsite.control.repository import webhooks
 from twinsite.control.webhook_targets import TargetRefused, parse_target, resolve
 
@@ -39,6 +42,10 @@ CLAIM_SECONDS = 60.0
 """How long an attempt that was claimed is left alone."""
 SENDS_AT_ONCE_MAX = 8
 """Attempts of one controller at the same time."""
+SENDS_OF_PROJECT_MAX = 2
+"""Of them of one project, so that receivers of one that do not answer hold up nobody else's."""
+TESTS_OF_PROJECT_MAX = 2
+"""Tests of one project at the same time; who wants more is told to wait."""
 TROUBLE_CHARACTERS_MAX = 255
 LOOK_SECONDS = 3600.0
 """Longest sleep of the sender; it looks by itself far more often."""
@@ -60,6 +67,9 @@ class WebhookSender:
         """Work on the controller's queue."""
         self._context = context
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._sends: Counter[str] = Counter()
+        """By project, what is being sent."""
+        self._tests: Counter[str] = Counter()
         self._http: httpx.AsyncClient | None = None
 
     async def run(self) -> None:
@@ -88,19 +98,27 @@ class WebhookSender:
         if len(self._sending) >= SENDS_AT_ONCE_MAX:
             return None
         async with self._context.database.read() as session:
-            found = await webhooks.due(session, utc_now(), SENDS_AT_ONCE_MAX + 1)
+            found = await webhooks.due(session, utc_now(), SENDS_AT_ONCE_MAX + 1, but_of=self._busy())
         return True if any(delivery.id not in self._sending for delivery, _ in found) else None
 
     async def send_due(self) -> None:
         """Begin to send what is due, as far as there is room."""
-        async with self._context.database.read() as session:
-            found = await webhooks.due(session, utc_now(), 2 * SENDS_AT_ONCE_MAX)
-        for delivery, webhook in found:
-            if len(self._sending) >= SENDS_AT_ONCE_MAX:
-                return
-            if delivery.id not in self._sending:
-                task = asyncio.create_task(self._send_in_background(delivery, webhook), name="webhook")
-                self._sending[delivery.id] = task
+        has_begun = True
+        while has_begun and len(self._sending) < SENDS_AT_ONCE_MAX:
+            async with self._context.database.read() as session:
+                found = await webhooks.due(session, utc_now(), 2 * SENDS_AT_ONCE_MAX, but_of=self._busy())
+            has_begun = False
+            for delivery, webhook in found:
+                has_room = len(self._sending) < SENDS_AT_ONCE_MAX and webhook.project_id not in self._busy()
+                if has_room and delivery.id not in self._sending:
+                    self._sends[webhook.project_id] += 1
+                    task = asyncio.create_task(self._send_in_background(delivery, webhook), name="webhook")
+                    self._sending[delivery.id] = task
+                    has_begun = True
+
+    def _busy(self) -> list[str]:
+        """Return the projects of which no more is sent at once."""
+        return [project_id for project_id, count in self._sends.items() if count >= SENDS_OF_PROJECT_MAX]
 
     async def _send_in_background(self, delivery: WebhookDelivery, webhook: Webhook) -> None:
         try:
@@ -109,6 +127,7 @@ class WebhookSender:
             _log.exception("the outcome of a delivery cannot be stored; it is sent again", delivery=delivery.id)
         finally:
             del self._sending[delivery.id]
+            _count_down(self._sends, webhook.project_id)
             await self._context.wakeups.notify()
 
     async def attempt(self, delivery: WebhookDelivery, webhook: Webhook) -> None:
@@ -126,7 +145,24 @@ class WebhookSender:
             _log.warning("a webhook's delivery is given up", webhook=webhook.id, delivery=delivery.id, trouble=trouble)
 
     async def test(self, project_id: str, webhook_id: str) -> WebhookDelivery:
-        """Send a test, once and now; return it with its outcome. `RequestRefused` (404) for a webhook that is none."""
+        """Send a test, once and now; return it with its outcome. `RequestRefused` (404) for a webhook that is none.
+
+        Or 413 for one test too many at the same time.
+        """
+        if self._tests[project_id] >= TESTS_OF_PROJECT_MAX:
+            raise RequestRefused(
+                413,
+                "EVS.5413",
+                f"{TESTS_OF_PROJECT_MAX} tests of the project's webhooks are under way. Wait for their answers.",
+                retry_after_seconds=math.ceil(SEND_SECONDS_MAX),
+            )
+        self._tests[project_id] += 1
+        try:
+            return await self._test(project_id, webhook_id)
+        finally:
+            _count_down(self._tests, project_id)
+
+    async def _test(self, project_id: str, webhook_id: str) -> WebhookDelivery:
         async with self._context.database.write() as session:
             webhook = await find_webhook(session, project_id, webhook_id)
             delivery = new_delivery(webhook, trial_content())
@@ -185,15 +221,22 @@ class WebhookSender:
             ca_file = self._context.settings.webhook_ca_file
             trusted = ssl.create_default_context(cafile=ca_file) if ca_file is not None else True
             # No proxy of the environment, which would look names up by itself; and no redirect leads elsewhere.
-            # Connections are not kept: their addresses are checked each time.
+            # Connections are not kept: their addresses are checked each time. How many there are is bounded by who is
+            # sending, not here, where tests of some would make deliveries of others wait.
             self._http = httpx.AsyncClient(
                 verify=trusted,
                 trust_env=False,
                 follow_redirects=False,
                 timeout=SEND_SECONDS_MAX,
-                limits=httpx.Limits(max_connections=2 * SENDS_AT_ONCE_MAX, max_keepalive_connections=0),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
             )
         return self._http
+
+
+def _count_down(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def sign(secret: str, body: bytes, timestamp: int) -> dict[str, str]:

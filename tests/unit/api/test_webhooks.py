@@ -224,6 +224,42 @@ async def test_a_receiver_that_does_not_answer_is_not_waited_for(
     assert await deliveries(open_door, hook, "?limit=1") == [delivery]
 
 
+async def test_a_project_whose_receiver_hangs_holds_up_no_other(
+    prepared: Prepared, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Receiver()
+    silent.is_silent = True
+    await silent.start()
+    directory = tmp_path / "data"
+    shutil.copytree(prepared.directory, directory)
+    settings = make_settings(directory, poll_seconds=0.02, webhook_allowed_hosts=["127.0.0.0/8"])
+    try:
+        async with open_site(settings, prepared.token) as site:
+            hung = await make_hook(site, silent.url)
+            other = await site.controller.webhooks.create("other", lifecycle.NewWebhook(receiver.url, SECRET))
+            async with site.controller.context.database.write() as session:
+                first = await lifecycle.find_webhook(session, site.project_id, hung["id"])
+                session.add_all(lifecycle.new_delivery(first, lifecycle.trial_content()) for _ in range(40))
+                await session.flush()
+                session.add(lifecycle.new_delivery(other, lifecycle.trial_content()))
+            await site.controller.context.wakeups.notify()
+            await receiver.until(1)
+            assert len(silent.received) <= webhook_sender.SENDS_OF_PROJECT_MAX
+    finally:
+        await silent.close()
+
+
+async def test_tests_at_once_are_counted(open_door: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_sender, "SEND_SECONDS_MAX", 0.5)
+    receiver.is_silent = True
+    hook = await make_hook(open_door, receiver.url)
+    path, body = f"{HOOKS}/{hook['id']}/action", {"os-test-webhook": None}
+    answers = await asyncio.gather(*(open_door.call("POST", path, body) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 413, 413, 413]
+    receiver.is_silent = False
+    assert (await open_door.call("POST", path, body)).status_code == 200
+
+
 async def test_two_controllers_send_once(prepared: Prepared, tmp_path: Path, receiver: Receiver) -> None:
     directory = tmp_path / "data"
     shutil.copytree(prepared.directory, directory)

@@ -44,12 +44,15 @@ async def remove(session: AsyncSession, project_id: str, webhook_id: str) -> boo
     return (await session.scalars(statement.returning(Webhook.id))).one_or_none() is not None
 
 
-async def due(session: AsyncSession, now: datetime.datetime, limit: int) -> list[tuple[WebhookDelivery, Webhook]]:
-    """Return what is to be sent now, the longest due first."""
+async def due(
+    session: AsyncSession, now: datetime.datetime, limit: int, *, but_of: Collection[str] = ()
+) -> list[tuple[WebhookDelivery, Webhook]]:
+    """Return what is to be sent now, the longest due first; nothing of the projects in `but_of`."""
     statement = (
         select(WebhookDelivery, Webhook)
         .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
         .where(WebhookDelivery.state == PENDING, WebhookDelivery.due_at <= now)
+        .where(Webhook.project_id.not_in(but_of))
         .order_by(WebhookDelivery.due_at, WebhookDelivery.number)
         .limit(limit)
     )
