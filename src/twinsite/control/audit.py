@@ -25,7 +25,7 @@ from twinsite.control.repository import audit
 BATCH_MAX = 100
 """Most records of one transaction."""
 FORGET_EVERY = 50
-"""After how many records of a project its oldest ones are counted and forgotten, with the next that is written here."""
+"""After how many records of a project its oldest ones are counted and forgotten."""
 _log = structlog.get_logger(__name__)
 
 
@@ -48,6 +48,8 @@ class AuditLog:
         left = entry if expected is None else expected.ended(entry)
         if left is None:
             self._written[entry.project_id] += 1
+            if self._written[entry.project_id] >= FORGET_EVERY:
+                await self._forget()
             return
         written = asyncio.get_running_loop().create_future()
         self._pending.append((left, written))
@@ -82,10 +84,20 @@ class AuditLog:
                     await self._write_event(session, entry, entry.group_id)
             await session.flush()
             self._written.update(entry.project_id for entry in entries)
-            for project_id, count in list(self._written.items()):
-                if count >= FORGET_EVERY:
-                    del self._written[project_id]
-                    await audit.forget_beyond(session, project_id, self._context.settings.audit_records_max)
+            await self._forget_in(session)
+
+    async def _forget(self) -> None:
+        """Forget the oldest records of a project whose requests all take theirs along."""
+        try:
+            async with self._context.database.write() as session:
+                await self._forget_in(session)
+        except Exception as error:
+            _log.error("old audit records cannot be deleted; the next attempt comes later", error=str(error))
+
+    async def _forget_in(self, session: AsyncSession) -> None:
+        for project_id in [name for name, count in self._written.items() if count >= FORGET_EVERY]:
+            self._written.pop(project_id, None)
+            await audit.forget_beyond(session, project_id, self._context.settings.audit_records_max)
 
     async def _write_event(self, session: AsyncSession, entry: Entry, group_id: str) -> None:
         action = entry.operation.partition(":")[2]

@@ -17,7 +17,8 @@ from tests.unit.api.test_events import events
 from tests.unit.api.test_moves import active_group, silenced
 from twinsite.api.audit import AuditRecordList
 from twinsite.control import audit as audit_module
-from twinsite.control.audit_entry import Entry
+from twinsite.control.actor import CONTROLLER, current_actor
+from twinsite.control.audit_entry import Entry, current_request
 from twinsite.control.lifecycle import chronicle
 
 RECORDS = "/os-vendor-audit-records"
@@ -165,6 +166,25 @@ async def test_records_outlive_what_they_are_about_and_are_bounded(site: Site) -
         assert (await site.call("DELETE", f"/volumes/{NOBODY}")).status_code == 404
     assert 100 <= len(await records(site)) <= 100 + audit_module.FORGET_EVERY
     assert (await records(site, f"?object_id={volume['id']}")) == []
+
+
+async def test_records_that_changes_take_along_are_bounded_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = await site.make_group()
+    monkeypatch.setattr("twinsite.control.audit.FORGET_EVERY", 5)
+    site.settings.audit_records_max = 4
+    for number in range(15):
+        named = {"replication_consistency_group": {"name": f"name {number}"}}
+        assert (await site.call("PUT", f"{GROUPS}/{group['id']}", named)).status_code == 202
+        await site.settle()
+    assert len(await records(site)) <= 4 + 5
+
+
+async def test_who_asked_is_forgotten_with_the_answer(site: Site) -> None:
+    group = await site.make_group()
+    assert (await site.act(group["id"], "sync")).status_code == 200
+    assert (await site.act(group["id"], "stop", {"force": "what?"})).status_code == 400
+    assert current_request.get() is None
+    assert current_actor.get() is CONTROLLER
 
 
 async def test_pages_and_filters(site: Site) -> None:
