@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -130,20 +129,3 @@ class User:
         """Close the window. Fails when scripts had trouble in it."""
         self._context.close()
         assert self.troubles == []
-
-
-class LostSite:
-    """A site whose machine hangs: its node and its workers neither run nor hang up."""
-
-    def __init__(self, installation: Installation, site: str) -> None:
-        self._pids = [installation.pid(f"{site}/run/node.pid")]
-        workers = (installation.directory / site / "run/w").glob("*.pid")
-        self._pids += [installation.pid(f"{site}/run/w/{path.name}") for path in workers]
-        for pid in self._pids:
-            os.kill(pid, signal.SIGSTOP)
-
-    def bring_back(self) -> None:
-        """Let them go on."""
-        for pid in self._pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
