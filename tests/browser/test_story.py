@@ -68,6 +68,7 @@ def protect_a_disk(user: User) -> None:
 def fail_over(user: User) -> None:
     """See that the site is lost, read what a failover would do, leave it, and do it then."""
     user.sees("Production is lost or fails", ".title")
+    user.sees("Production is out of sight")
     user.picture("page-06-site-lost")
     user.press("Fail over")
     user.sees("az2 becomes the primary site", ".dialog")
