@@ -47,6 +47,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_everything_ends_with_up(installation: Installation, number: signal.Signals) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Who runs the tests under nohup has it ignored, and so would `up`.
     installation.start()
     volume_id = installation.create_volume("az1")
     with open_client(installation.connect(volume_id)) as client:
