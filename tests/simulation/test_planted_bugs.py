@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.plants import PLANTS, Plant
 from twinsite_sim.world import run_world
 
-WORLDS_MAX = 60
+WORLDS_MAX = 150
 """A planted bug must be found within so many worlds."""
 
 

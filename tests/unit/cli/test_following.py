@@ -22,6 +22,8 @@ def test_events_are_printed_as_they_come_until_ctrl_c(api: Api) -> None:
     group = client.create_group(pair_ids=[pair.id], priority_station="az1", name="watched")
     client.wait_for_group(group.id, WAIT_SECONDS)
     command = [sys.executable, "-m", "twinsite.cli.main", "group", "events", "watched", "--follow", "-o", "json"]
+    # Who runs the tests in a shell's background has it ignored, and so would the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*command, "--data", str(api.data_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
