@@ -15,10 +15,10 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from twinsite.api.acceptable import JSON, refuse_unacceptable
-from twinsite.api.auditing import READING_METHODS, entry_of
+from twinsite.api.auditing import GROUP_PARAMETER, READING_METHODS, entry_of
 from twinsite.api.bodies import request_with_sound_body
 from twinsite.control.actor import CONTROLLER, Actor, current_actor
-from twinsite.control.audit_entry import Expected, current_request
+from twinsite.control.audit_entry import Entry, Expected, current_request
 from twinsite.control.caller import Caller
 from twinsite.control.controller import Controller
 from twinsite.control.policy.rules import rule_of, rules_of_actions
@@ -189,19 +189,19 @@ class TokenRoute(OpenRoute):
 
     def announce(self, request: Request) -> None:
         """Let the change of a group take along the record that it was made, as it will be if nothing goes wrong."""
-        success = Response(status_code=self.status_code or 200)
-        object_id = "/".join(self.object_ids(request)) or None
-        entry = entry_of(request, caller_of(request), request.state.operation, object_id, success)
-        is_change = request.method not in READING_METHODS and entry.group_id is not None
-        current_request.set(Expected(entry) if is_change else None)
+        if request.method in READING_METHODS or GROUP_PARAMETER not in request.path_params:
+            return
+        current_request.set(Expected(self._entry(request, Response(status_code=self.status_code or 200))))
 
     async def conclude(self, request: Request, outcome: Response | Exception) -> None:
         """Record who asked for what change with which result, unless nobody knows who it was."""
         if request.method in READING_METHODS or not hasattr(request.state, "caller"):
             return
+        await controller_of(request).audit.record(self._entry(request, outcome), current_request.get())
+
+    def _entry(self, request: Request, outcome: Response | Exception) -> Entry:
         object_id = "/".join(self.object_ids(request)) or None
-        entry = entry_of(request, caller_of(request), request.state.operation, object_id, outcome)
-        await controller_of(request).audit.record(entry, current_request.get())
+        return entry_of(request, caller_of(request), request.state.operation, object_id, outcome)
 
     def object_ids(self, request: Request) -> list[str]:
         """Return what the path names."""

@@ -113,12 +113,5 @@ def _word(value: object) -> str:
 
 def _known(event: GroupEvent) -> str:
     proof = event.proof
-    loss = proof.failover.loss
-    if loss is not None:
-        cost = f"a failover would have lost {loss.description}"
-    elif proof.failover.possible:
-        cost = "a failover would have lost nothing"
-    else:
-        cost = f"no failover was possible: {proof.failover.reason}"
     acknowledged, applied = proof.last_acknowledged_sequence, proof.last_applied_sequence
-    return f"{cost} (term {proof.term}, acknowledged {acknowledged}, applied {applied})"
+    return f"{proof.failover.in_retrospect} (term {proof.term}, acknowledged {acknowledged}, applied {applied})"

@@ -183,6 +183,15 @@ class Failover(Model):
     reason: str | None
     loss: Loss | None
 
+    @property
+    def in_retrospect(self) -> str:
+        """Return what a failover would have cost at the time that this is of, in words."""
+        if self.loss is not None:
+            return f"a failover would have lost {self.loss.description}"
+        if self.possible:
+            return "a failover would have lost nothing"
+        return f"no failover was possible: {self.reason}"
+
 
 class Proof(Model):
     """What is known of whether a failover loses anything. `secondary` is "in_sync" or "stale"."""

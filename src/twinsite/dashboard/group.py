@@ -165,15 +165,7 @@ def _changes(event: GroupEvent) -> list[str]:
 
 
 def _known(event: GroupEvent) -> str:
-    proof = event.proof
-    loss = proof.failover.loss
-    if loss is not None:
-        cost = f"a failover would have lost {loss.description}"
-    elif proof.failover.possible:
-        cost = "a failover would have lost nothing"
-    else:
-        cost = f"no failover was possible: {proof.failover.reason}"
-    return f"Term {proof.term}; {cost}"
+    return f"Term {event.proof.term}; {event.proof.failover.in_retrospect}"
 
 
 def _failover_words(report: GroupReport) -> str:
