@@ -94,6 +94,9 @@ class ControlServer:
         self._on_spec(spec)
 
     def _send(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+        if writer.transport.is_closing():
+            # Its `_serve` has not heard of it yet. To write now is an error with uvloop, and would end the worker.
+            return
         if writer.transport.get_write_buffer_size() > LINE_BYTES_MAX:
             # A reader that does not read: it gets the whole truth when it comes back.
             writer.transport.abort()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.support.stream import WAIT_SECONDS
 from twinsite.messages import Mode, Replication, Role, WorkerSpec, WorkerStatus, from_wire, to_wire
@@ -146,3 +147,23 @@ async def test_a_dead_workers_socket_is_replaced_and_only_the_owner_may_connect(
     writer.close()
     await again.server.close()
     assert not again.path.exists()
+
+
+def test_a_status_that_changes_while_a_connection_breaks_disturbs_nobody(directory: Path) -> None:
+    """A node was killed, and the change came before the connection's task ran. uvloop, unlike asyncio, raises then."""
+
+    async def story() -> None:
+        bench = Bench(directory / "ctl")
+        await bench.server.listen()
+        reader, writer = await bench.connect()
+        await status_of(reader)
+        for each in bench.server._writers:
+            each.transport.abort()
+        await asyncio.sleep(0)  # The transport is closed by now, and the task that reads from it is only scheduled.
+        bench.status = replace(STATUS, spec_version=2)
+        bench.server.publish()
+        await bench.server.close()
+        writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
