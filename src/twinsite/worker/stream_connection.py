@@ -164,9 +164,10 @@ class StreamConnection(asyncio.BufferedProtocol):
     def _take(self) -> None:
         frames: list[Frame] = []
         rest = decode(self._view, 0, self._filled, frames)
-        bye = next((number for number, frame in enumerate(frames) if frame.kind == Kind.BYE), None)
+        kinds = [frame[0] for frame in frames]
+        bye = kinds.index(_BYE) if _BYE in kinds else None
         before = frames if bye is None else frames[:bye]
-        if len(frames) == 1 and frames[0].kind == Kind.HEARTBEAT:
+        if kinds == _HEARTBEAT_ALONE:
             self.bytes_received -= len(_HEARTBEAT)
         if before and not self._is_closing:
             self._handler.frames_received(self, before)
@@ -215,4 +216,6 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.close(failure, say=False)
 
 
+_BYE = int(Kind.BYE)
+_HEARTBEAT_ALONE = [int(Kind.HEARTBEAT)]
 _HEARTBEAT = encode_header(Kind.HEARTBEAT, 0, 0, 0, 0, 0)

@@ -11,6 +11,7 @@ from twinsite.core.stream.frames import frame_starts
 
 Token = Hashable
 """Whom to tell when a request is done; opaque here."""
+_new = tuple.__new__  # Half the time of `Entry(…)`, which is a function in Python.
 
 
 class Entry(NamedTuple):
@@ -64,7 +65,7 @@ class Flight:
             # A zero frame is accounted at the price of a block, or a sparse disk would wait for each of them.
             self.resync_bytes += payload_bytes or BLOCK_BYTES
             self.resync_bytes_of[volume] = self.resync_bytes_of.get(volume, 0) + length
-        self.entries.append(Entry(sequence, volume, offset, length, payload_bytes, is_resync, token))
+        self.entries.append(_new(Entry, (sequence, volume, offset, length, payload_bytes, is_resync, token)))
 
     def acknowledge(self, sequence: int, completed: list[Token]) -> None:
         """Everything up to `sequence` is applied: append whom to tell to `completed`."""

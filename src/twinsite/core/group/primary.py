@@ -24,6 +24,9 @@ from twinsite.core.stream.frames import Flag, Frame, Kind
 from twinsite.core.stream.hello import Welcome
 from twinsite.errors import InternalError, PeerViolation
 
+_ACK = int(Kind.ACK)
+_WANT_GRANT = (Phase.HOLDING, Phase.STOPPING)  # No set: the hash of a member is a function in Python.
+
 
 class Primary(Convergence):
     """The replication machine of a primary. See `states` for its phases and the invariant they keep."""
@@ -222,8 +225,8 @@ class Primary(Convergence):
     def received(self, frames: Sequence[Frame]) -> None:
         """Take acknowledgements; raises `PeerViolation` for one of what was never sent."""
         for frame in frames:
-            if frame.kind == Kind.ACK:
-                self._acknowledged(frame.sequence)
+            if frame[0] == _ACK:
+                self._acknowledged(frame[4])
             elif frame.kind == Kind.FLUSHED:
                 self._flushed(frame.sequence)
             elif frame.kind == Kind.COMPARED:
@@ -248,7 +251,7 @@ class Primary(Convergence):
     @property
     def is_drained(self) -> bool:
         """Say whether a stopped stream has nothing in flight any more."""
-        return self.phase is Phase.DRAINING and not self.flight.entries and not self.flight.waiters
+        return not self.flight.entries and not self.flight.waiters and self.phase is Phase.DRAINING
 
     def drained(self) -> None:
         """The shell has said goodbye after `is_drained`."""
@@ -279,7 +282,7 @@ class Primary(Convergence):
     @property
     def wants_grant(self) -> bool:
         """Say whether the arbiter is to be asked to record the secondary as stale."""
-        return self.phase in (Phase.HOLDING, Phase.STOPPING)
+        return self.phase in _WANT_GRANT
 
     @property
     def must_wait(self) -> bool:
@@ -291,7 +294,7 @@ class Primary(Convergence):
     @property
     def wants_report(self) -> bool:
         """Say whether the arbiter is to be told that the secondary is in sync."""
-        return self.phase is Phase.MIRRORED and not self.is_confirmed
+        return not self.is_confirmed and self.phase is Phase.MIRRORED
 
     def report_sent(self) -> None:
         """The report that the secondary is in sync is on its way: from now on it may be recorded."""

@@ -52,9 +52,19 @@ class Secondary:
         sizes_bytes = self._sizes_bytes
         operations: list[Frame] = []
         for frame in frames:
-            kind = frame.kind
+            kind, _, volume, length, number, offset, _ = frame
+            if (
+                kind == _WRITE
+                and number == sequence + 1
+                and length > 0
+                and offset + length <= sizes_bytes.get(volume, -1)
+            ):
+                # The whole of the common case; everything below is for the others.
+                sequence = number
+                operations.append(frame)
+                continue
             if kind not in SEQUENCED:
-                if kind in (Kind.HEARTBEAT, Kind.BYE):
+                if kind in _UNSEQUENCED:
                     continue
                 raise PeerViolation(f"a primary does not send frames of kind {kind} here")
             sequence += 1
@@ -77,6 +87,8 @@ class Secondary:
         return operations
 
 
+_WRITE: Final = int(Kind.WRITE)
+_UNSEQUENCED: Final = frozenset({Kind.HEARTBEAT, Kind.BYE})
 _RANGED: Final = frozenset({Kind.WRITE, Kind.ZERO, Kind.COMPARE_ZERO, Kind.FETCH})
 _ASKING: Final = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
 

@@ -27,6 +27,7 @@ _MAGIC = constants.REQUEST_MAGIC
 _HEADER_BYTES = constants.REQUEST_BYTES
 _READ = int(Command.READ)
 _WRITE = int(Command.WRITE)
+_new = tuple.__new__  # Half the time of `Request(…)`, which is a function in Python.
 _DISC = int(Command.DISC)
 _FLUSH = int(Command.FLUSH)
 _BLOCK_STATUS = int(Command.BLOCK_STATUS)
@@ -135,7 +136,7 @@ class Transmission:
                 # The whole of the common case; everything below is for the others.
                 position = body + length
                 in_progress[cookie] = 0
-                batch.append(Request(_WRITE, flags, cookie, offset, length, view[body:position], True))
+                batch.append(_new(Request, (_WRITE, flags, cookie, offset, length, view[body:position], True)))
                 continue
             if command == _READ and self._must_wait(length):
                 self.is_limited = True

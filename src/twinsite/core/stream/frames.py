@@ -96,6 +96,8 @@ _PAYLOAD_BYTES_MAX: Final[dict[int, int]] = {
     **dict.fromkeys(_JSON_KINDS, STREAM_CONTROL_BYTES_MAX),
 }
 _KINDS: Final = frozenset(int(kind) for kind in Kind)
+_PREFIX_BYTES: Final = _PREFIX.size
+_new = tuple.__new__  # Half the time of `Frame(…)`, which is a function in Python.
 
 
 class Frame(NamedTuple):
@@ -170,7 +172,7 @@ def decode(buffer: memoryview, start: int, end: int, frames: list[Frame]) -> int
             raise PeerViolation(f"frame of kind {kind} is too long: {length} bytes")
         payload = None
         next_start = start + HEADER_BYTES
-        expected = xxh3_64_intdigest(buffer[start : start + _PREFIX.size])
+        expected = xxh3_64_intdigest(buffer[start : start + _PREFIX_BYTES])
         if payload_bytes_max:
             if end - next_start < length:
                 break
@@ -179,6 +181,6 @@ def decode(buffer: memoryview, start: int, end: int, frames: list[Frame]) -> int
             next_start += length
         if expected != checksum:
             raise PeerViolation(f"checksum of the frame with sequence {sequence} is wrong")
-        frames.append(Frame(kind, flags, volume, length, sequence, offset, payload))
+        frames.append(_new(Frame, (kind, flags, volume, length, sequence, offset, payload)))
         start = next_start
     return start
