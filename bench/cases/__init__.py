@@ -7,6 +7,7 @@ from functools import partial
 
 from bench.cases.control import control
 from bench.cases.delta import delta_resync
+from bench.cases.distance import distance
 from bench.cases.full_sync import DENSE, SPARSE, ZEROS, full_sync
 from bench.cases.groups import disks, groups
 from bench.cases.intents import from_cold, hot_set
@@ -28,5 +29,6 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     "moves": moves,
     "groups": groups,
     "disks": disks,
+    "distance": distance,
     "control": control,
 }
