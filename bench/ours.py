@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.link import Link
 from tests.support.worker_process import WorkerPair, WorkerProcess
 from twinsite.core.limits import EXTENT_BYTES
 from twinsite.durable_file import SystemFiles
-from twinsite.messages import MemberSpec, Replication, Role, StorePlace, WorkerSpec
+from twinsite.messages import MemberSpec, Mode, Replication, Role, StorePlace, WorkerSpec
 from twinsite.nbd_client import NbdClient
 from twinsite.worker.intent_log import load_intents
 from twinsite.worker.state import StateDirectory
@@ -92,6 +93,18 @@ def cold_pair(
     pair.primary = kind(pair.group_id, directory / "az1")
     pair.primary.start()
     pair.synchronize(seconds_max=seconds_max)
+    return pair
+
+
+def distant_pair(
+    stack: ExitStack, source: Path, size_bytes: int, directory: Path, link: Link, seconds_max: float
+) -> WorkerPair:
+    """Return a pair in sync on `source` whose stream crosses the link. Raises `BenchError`."""
+    pair = paused_pair(stack, source, size_bytes, directory)
+    endpoint = link.start(stack, pair.follow())
+    spec = pair.spec(Role.PRIMARY, Replication.RUNNING, endpoint)
+    pair.primary.send(spec)
+    pair.primary.wait(lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max)
     return pair
 
 

@@ -133,6 +133,15 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return ticks / _CLOCK_TICKS
 
 
+def memory_bytes(pid: int) -> dict[str, int]:
+    """Return a process's resident memory: `Rss`, and `Pss`, where a shared page counts in parts (proc(5))."""
+    sizes = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, amount, *_ = line.split()
+        sizes[name.rstrip(":")] = int(amount) * 1024
+    return sizes
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on at this moment, for servers that must be told one."""
     with socket.socket() as sock:

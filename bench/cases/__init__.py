@@ -7,7 +7,9 @@ from functools import partial
 
 from bench.cases.control import control
 from bench.cases.delta import delta_resync
+from bench.cases.distance import distance
 from bench.cases.full_sync import DENSE, SPARSE, ZEROS, full_sync
+from bench.cases.groups import disks, groups
 from bench.cases.intents import from_cold, hot_set
 from bench.cases.moves import interruption, moves
 from bench.cases.recovery import recovery
@@ -25,5 +27,8 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     "recovery": recovery,
     "interruption": interruption,
     "moves": moves,
+    "groups": groups,
+    "disks": disks,
+    "distance": distance,
     "control": control,
 }

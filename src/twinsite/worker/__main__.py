@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import twinsite.worker.lean_imports  # noqa: F401 - Before anything that imports structlog.
+
+# isort: split
 import argparse
 import asyncio
 import logging

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import socket
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
@@ -55,8 +56,8 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def __init__(self, handler: StreamHandler, receive_buffer_bytes: int) -> None:
         self._handler = handler
-        self._buffer = bytearray(receive_buffer_bytes)
-        self._view = memoryview(self._buffer)
+        # Pages of a mapping take no memory before they are first used; a bytearray writes all of its own at once.
+        self._view = memoryview(mmap.mmap(-1, receive_buffer_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._filled = 0
         self._loop = asyncio.get_running_loop()
         self._liveness = Liveness(self._loop.time())
