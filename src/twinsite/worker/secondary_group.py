@@ -33,6 +33,8 @@ PENDING_CONNECTIONS_MAX = 16
 
 _CHANGING = frozenset({Kind.WRITE, Kind.ZERO})
 """Frames that change what the disks hold."""
+_ASKING = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
+"""Frames that only look at it."""
 
 
 class SecondaryGroup:
@@ -234,8 +236,12 @@ class SecondaryGroup:
         self._on_change()
 
     def must_save_first(self, operations: Sequence[Frame]) -> bool:
-        """Say whether old content has to be kept before these operations: a consistent image is being overwritten."""
-        return self._undo is not None or any(operation.kind == Kind.RESYNC_BEGIN for operation in operations)
+        """Say whether old content has to be kept before these operations: a consistent image is being overwritten.
+
+        Questions overwrite nothing: a batch of them waits for no thread.
+        """
+        kinds = {operation.kind for operation in operations}
+        return Kind.RESYNC_BEGIN in kinds or (self._undo is not None and not kinds <= _ASKING)
 
     async def save_first(self, operations: Sequence[Frame]) -> None:
         """Keep what the operations will overwrite. Raises `StorageFault`; nothing is applied then."""
