@@ -16,10 +16,21 @@ PACKAGES = {
     "nbdkit": "nbdkit",
     "nbdcopy": "libnbd-bin",
     "qemu-storage-daemon": "qemu-system-common",
+    "qemu-img": "qemu-utils",
+    "rsync": "rsync",
+    "socat": "socat",
+    "xxhsum": "xxhash",
+    "ss": "iproute2",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "dd": "coreutils",
 }
 """The peers' programs and the Debian packages that bring them."""
 
 VERSION_SECONDS_MAX = 10.0
+_VERSION_OPTIONS = {"socat": "-V", "ip": "-V"}
+"""Of those that do not know `--version`."""
 
 
 def missing_tools(tools: tuple[str, ...]) -> list[str]:
@@ -52,10 +63,15 @@ def _version(tool: str) -> str | None:
     if shutil.which(tool) is None:
         return None
     try:
-        done = subprocess.run([tool, "--version"], capture_output=True, timeout=VERSION_SECONDS_MAX, check=False)
+        done = subprocess.run(
+            [tool, _VERSION_OPTIONS.get(tool, "--version")],
+            capture_output=True,
+            timeout=VERSION_SECONDS_MAX,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    lines = done.stdout.decode(errors="replace").splitlines()
+    lines = (done.stdout or done.stderr).decode(errors="replace").splitlines()
     return lines[0] if lines else "unknown"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,11 +21,20 @@ def nbdkit_unix(stack: ExitStack, path: Path, directory: Path, name: str) -> tup
     return server, f"nbd+unix:///?socket={socket_path}"
 
 
-def nbdkit_tcp(stack: ExitStack, path: Path, directory: Path, name: str) -> tuple[Server, int]:
-    """Serve a file with nbdkit on the loopback until the stack ends; return the server and its port."""
+def nbdkit_tcp(
+    stack: ExitStack,
+    path: Path,
+    directory: Path,
+    name: str,
+    inside: Callable[[list[str]], list[str]] = lambda command: command,
+) -> tuple[Server, int]:
+    """Serve a file with nbdkit on the loopback until the stack ends; return the server and its port.
+
+    `inside` turns the command into one that runs in another network.
+    """
     port = free_port()
     command = ["nbdkit", "--foreground", "--pidfile", "{pidfile}", "--ipaddr", "127.0.0.1", "--port", str(port)]
-    server = stack.enter_context(Server([*command, "file", str(path)], directory, name))
+    server = stack.enter_context(Server(inside([*command, "file", str(path)]), directory, name))
     return server, port
 
 

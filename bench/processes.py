@@ -99,15 +99,22 @@ def run(command: Sequence[str], output_path: Path, seconds_max: float) -> Finish
             # wait4 rather than wait: it is what tells the CPU time of one child.
             code, cpu_seconds = _wait(process, begun + seconds_max)
         except BaseException:
-            process.kill()
+            _kill_session(process)
             process.wait(STOP_SECONDS_MAX)
             raise
         seconds = time.perf_counter() - begun
         errors.seek(0)
         complaint = errors.read().decode(errors="replace").strip()
     if code != 0:
+        _kill_session(process)
         raise BenchError(f"{command[0]} ended with {code}: {complaint[-1000:] or output_path.read_text()[-1000:]}")
     return Finished(output_path.read_text(errors="replace"), seconds, cpu_seconds)
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and what it has started: of a pipeline that fails, the other end may wait for ever."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float) -> tuple[int, float]:
@@ -140,6 +147,16 @@ def memory_bytes(pid: int) -> dict[str, int]:
         name, amount, *_ = line.split()
         sizes[name.rstrip(":")] = int(amount) * 1024
     return sizes
+
+
+def wait_listening(server: Server, port: int) -> None:
+    """Wait until somebody in the server's network listens on a TCP port over IPv4. Raises `BenchError`."""
+    deadline = time.monotonic() + START_SECONDS_MAX
+    wanted = f":{port:04X} 00000000:0000 0A "  # Local port, no peer, LISTEN (proc(5), /proc/net/tcp).
+    while wanted not in Path(f"/proc/{server.pid}/net/tcp").read_text():
+        if time.monotonic() > deadline:
+            raise BenchError(f"nobody came to listen on port {port}: {server.log().strip() or 'no output'}")
+        time.sleep(POLL_SECONDS)
 
 
 def free_port() -> int:

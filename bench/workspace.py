@@ -79,6 +79,17 @@ def make_sparse_file(path: Path, size_bytes: int) -> None:
         file.truncate(size_bytes)
 
 
+def write_patchy_file(path: Path, size_bytes: int, seed: int) -> None:
+    """Write a sparse file of which a tenth, in runs of 1 MiB at random places, is random data."""
+    generator = random.Random(seed)
+    run_count = size_bytes // MIB
+    make_sparse_file(path, size_bytes)
+    with path.open("r+b") as file:
+        for number in sorted(generator.sample(range(run_count), max(1, run_count // 10))):
+            file.seek(number * MIB)
+            file.write(generator.randbytes(MIB))
+
+
 def copy_data(source: Path, target: Path) -> None:
     """Copy a file's bytes, so that both take their own space whatever the file system can share."""
     with source.open("rb") as reader, target.open("wb") as writer:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from bench.cases.comparing import comparing
 from bench.cases.control import control
-from bench.cases.delta import delta_resync
+from bench.cases.delta import ONE_PERCENT, TEN_PERCENT, delta_resync
 from bench.cases.distance import distance
-from bench.cases.full_sync import DENSE, SPARSE, ZEROS, full_sync
+from bench.cases.full_sync import DENSE, PATCHY, SPARSE, ZEROS, full_sync
 from bench.cases.groups import disks, groups
 from bench.cases.intents import from_cold, hot_set
 from bench.cases.moves import interruption, moves
@@ -20,11 +21,12 @@ from bench.running import Context
 
 CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     **{pattern.name: partial(writes, pattern) for pattern in (QD1, QD32, SEQUENTIAL)},
-    **{content.name: partial(full_sync, content) for content in (DENSE, ZEROS, SPARSE)},
-    "delta": delta_resync,
+    **{content.name: partial(full_sync, content) for content in (DENSE, PATCHY, ZEROS, SPARSE)},
+    **{dirtying.name: partial(delta_resync, dirtying) for dirtying in (ONE_PERCENT, TEN_PERCENT)},
     "intents-hot": hot_set,
     "intents-cold": from_cold,
     "recovery": recovery,
+    "comparing": comparing,
     "interruption": interruption,
     "moves": moves,
     "groups": groups,

@@ -1,7 +1,7 @@
-"""The first copy of a volume: our full sync against nbdcopy between two nbdkit file servers.
+"""The first copy of a volume: our full sync against the programs that people copy disks with.
 
-Both cross one TCP connection on the loopback and start with a warm source. Our sync ends when the secondary has flushed
-and the group is in sync, so the equal of it is `nbdcopy --flush`.
+Each crosses the loopback over TCP, starts with a warm source, and ends when the copy is durable. Ours ends when the
+secondary has flushed and the group is in sync, nbdcopy's with `--flush`, and the others' likewise.
 
 Random data goes to a target that was written before and lies in the cache. An empty one would have to find its memory
 first, and in a virtual machine memory that was never used costs six times the copying, whoever happens to get it. Zeros
@@ -14,16 +14,26 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bench import ours, peers
-from bench.processes import cpu_seconds, run
+from bench import ours
+from bench.copying import FULL_COPIERS, NBDCOPY, Copier, Job
+from bench.processes import cpu_seconds
 from bench.results import CaseResult, Comparison, Sample, Series
 from bench.running import Contender, Context, can_run, take_turns
-from bench.workspace import check_equal, make_sparse_file, settle, write_random_file, write_zero_file
+from bench.workspace import (
+    check_equal,
+    make_sparse_file,
+    settle,
+    write_patchy_file,
+    write_random_file,
+    write_zero_file,
+)
 from twinsite.core.limits import MIB
 
-DENSE_OVER_NBDCOPY_MIN = 0.8
+DENSE_OVER_NBDCOPY_MIN = 1.0
+ZEROS_OVER_DENSE_MIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,54 +44,47 @@ class Content:
     title: str
     make: Callable[[Path, int, int], None]  # Path, bytes, seed.
     make_target: Callable[[Path, int], None] = make_sparse_file
-    goal: float | None = None
+    over_nbdcopy_min: float | None = None
+    is_zeros: bool = False  # Also measured against our own sync of random data.
 
 
 DENSE = Content("full-sync", "full sync, random data", write_random_file, write_zero_file, DENSE_OVER_NBDCOPY_MIN)
-ZEROS = Content("zeros", "full sync, written zeros", lambda path, size, seed: write_zero_file(path, size))
-SPARSE = Content("sparse", "full sync, one hole", lambda path, size, seed: make_sparse_file(path, size))
+PATCHY = Content("allocated", "full sync, a tenth allocated", write_patchy_file)
+ZEROS = Content("zeros", "full sync, written zeros", lambda path, size, _: write_zero_file(path, size), is_zeros=True)
+SPARSE = Content("sparse", "full sync, one hole", lambda path, size, _: make_sparse_file(path, size), is_zeros=True)
 
 
 def full_sync(content: Content, context: Context) -> CaseResult:
     """Measure how fast a volume of the run's size gets to the other side, in MiB of volume a second."""
     result = CaseResult(content.name, content.title)
+    twinsite = Series("twinsite", "Twinsite", "MiB/s")
     with ExitStack() as stack:
-        source = context.workspace.new_directory(stack) / "source.raw"
+        directory = context.workspace.new_directory(stack)
+        source = directory / "source.raw"
         context.say(f"{content.title}: writing the source")
         content.make(source, context.options.size_bytes, context.options.seed)
-        contenders = _contenders(content, context, source, result)
-        take_turns(list(contenders.values()), context, result)
-    for title, peer_name, goal in (
-        ("sync ÷ nbdcopy --flush", "nbdcopy-flush", content.goal),
-        ("sync ÷ nbdcopy, no flush", "nbdcopy", None),
-    ):
-        if peer_name in contenders:
-            peer = contenders[peer_name].series
-            result.comparisons.append(Comparison(title, contenders["twinsite"].series, peer, goal))
+        contenders = [Contender(twinsite, partial(_our_sync, content, context, source))]
+        for copier in FULL_COPIERS:
+            if can_run(copier.tools, copier.label, result):
+                peer = Series(copier.name, copier.label, "MiB/s")
+                contenders.append(Contender(peer, partial(_copy, copier, content, context, source)))
+                goal = content.over_nbdcopy_min if copier is NBDCOPY else None
+                result.comparisons.append(Comparison(f"sync ÷ {copier.label}", twinsite, peer, goal))
+        if content.is_zeros:
+            random_data = Series("twinsite-random", "Twinsite, random data", "MiB/s")
+            random_source = directory / "random.raw"
+            DENSE.make(random_source, context.options.size_bytes, context.options.seed)
+            contenders.append(Contender(random_data, partial(_our_sync, DENSE, context, random_source)))
+            result.comparisons.append(Comparison("sync ÷ random data", twinsite, random_data, ZEROS_OVER_DENSE_MIN))
+        take_turns(contenders, context, result)
     return result
 
 
-def _contenders(content: Content, context: Context, source: Path, result: CaseResult) -> dict[str, Contender]:
-    last_round = context.options.rounds - 1
-
-    def twinsite(number: int) -> Sample:
-        return _our_sync(content, context, source, is_last=number == last_round)
-
-    def nbdcopy_flush(number: int) -> Sample:
-        return _nbdcopy(content, context, source, ["--flush"])
-
-    def nbdcopy(number: int) -> Sample:
-        return _nbdcopy(content, context, source, [])
-
-    contenders = {"twinsite": Contender(Series("twinsite", "Twinsite", "MiB/s"), twinsite)}
-    if can_run(("nbdcopy", "nbdkit"), "nbdcopy", result):
-        flushing = Series("nbdcopy-flush", "nbdcopy --flush", "MiB/s")
-        contenders["nbdcopy-flush"] = Contender(flushing, nbdcopy_flush)
-        contenders["nbdcopy"] = Contender(Series("nbdcopy", "nbdcopy, no flush", "MiB/s"), nbdcopy)
-    return contenders
+def _is_last(context: Context, number: int) -> bool:
+    return number == context.options.rounds - 1
 
 
-def _our_sync(content: Content, context: Context, source: Path, *, is_last: bool) -> Sample:
+def _our_sync(content: Content, context: Context, source: Path, number: int) -> Sample:
     size_bytes = context.options.size_bytes
     with ExitStack() as stack:
         directory = context.workspace.new_directory(stack)
@@ -95,22 +98,19 @@ def _our_sync(content: Content, context: Context, source: Path, *, is_last: bool
         pair.synchronize(seconds_max=context.copy_seconds_max(size_bytes))
         seconds = time.perf_counter() - begun
         cpu = cpu_seconds(processes) - cpu_before
-        if is_last:
+        if _is_last(context, number):
             check_equal(source, target)
     return Sample(size_bytes / MIB / seconds, size_bytes, cpu, {"seconds": seconds})
 
 
-def _nbdcopy(content: Content, context: Context, source: Path, flags: list[str]) -> Sample:
+def _copy(copier: Copier, content: Content, context: Context, source: Path, number: int) -> Sample:
     size_bytes = context.options.size_bytes
     with ExitStack() as stack:
         directory = context.workspace.new_directory(stack)
         target = directory / "target.raw"
         content.make_target(target, size_bytes)
-        near, source_uri = peers.nbdkit_unix(stack, source, directory, "source")
-        far, target_port = peers.nbdkit_tcp(stack, target, directory, "target")
         settle(source, target)
-        cpu_before = cpu_seconds([near.pid, far.pid])
-        command = ["nbdcopy", *flags, source_uri, f"nbd://127.0.0.1:{target_port}/"]
-        finished = run(command, directory / "nbdcopy.log", context.copy_seconds_max(size_bytes))
-        cpu = cpu_seconds([near.pid, far.pid]) - cpu_before + finished.cpu_seconds
-    return Sample(size_bytes / MIB / finished.seconds, size_bytes, cpu, {"seconds": finished.seconds})
+        copied = copier.copy(Job(source, target, directory, context.copy_seconds_max(size_bytes)))
+        if _is_last(context, number):
+            check_equal(source, target)
+    return Sample(size_bytes / MIB / copied.seconds, size_bytes, copied.cpu_seconds, {"seconds": copied.seconds})

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from bench import ours
 from bench.errors import BenchError
-from bench.processes import cpu_seconds, run
+from bench.hashing import HASH_TOOL, hash_both
+from bench.processes import cpu_seconds
 from bench.results import CaseResult, Comparison, Limit, Sample, Series
 from bench.running import FAILURES, Context, can_run
 from tests.support.worker_process import WorkerPair
@@ -28,7 +29,6 @@ COMPARED_OVER_LOGGED_MAX = 1.0
 SHIPPED_OVER_COMPARED_MAX = 0.01
 WRITE_BYTES = MIB
 TOUCH_BYTES = 4 * KIB
-HASH_SECONDS_MAX = 600.0
 
 
 def recovery(context: Context) -> CaseResult:
@@ -45,13 +45,13 @@ def recovery(context: Context) -> CaseResult:
         try:
             pair = _in_sync(stack, context, directory, result.title)
             ranges = [_working_set(pair, site, context.options.size_bytes) for site in ("az1", "az2")]
-            has_xxhsum = can_run(("xxhsum",), "xxhsum", result)
+            has_xxhsum = can_run((HASH_TOOL,), HASH_TOOL, result)
             for number in range(context.options.rounds):
                 context.say(f"{result.title}, round {number + 1} of {context.options.rounds}")
                 samples = _one_round(pair, context.options.size_bytes, context.options.seed + number)
                 for series, sample in zip((compared, logged, shipped, serving, speed), samples, strict=True):
                     series.samples.append(sample)
-                hashing.samples.append(_hash(ranges, directory, context.options.size_bytes) if has_xxhsum else None)
+                hashing.samples.append(hash_both(ranges, directory, context.options.size_bytes) if has_xxhsum else None)
         except FAILURES as error:
             result.problems.append(f"recovery: {error}")
     result.series = [compared, logged, shipped, serving, speed, hashing]
@@ -123,11 +123,3 @@ def _working_set(pair: WorkerPair, site: str, size_bytes: int) -> Path:
         for start in range(0, size_bytes, EXTENT_BYTES):
             copy.write(disk.read(min(EXTENT_BYTES, size_bytes - start)))
     return path
-
-
-def _hash(paths: list[Path], directory: Path, size_bytes: int) -> Sample:
-    """Let xxhsum read both files at the same time, each on a core of its own if there are two."""
-    one, other = paths
-    command = ["sh", "-c", 'xxhsum -q -H3 "$0" & xxhsum -q -H3 "$1" && wait $!', str(one), str(other)]
-    finished = run(command, directory / "xxhsum.log", HASH_SECONDS_MAX)
-    return Sample(size_bytes / MIB / finished.seconds, size_bytes, finished.cpu_seconds)

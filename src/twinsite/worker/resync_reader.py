@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from twinsite.core.group.resync import READ_BLOCKS_MAX, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.stores.base import Store
 
-_ZERO_BLOCK = bytes(BLOCK_BYTES)
+_ZERO_BLOCK = memoryview(bytes(BLOCK_BYTES))
 
 PIECES_MAX = 64
 """An order that finds more changes between holes and data is given back part done."""
@@ -18,10 +20,21 @@ def read_order(store: Store, order: ReadOrder) -> list[Piece]:
     Blocks that lie in a hole are not read, however many there are; blocks of zeros are read and found to be so. Raises
     `StorageFault`.
     """
+    return cover_order(store, order, READ_BLOCKS_MAX, _read_data)
+
+
+def cover_order(
+    store: Store, order: ReadOrder, data_blocks_max: int, read_data: Callable[[Store, int, int], list[Piece]]
+) -> list[Piece]:
+    """Return consecutive pieces from the order's first block on, as `read_order` does, with another way to read.
+
+    `read_data` is given what is no hole, as its first block and the block behind it; `data_blocks_max` blocks at most
+    in one order. Raises `StorageFault`.
+    """
     block = order.first_block
     end_block = block + order.block_count
     pieces: list[Piece] = []
-    budget_blocks = READ_BLOCKS_MAX
+    budget_blocks = data_blocks_max
     while block < end_block and budget_blocks > 0 and len(pieces) < PIECES_MAX:
         hole_end = _end_of_leading_hole(store, block, end_block)
         if hole_end > block:
@@ -30,7 +43,7 @@ def read_order(store: Store, order: ReadOrder) -> list[Piece]:
             continue
         # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
         data_end = _next_hole(store, block, min(end_block, block + budget_blocks))
-        pieces += _read_data(store, block, data_end)
+        pieces += read_data(store, block, data_end)
         budget_blocks -= data_end - block
         block = data_end
     return pieces
@@ -62,26 +75,26 @@ def _next_hole(store: Store, block: int, end_block: int) -> int:
 def _read_data(store: Store, first_block: int, end_block: int) -> list[Piece]:
     """Read blocks and cut them into runs of zeros and of data."""
     offset = first_block * BLOCK_BYTES
-    length = min(end_block * BLOCK_BYTES, store.size_bytes) - offset
-    buffer = bytearray(length)
+    buffer = bytearray(min(end_block * BLOCK_BYTES, store.size_bytes) - offset)
     store.read_into(buffer, offset)
     view = memoryview(buffer)
-    pieces: list[Piece] = []
+    return [
+        Piece(first_block + start, end - start, None if is_zero else view[start * BLOCK_BYTES : end * BLOCK_BYTES])
+        for start, end, is_zero in zero_runs(buffer, len(buffer))
+    ]
+
+
+def zero_runs(buffer: bytearray, length: int) -> Iterator[tuple[int, int, bool]]:
+    """Cut the first `length` bytes, at least one, into runs: (first block, block behind it, whether it is zeros)."""
     run_start = 0
-    run_is_zero = False
-    count = end_block - first_block
-    for number in range(count + 1):
-        is_end = number == count
-        is_zero = not is_end and _is_zero(buffer, number * BLOCK_BYTES)
-        if number > run_start and (is_end or is_zero != run_is_zero):
-            data = None if run_is_zero else view[run_start * BLOCK_BYTES : number * BLOCK_BYTES]
-            pieces.append(Piece(first_block + run_start, number - run_start, data))
-            run_start = number
-        run_is_zero = is_zero
-    return pieces
+    run_is_zero = _is_zero(buffer, 0, length)
+    count = -(-length // BLOCK_BYTES)
+    for number in range(1, count):
+        if _is_zero(buffer, number * BLOCK_BYTES, length) != run_is_zero:
+            yield run_start, number, run_is_zero
+            run_start, run_is_zero = number, not run_is_zero
+    yield run_start, count, run_is_zero
 
 
-def _is_zero(buffer: bytearray, start: int) -> bool:
-    if len(buffer) - start >= BLOCK_BYTES:
-        return buffer.startswith(_ZERO_BLOCK, start)
-    return buffer.count(0, start) == len(buffer) - start
+def _is_zero(buffer: bytearray, start: int, length: int) -> bool:
+    return buffer.startswith(_ZERO_BLOCK[: length - start], start)

@@ -42,6 +42,8 @@ _RESYNC_END = int(Kind.RESYNC_END)
 _RESYNC = int(Flag.RESYNC)
 _PUNCH = int(Flag.PUNCH)
 """Frames that change what the disks hold."""
+_ASKING = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
+"""Frames that only look at it."""
 
 
 class SecondaryGroup:
@@ -243,8 +245,12 @@ class SecondaryGroup:
         self._on_change()
 
     def must_save_first(self, operations: Sequence[Frame]) -> bool:
-        """Say whether old content has to be kept before these operations: a consistent image is being overwritten."""
-        return self._undo is not None or _RESYNC_BEGIN in [operation[0] for operation in operations]
+        """Say whether old content has to be kept before these operations: a consistent image is being overwritten.
+
+        Questions overwrite nothing: a batch of them waits for no thread.
+        """
+        kinds = {operation[0] for operation in operations}
+        return _RESYNC_BEGIN in kinds or (self._undo is not None and not kinds <= _ASKING)
 
     async def save_first(self, operations: Sequence[Frame]) -> None:
         """Keep what the operations will overwrite. Raises `StorageFault`; nothing is applied then."""

@@ -10,7 +10,7 @@ import pytest
 from xxhash import xxh3_128_digest
 
 from tests.support.stores import pattern, read
-from twinsite.core.group.resync import READ_BLOCKS_MAX, ReadOrder
+from twinsite.core.group.resync import COMPARE_READ_BLOCKS_MAX, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.stream.frames import DIGEST_BYTES
 from twinsite.errors import StorageFault
@@ -88,13 +88,29 @@ def test_the_seed_changes_every_digest(stores: tuple[BadSectorStore, BadSectorSt
         assert first[start : start + DIGEST_BYTES] != second[start : start + DIGEST_BYTES]
 
 
-def test_one_order_reads_as_much_as_a_read_may(tmp_path: Path) -> None:
-    size_bytes = 3 * READ_BLOCKS_MAX * BLOCK_BYTES
+def test_one_order_digests_as_much_as_a_read_may(tmp_path: Path) -> None:
+    blocks = 2 * COMPARE_READ_BLOCKS_MAX
+    size_bytes = blocks * BLOCK_BYTES
     create_file_store(str(tmp_path / "big"), size_bytes)
     store = FileStore(str(tmp_path / "big"), size_bytes)
-    store.write(pattern(size_bytes), 0)
-    pieces = digest_order(store, ReadOrder(0, 0, 3 * READ_BLOCKS_MAX, 1, seed=SEED))
-    assert sum(piece.block_count for piece in pieces) == READ_BLOCKS_MAX
+    content = pattern(size_bytes)
+    store.write(content, 0)
+    pieces = digest_order(store, ReadOrder(0, 3, blocks - 3, 1, seed=SEED))
+    assert sum(piece.block_count for piece in pieces) == COMPARE_READ_BLOCKS_MAX
+    starts = range(3 * BLOCK_BYTES, (3 + COMPARE_READ_BLOCKS_MAX) * BLOCK_BYTES, BLOCK_BYTES)
+    expected = [xxh3_128_digest(content[start : start + BLOCK_BYTES], SEED) for start in starts]
+    assert b"".join(bytes(piece.data or b"") for piece in pieces) == b"".join(expected)
+    store.close()
+
+
+def test_more_digests_than_one_buffer_holds_are_compared(tmp_path: Path) -> None:
+    blocks = COMPARE_READ_BLOCKS_MAX + 3
+    create_file_store(str(tmp_path / "big"), blocks * BLOCK_BYTES)
+    store = FileStore(str(tmp_path / "big"), blocks * BLOCK_BYTES)
+    digests = digests_of(store, 0, 1) * blocks
+    store.write(b"x", (blocks - 2) * BLOCK_BYTES)
+    differs = compare_digests(store, 0, memoryview(digests), SEED)
+    assert [number for number in range(blocks) if differs[number]] == [blocks - 2]
     store.close()
 
 

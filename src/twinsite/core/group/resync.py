@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, ZERO_FRAME_BYTES_MAX
+from twinsite.core.limits import BLOCK_BYTES, COMPARE_READ_BYTES_MAX, RESYNC_READ_BYTES_MAX, ZERO_FRAME_BYTES_MAX
 from twinsite.core.tracking.dirty_map import DirtyMap
 
 READ_BLOCKS_MAX = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
-"""Most blocks of data that one order brings."""
+"""Most blocks of data that one order brings, and that one comparison names."""
+COMPARE_READ_BLOCKS_MAX = COMPARE_READ_BYTES_MAX // BLOCK_BYTES
+"""Most blocks of data that one order digests."""
 RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
-"""Longest run of one order. Only zeros can make it that long; data ends it after `RESYNC_READ_BYTES_MAX`."""
+"""Longest run of one order. Only zeros can make it that long; data ends it earlier."""
 
 
 class Piece(NamedTuple):
@@ -34,7 +36,8 @@ class Piece(NamedTuple):
 class ReadOrder:
     """A read for the shell to do: `block_count` dirty blocks of member `index` at most, from `first_block` on.
 
-    The shell may stop after `RESYNC_READ_BYTES_MAX` bytes of data; it must say how many blocks it covered.
+    The shell may stop after `RESYNC_READ_BYTES_MAX` bytes of data, or, of a comparison, `COMPARE_READ_BYTES_MAX`; it
+    must say how many blocks it covered.
     """
 
     index: int
@@ -60,8 +63,10 @@ class MemberReads:
     its end. What the last read found decides how the next one is cut.
     """
 
-    def __init__(self, index: int, blocks: DirtyMap) -> None:
+    def __init__(self, index: int, blocks: DirtyMap, data_blocks_max: int = READ_BLOCKS_MAX) -> None:
+        """`data_blocks_max` is how many blocks of data one of the reads may cover."""
         self.index = index
+        self._data_blocks_max = data_blocks_max
         self.orders: list[ReadOrder] = []
         self._blocks = blocks
         self._cursor = 0
@@ -83,7 +88,7 @@ class MemberReads:
         if self.orders and not self._is_in_data:
             return None
         if count_max is None:
-            count_max = READ_BLOCKS_MAX if self._is_in_data else RUN_BLOCKS_MAX
+            count_max = self._data_blocks_max if self._is_in_data else RUN_BLOCKS_MAX
         is_past_end = self._cursor >= self._blocks.block_count
         run = None if is_past_end else self._blocks.next_run(self._cursor, count_max)
         if run is None and may_start_over:

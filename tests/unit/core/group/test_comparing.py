@@ -13,20 +13,20 @@ from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import Phase
 from twinsite.core.limits import (
     BLOCK_BYTES,
+    COMPARE_READ_BYTES_MAX,
     COMPARES_MAX,
     COMPARES_OF_READ_MAX,
     FETCHES_MAX,
     QUESTIONS_MAX,
-    RESYNC_READ_BYTES_MAX,
     RESYNC_READS_MAX,
 )
-from twinsite.core.stream.frames import DIGEST_BYTES, SEED_BYTES, Flag, Frame, Kind
+from twinsite.core.stream.frames import COMPARE_PAYLOAD_BYTES_MAX, DIGEST_BYTES, SEED_BYTES, Flag, Frame, Kind
 from twinsite.core.stream.hello import Doubt, Welcome
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.errors import PeerViolation
 
 BLOCKS = 8
-READ_BLOCKS = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
+READ_BLOCKS = COMPARE_READ_BYTES_MAX // BLOCK_BYTES
 
 
 class Comparing(Bench):
@@ -294,7 +294,7 @@ def test_no_read_begins_while_as_many_comparisons_as_may_be_are_unanswered() -> 
 
 
 def test_reads_of_comparisons_out_at_once_are_bounded() -> None:
-    bench = Comparing(*range(100), blocks=100)
+    bench = Comparing(*range(8 * READ_BLOCKS), blocks=8 * READ_BLOCKS)
     first = bench.order()
     assert bench.primary.next_read() is None, "whether there is data, or a hole without end, is not known yet"
     bench.digest(first, count=READ_BLOCKS)
@@ -303,6 +303,16 @@ def test_reads_of_comparisons_out_at_once_are_bounded() -> None:
         assert order.block_count <= READ_BLOCKS
         orders.append(order)
     assert len(orders) == RESYNC_READS_MAX
+
+
+def test_a_read_is_asked_about_in_comparisons_that_a_frame_can_carry() -> None:
+    bench = Comparing(*range(2 * READ_BLOCKS), blocks=2 * READ_BLOCKS)
+    questions = bench.digest(bench.order(), count=READ_BLOCKS)
+    lengths = [question.length for question in questions]
+    assert max(lengths) <= COMPARE_PAYLOAD_BYTES_MAX
+    assert sum(lengths) == READ_BLOCKS * DIGEST_BYTES + len(questions) * SEED_BYTES
+    counts = [(length - SEED_BYTES) // DIGEST_BYTES for length in lengths]
+    assert [question.offset // BLOCK_BYTES for question in questions] == [sum(counts[:n]) for n in range(len(counts))]
 
 
 def fragments(order: ReadOrder) -> list[Piece]:
@@ -346,13 +356,15 @@ def test_comparisons_stay_within_what_a_secondary_takes_however_a_disk_is_cut_up
 
 
 def test_reads_that_come_back_in_another_order_are_not_made_again() -> None:
-    bench = Comparing(*range(100), blocks=100)
-    bench.digest(bench.order(), count=READ_BLOCKS)
+    bench = Comparing(*range(8 * READ_BLOCKS), blocks=8 * READ_BLOCKS)
+    questions = bench.digest(bench.order(), count=READ_BLOCKS)
     orders = []
     while (order := bench.primary.next_read()) is not None:
         orders.append(order)
     for order in reversed(orders):
-        bench.digest(order)
+        questions += bench.digest(order)
+    for question in questions:
+        bench.answer(question)
     following = bench.order()
     assert following.first_block == orders[-1].first_block + orders[-1].block_count
 
