@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.errors import BenchError
+from twinsite.core.limits import KIB
 
 START_SECONDS_MAX = 20.0
 """Longest wait for a server to say that it is ready."""
@@ -131,6 +132,24 @@ def cpu_seconds(pids: Iterable[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / _CLOCK_TICKS
+
+
+def forget_memory_peaks(pids: Iterable[int]) -> None:
+    """Make the kernel count each process's peak of resident memory anew (proc(5), /proc/[pid]/clear_refs)."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def memory_peak_bytes(pids: Iterable[int]) -> int:
+    """Return the sum of the processes' peaks of resident memory (VmHWM). Raises `BenchError` when one has ended."""
+    total_kib = 0
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        if not peaks:
+            raise BenchError(f"the process {pid} has ended")
+        total_kib += peaks[0]
+    return total_kib * KIB
 
 
 def free_port() -> int:

@@ -74,7 +74,7 @@ def _contenders(content: Content, context: Context, source: Path, result: CaseRe
         return _nbdcopy(content, context, source, [])
 
     contenders = {"twinsite": Contender(Series("twinsite", "Twinsite", "MiB/s"), twinsite)}
-    if can_run(("nbdcopy", "nbdkit"), "nbdcopy", result):
+    if context.options.wants("nbdcopy") and can_run(("nbdcopy", "nbdkit"), "nbdcopy", result):
         flushing = Series("nbdcopy-flush", "nbdcopy --flush", "MiB/s")
         contenders["nbdcopy-flush"] = Contender(flushing, nbdcopy_flush)
         contenders["nbdcopy"] = Contender(Series("nbdcopy", "nbdcopy, no flush", "MiB/s"), nbdcopy)
