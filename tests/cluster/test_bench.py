@@ -76,7 +76,7 @@ def test_every_case_is_measured(directory: Path, name: str) -> None:
             assert limit["series"] in names
             assert (limit["is_met"] is None) == (limit["most"] is None)
     goals = {c["goal"] for case in document["cases"] for c in case["comparisons"]}
-    assert goals == {None, 20.0, 0.7, 0.8, 0.9, 1.05, 1.0, 0.01}
+    assert goals == {None, 40.0, 2.0, 0.6, 0.8, 0.9, 1.05, 1.0, 0.01}
     limits = {(limit["most"], limit["unit"]) for case in document["cases"] for limit in case["limits"]}
     assert limits == {
         *((None, unit) for unit in ("s", "ms", "calls/s")),
