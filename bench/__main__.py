@@ -12,7 +12,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from bench.cases import CASES
+from bench.cases import CASES, FAMILIES
 from bench.errors import BenchError
 from bench.machine import machine_facts, peer_versions
 from bench.options import Options, parse_options
@@ -23,13 +23,13 @@ from bench.running import Context
 from bench.workspace import Workspace
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-REPORT_COLUMNS_MIN = 120
+REPORT_COLUMNS_MIN = 140
 """A table that is narrower cuts its numbers."""
 
 
 def main() -> int:
     """Measure, show, write; return the exit status."""
-    options = parse_options(sys.argv[1:], tuple(CASES))
+    options = parse_options(sys.argv[1:], tuple(CASES), FAMILIES)
     for number in ENDING_SIGNALS:
         signal.signal(number, _interrupt)
     progress = Console(stderr=True)

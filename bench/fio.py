@@ -1,4 +1,4 @@
-"""Load on an NBD server: fio with its nbd engine, and what its JSON says."""
+"""Load on an NBD server, or on a file without one: fio, and what its JSON says."""
 
 from __future__ import annotations
 
@@ -17,33 +17,61 @@ START_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A kind of write load on one connection."""
+    """A kind of load. `queue_depth` is of each connection; `read_percent` is 100 for reads and 0 for writes."""
 
     name: str
     title: str
     is_random: bool
     block_bytes: int
     queue_depth: int
+    connections: int = 1
+    read_percent: int = 0
+    flushes_each: bool = False
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of its speed: large requests are judged by their bytes."""
+        if not self.is_random:
+            return "MiB/s"
+        return {0: "writes/s", 100: "reads/s"}.get(self.read_percent, "requests/s")
+
+    @property
+    def direction(self) -> str:
+        """Return what fio calls it."""
+        kind = {0: "write", 100: "read"}.get(self.read_percent, "rw")
+        return f"rand{kind}" if self.is_random else kind
 
 
 QD1 = Pattern("qd1", "4 KiB random writes, QD1", True, 4 * KIB, 1)
+QD8 = Pattern("qd8", "4 KiB random writes, QD8", True, 4 * KIB, 8)
 QD32 = Pattern("qd32", "4 KiB random writes, QD32", True, 4 * KIB, 32)
+QD128 = Pattern("qd128", "4 KiB random writes, QD128", True, 4 * KIB, 128)
+CONNECTIONS = Pattern("connections", "4 KiB random writes, 4 connections of QD8", True, 4 * KIB, 8, connections=4)
 SEQUENTIAL = Pattern("sequential", "1 MiB sequential writes, QD8", False, MIB, 8)
+FLUSHED = Pattern("flushed", "4 KiB random writes, each then flushed", True, 4 * KIB, 1, flushes_each=True)
+READ_QD1 = Pattern("read-qd1", "4 KiB random reads, QD1", True, 4 * KIB, 1, read_percent=100)
+READ_QD32 = Pattern("read-qd32", "4 KiB random reads, QD32", True, 4 * KIB, 32, read_percent=100)
+MIXED = Pattern("mixed", "4 KiB random, 70 % reads, QD32", True, 4 * KIB, 32, read_percent=70)
 
 
 @dataclass(frozen=True, slots=True)
 class FioRun:
-    """What one run wrote. Latencies are of whole requests, in microseconds."""
+    """What one run did, reads and writes together. Latencies are of whole requests, in microseconds.
 
-    writes_per_second: float
+    Of a mixed load, the percentiles are those of the direction that is slower.
+    """
+
+    requests_per_second: float
     bytes_per_second: float
-    bytes_written: int
+    bytes_moved: int
+    requests: int
     latency_mean_us: float
+    latency_p50_us: float
     latency_p99_us: float
 
 
 def run_fio(
-    uri: str,
+    target: str,
     pattern: Pattern,
     size_bytes: int,
     seconds: float,
@@ -51,18 +79,20 @@ def run_fio(
     directory: Path,
     write_count: int | None = None,
 ) -> FioRun:
-    """Write to the export for `seconds`, or until `write_count` writes are done. Raises `BenchError`.
+    """Load the export for `seconds`, or until `write_count` requests are done. Raises `BenchError`.
 
-    With a count, `seconds` is the longest time that they may take.
+    `target` is an NBD URI, or the path of a file, which io_uring then reaches without any server and through the page
+    cache. With a count, `seconds` is the longest time that the requests may take.
     """
     command = [
         "fio",
         "--name=bench",
-        "--ioengine=nbd",
-        f"--uri={uri}",
-        f"--rw={'randwrite' if pattern.is_random else 'write'}",
+        *_engine(target, pattern),
+        f"--rw={pattern.direction}",
         f"--bs={pattern.block_bytes}",
         f"--iodepth={pattern.queue_depth}",
+        f"--numjobs={pattern.connections}",
+        "--group_reporting=1",
         f"--size={size_bytes}",
         f"--runtime={int(seconds * 1000)}ms",
         "--norandommap=1",
@@ -71,7 +101,9 @@ def run_fio(
         "--thread=1",
         "--output-format=json",
     ]
-    # A run by time goes on when it has written as much as the volume holds.
+    if 0 < pattern.read_percent < 100:
+        command.append(f"--rwmixread={pattern.read_percent}")
+    # A run by time goes on when it has moved as much as the volume holds.
     command.append("--time_based=1" if write_count is None else f"--number_ios={write_count}")
     finished = run(command, directory / "fio.json", seconds + START_SECONDS)
     # The engine's library may print a warning before the document.
@@ -80,14 +112,30 @@ def run_fio(
         job: dict[str, Any] = json.loads(finished.output[start:])["jobs"][0]
     except (ValueError, KeyError, IndexError) as error:
         raise BenchError(f"fio wrote no result: {finished.output[:500]!r}") from error
-    write = job["write"]
-    if job.get("error") or not write["total_ios"]:
-        raise BenchError(f"fio wrote nothing to {uri}: error {job.get('error')}")
-    latency = write["clat_ns"]
+    sides = [job[side] for side in ("read", "write") if job[side]["total_ios"]]
+    if job.get("error") or not sides:
+        raise BenchError(f"fio moved nothing on {target}: error {job.get('error')}")
+    requests = sum(int(side["total_ios"]) for side in sides)
     return FioRun(
-        writes_per_second=float(write["iops"]),
-        bytes_per_second=float(write["bw_bytes"]),
-        bytes_written=int(write["io_bytes"]),
-        latency_mean_us=float(latency["mean"]) / 1000,
-        latency_p99_us=float(latency.get("percentile", {}).get("99.000000", 0)) / 1000,
+        requests_per_second=sum(float(side["iops"]) for side in sides),
+        bytes_per_second=sum(float(side["bw_bytes"]) for side in sides),
+        bytes_moved=sum(int(side["io_bytes"]) for side in sides),
+        requests=requests,
+        latency_mean_us=sum(float(side["clat_ns"]["mean"]) * int(side["total_ios"]) for side in sides)
+        / requests
+        / 1000,
+        latency_p50_us=max(_percentile_us(side, "50.000000") for side in sides),
+        latency_p99_us=max(_percentile_us(side, "99.000000") for side in sides),
     )
+
+
+def _engine(target: str, pattern: Pattern) -> list[str]:
+    """Return what reaches the target. fio's nbd engine knows one kind of flush, and refuses the name of the other."""
+    if target.startswith("nbd"):
+        return ["--ioengine=nbd", f"--uri={target}", *(("--fsync=1",) if pattern.flushes_each else ())]
+    flush = ("--fdatasync=1",) if pattern.flushes_each else ()
+    return ["--ioengine=io_uring", f"--filename={target}", "--direct=0", "--allow_file_create=0", *flush]
+
+
+def _percentile_us(side: dict[str, Any], percentile: str) -> float:
+    return float(side["clat_ns"].get("percentile", {}).get(percentile, 0)) / 1000

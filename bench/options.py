@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ SECONDS_MAX = 3600.0
 SIZE_BYTES_MIN = 4 * MIB
 SIZE_BYTES_MAX = 1024 * GIB
 SAVE_NAME_MAX = 64
+RAW = "raw"
+PEERS = (RAW, "nbdkit", "nbdcopy", "qemu")
+"""What can be picked to measure against; `raw` is the file itself, without a server."""
 
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
@@ -30,18 +33,30 @@ class Options:
     seed: int
     directory: Path
     save: str | None
+    peers: tuple[str, ...] = PEERS
+
+    def wants(self, *programs: str) -> bool:
+        """Say whether every one of the programs was picked, by its name or by its family's: `qemu` picks `qemu-img`."""
+        return all(
+            any(program == peer or program.startswith(f"{peer}-") for peer in self.peers) for program in programs
+        )
 
 
-def parse_options(arguments: Sequence[str], case_names: Sequence[str]) -> Options:
+def parse_options(
+    arguments: Sequence[str], case_names: Sequence[str], families: Mapping[str, Sequence[str]] | None = None
+) -> Options:
     """Parse the arguments; exits with a usage message, as argparse does, when they are wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measure Twinsite side by side with nbdkit, nbdcopy and QEMU, in one run."
     )
     parser.add_argument(
         "--cases",
-        type=_case_list(case_names),
+        type=_NameList("case", case_names, families or {}),
         default=tuple(case_names),
-        help="comma-separated: " + ", ".join(case_names),
+        help="comma-separated: " + ", ".join([*(families or {}), *case_names]),
+    )
+    parser.add_argument(
+        "--peers", type=_NameList("peer", PEERS, {}), default=PEERS, help="comma-separated: " + ", ".join(PEERS)
     )
     parser.add_argument("--size", type=_size, default=GIB, help="volume of the full syncs, as 256M or 4G (default 1G)")
     parser.add_argument("--seconds", type=_seconds, default=2.0, help="length of one run of writes (default 2)")
@@ -51,20 +66,26 @@ def parse_options(arguments: Sequence[str], case_names: Sequence[str]) -> Option
     parser.add_argument("--save", type=_save_name, help="also write bench/results/NAME.json", metavar="NAME")
     parsed = parser.parse_args(arguments)
     seed = random.SystemRandom().getrandbits(32) if parsed.seed is None else parsed.seed
-    return Options(parsed.cases, parsed.size, parsed.seconds, parsed.rounds, seed, parsed.directory, parsed.save)
+    return Options(
+        parsed.cases, parsed.size, parsed.seconds, parsed.rounds, seed, parsed.directory, parsed.save, parsed.peers
+    )
 
 
-class _case_list:  # noqa: N801 - argparse shows the type's name.
-    """Turns `a,b` into known case names, in the order in which they are defined."""
+class _NameList:
+    """Turns `a,b` into known names, in the order in which they are defined; a family's name stands for all in it."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, kind: str, names: Sequence[str], families: Mapping[str, Sequence[str]]) -> None:
+        self._kind = kind
         self._names = names
+        self._families = families
 
     def __call__(self, text: str) -> tuple[str, ...]:
-        wanted = {name.strip() for name in text.split(",")}
-        unknown = sorted(wanted - set(self._names))
+        given = {name.strip() for name in text.split(",")}
+        unknown = sorted(given - set(self._names) - set(self._families))
         if unknown:
-            raise argparse.ArgumentTypeError(f"no case {', '.join(unknown)}; there are {', '.join(self._names)}")
+            known = ", ".join([*self._families, *self._names])
+            raise argparse.ArgumentTypeError(f"no {self._kind} {', '.join(unknown)}; there are {known}")
+        wanted = {name for one in given for name in self._families.get(one, (one,))}
         return tuple(name for name in self._names if name in wanted)
 
 

@@ -38,6 +38,19 @@ def nbdkit_tcp(
     return server, port
 
 
+def qemu_unix(stack: ExitStack, path: Path, directory: Path, name: str) -> tuple[Server, str]:
+    """Serve a file with QEMU's storage daemon on a Unix socket until the stack ends; return the server and its URI."""
+    socket_path = directory / f"{name}.sock"
+    command = [
+        *("qemu-storage-daemon", "--pidfile", "{pidfile}"),
+        *("--blockdev", _raw_file("volume", path)),
+        *("--nbd-server", f"addr.type=unix,addr.path={socket_path}"),
+        *("--export", f"type=nbd,id=e,node-name=volume,name={EXPORT},writable=on"),
+    ]
+    server = stack.enter_context(Server(command, directory, name))
+    return server, f"nbd+unix:///{EXPORT}?socket={socket_path}"
+
+
 def qemu_tcp(stack: ExitStack, path: Path, directory: Path, name: str) -> tuple[Server, int]:
     """Serve a file with QEMU's storage daemon on the loopback until the stack ends; return the server and its port."""
     port = free_port()

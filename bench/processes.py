@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.errors import BenchError
+from twinsite.core.limits import KIB
 
 START_SECONDS_MAX = 20.0
 """Longest wait for a server to say that it is ready."""
@@ -157,6 +158,24 @@ def wait_listening(server: Server, port: int) -> None:
         if time.monotonic() > deadline:
             raise BenchError(f"nobody came to listen on port {port}: {server.log().strip() or 'no output'}")
         time.sleep(POLL_SECONDS)
+
+
+def forget_memory_peaks(pids: Iterable[int]) -> None:
+    """Make the kernel count each process's peak of resident memory anew (proc(5), /proc/[pid]/clear_refs)."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def memory_peak_bytes(pids: Iterable[int]) -> int:
+    """Return the sum of the processes' peaks of resident memory (VmHWM). Raises `BenchError` when one has ended."""
+    total_kib = 0
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        if not peaks:
+            raise BenchError(f"the process {pid} has ended")
+        total_kib += peaks[0]
+    return total_kib * KIB
 
 
 def free_port() -> int:

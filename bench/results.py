@@ -12,6 +12,11 @@ from twinsite.core.limits import GIB
 FORMAT = 1
 """Version of the JSON document; grows when a reader of the old one would misread the new one."""
 
+OPERATIONS = 100_000
+"""CPU time is given for so many requests."""
+LATENCY_P50, LATENCY_P99, MEMORY_PEAK = "latency_p50_us", "latency_p99_us", "memory_peak_mib"
+"""Details of a sample that the reports show: of whole requests; of all servers of a side together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -21,6 +26,7 @@ class Sample:
     bytes_moved: int = 0
     cpu_seconds: float = 0.0
     details: Mapping[str, float] = field(default_factory=dict)
+    operations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,26 @@ class Series:
         spent = sum(sample.cpu_seconds for sample in self.good)
         return spent * GIB / moved if moved and spent else None
 
+    @property
+    def cpu_seconds_per_100k(self) -> float | None:
+        """Return CPU seconds for each 100,000 operations, over all rounds, or None when nothing was counted."""
+        done = sum(sample.operations for sample in self.good)
+        spent = sum(sample.cpu_seconds for sample in self.good)
+        return spent * OPERATIONS / done if done and spent else None
+
+    def detail(self, name: str) -> Spread | None:
+        """Return the median of one detail over the rounds that have it, or None without any."""
+        values = [sample.details[name] for sample in self.good if name in sample.details]
+        return Spread.of(values) if values else None
+
+    def of_detail(self, name: str, suffix: str, unit: str) -> Series:
+        """Return one detail of every round as a series of its own, with a gap where a round failed or lacks it."""
+        samples = [
+            None if sample is None or name not in sample.details else Sample(sample.details[name])
+            for sample in self.samples
+        ]
+        return Series(f"{self.name}-{suffix}", f"{self.label}, {suffix}", unit, samples)
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         rounds = [
@@ -76,6 +102,7 @@ class Series:
                 "value": sample.value,
                 "bytes_moved": sample.bytes_moved,
                 "cpu_seconds": sample.cpu_seconds,
+                "operations": sample.operations,
                 **sample.details,
             }
             for sample in self.samples
@@ -86,6 +113,7 @@ class Series:
             "unit": self.unit,
             **(self.spread.to_json() if self.spread is not None else {"median": None, "min": None, "max": None}),
             "cpu_seconds_per_gib": self.cpu_seconds_per_gib,
+            "cpu_seconds_per_100k": self.cpu_seconds_per_100k,
             "rounds": rounds,
         }
 

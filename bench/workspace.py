@@ -118,6 +118,14 @@ def chill(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def load(path: Path) -> None:
+    """Bring a file into the page cache in small folios, which is what the kernel makes for random access."""
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        while file.read(_CHUNK_BYTES):
+            pass
+
+
 def check_equal(first: Path, second: Path) -> None:
     """Raise `BenchError` unless the files hold the same bytes: a copy that is wrong has no speed."""
     with first.open("rb") as one, second.open("rb") as other:

@@ -15,14 +15,30 @@ from bench.cases.intents import from_cold, hot_set
 from bench.cases.moves import interruption, moves
 from bench.cases.recovery import recovery
 from bench.cases.writes import writes
-from bench.fio import QD1, QD32, SEQUENTIAL
+from bench.fio import (
+    CONNECTIONS,
+    FLUSHED,
+    MIXED,
+    QD1,
+    QD8,
+    QD32,
+    QD128,
+    READ_QD1,
+    READ_QD32,
+    SEQUENTIAL,
+)
 from bench.results import CaseResult
 from bench.running import Context
 
+_WRITES = (QD1, QD8, QD32, QD128, CONNECTIONS, SEQUENTIAL, FLUSHED)
+_READS = (READ_QD1, READ_QD32, MIXED)
+_COPIES = (DENSE, PATCHY, ZEROS, SPARSE)
+_DELTAS = (ONE_PERCENT, TEN_PERCENT)
+
 CASES: Mapping[str, Callable[[Context], CaseResult]] = {
-    **{pattern.name: partial(writes, pattern) for pattern in (QD1, QD32, SEQUENTIAL)},
-    **{content.name: partial(full_sync, content) for content in (DENSE, PATCHY, ZEROS, SPARSE)},
-    **{dirtying.name: partial(delta_resync, dirtying) for dirtying in (ONE_PERCENT, TEN_PERCENT)},
+    **{pattern.name: partial(writes, pattern) for pattern in (*_WRITES, *_READS)},
+    **{content.name: partial(full_sync, content) for content in _COPIES},
+    **{dirtying.name: partial(delta_resync, dirtying) for dirtying in _DELTAS},
     "intents-hot": hot_set,
     "intents-cold": from_cold,
     "recovery": recovery,
@@ -34,3 +50,13 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     "distance": distance,
     "control": control,
 }
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "writes": tuple(pattern.name for pattern in _WRITES),
+    "reads": tuple(pattern.name for pattern in _READS),
+    "copies": (*(content.name for content in _COPIES), *(dirtying.name for dirtying in _DELTAS), "comparing"),
+    "many": ("groups", "disks"),
+    "intents": ("intents-hot", "intents-cold"),
+    "failures": ("recovery", "interruption", "moves"),
+}
+"""Names that stand for several cases on the command line."""

@@ -108,10 +108,10 @@ def _deep(context: Context, link: Link, pair: WorkerPair, directory: Path, resul
 def _measure_deep(context: Context, pattern: Pattern, pair: WorkerPair, directory: Path, number: int) -> Sample:
     seed = context.options.seed + number
     run = run_fio(pair.uri(0), pattern, _size_bytes(context), context.options.seconds, seed, directory)
-    value = run.writes_per_second if pattern.is_random else run.bytes_per_second / MIB
+    value = run.requests_per_second if pattern.is_random else run.bytes_per_second / MIB
     return Sample(value, details={"latency_mean_us": run.latency_mean_us})
 
 
 def _allowed(link: Link, pattern: Pattern, number: int) -> Sample:
-    writes = link.writes_per_second_max(pattern.block_bytes, pattern.queue_depth)
+    writes = link.requests_per_second_max(pattern.block_bytes, pattern.queue_depth)
     return Sample(writes if pattern.is_random else writes * pattern.block_bytes / MIB)

@@ -80,8 +80,8 @@ def _first_pass(context: Context, kind: type[WorkerProcess], number: int) -> Sam
         seed = context.options.seed + number
         run = run_fio(pair.uri(0), QD32, size_bytes, COLD_SECONDS_MAX, seed, directory, write_count)
         return Sample(
-            value=run.writes_per_second,
-            bytes_moved=run.bytes_written,
+            value=run.requests_per_second,
+            bytes_moved=run.bytes_moved,
             cpu_seconds=cpu_seconds(processes) - cpu_before,
             details={
                 "latency_mean_us": run.latency_mean_us,

@@ -1,8 +1,9 @@
-"""Writes of one pattern: our worker alone and mirrored, nbdkit, and QEMU's active mirror, in turns.
+"""Reads and writes of one pattern: our worker alone and mirrored, nbdkit, QEMU, its active mirror, the file, in turns.
 
 A mirrored write crosses one TCP connection on the loopback on every side. QEMU's mirror is measured to two targets:
 to a second QEMU, which is how it is meant, and to nbdkit, because QEMU's own server answers many writes at once only
-after pauses of some 40 ms.
+after pauses of some 40 ms. The file without a server, reached by io_uring through the page cache, is the limit that no
+server passes by much.
 """
 
 from __future__ import annotations
@@ -13,18 +14,38 @@ from functools import partial
 from pathlib import Path
 
 from bench import ours, peers
-from bench.fio import QD32, Pattern, run_fio
-from bench.processes import Server, cpu_seconds
-from bench.results import CaseResult, Comparison, Sample, Series
+from bench.fio import QD1, QD32, SEQUENTIAL, Pattern, run_fio
+from bench.options import RAW
+from bench.processes import Server, cpu_seconds, forget_memory_peaks, memory_peak_bytes
+from bench.results import LATENCY_P50, LATENCY_P99, MEMORY_PEAK, CaseResult, Comparison, Sample, Series
 from bench.running import FAILURES, Contender, Context, can_run, take_turns
-from bench.workspace import chill, copy_data, make_sparse_file, write_random_file
+from bench.workspace import chill, copy_data, load, make_sparse_file, write_random_file
 from twinsite.core.limits import MIB
 
 VOLUME_BYTES_MAX = 256 * MIB
 """Volume of these cases: it fits the page cache of any machine, since the servers are measured and not the disk."""
 WARM_UP_SECONDS = 0.5
-MIRRORED_OVER_QEMU_MIN = 20.0
-MIRRORED_OVER_UNMIRRORED_MIN = 0.7
+PAIRS = (
+    ("unmirrored", "nbdkit", "unmirrored ÷ nbdkit"),
+    ("unmirrored", "qemu-plain", "unmirrored ÷ QEMU"),
+    ("unmirrored", "raw", "unmirrored ÷ the file itself"),
+    ("mirrored", "qemu", "mirrored ÷ QEMU to QEMU"),
+    ("mirrored", "qemu-nbdkit", "mirrored ÷ QEMU to nbdkit"),
+    ("mirrored", "nbdkit", "mirrored ÷ nbdkit unmirrored"),
+    ("mirrored", "unmirrored", "mirrored ÷ unmirrored"),
+)
+"""Who is compared with whom, in each case where both were measured."""
+SPEED_MIN: Mapping[tuple[Pattern, str, str], float] = {
+    (QD32, "mirrored", "qemu"): 40.0,
+    (QD32, "mirrored", "nbdkit"): 1.0,
+    (QD32, "mirrored", "unmirrored"): 0.8,
+    (SEQUENTIAL, "mirrored", "qemu"): 2.0,
+}
+LATENCY_MAX: Mapping[tuple[Pattern, str, str], float | None] = {
+    (QD1, "mirrored", "qemu"): 0.6,
+    (QD1, "mirrored", "qemu-nbdkit"): None,
+}
+"""Ratios of median latencies that are shown, and the most that they should be."""
 
 Started = tuple[Sequence[int], str]
 """The process ids whose CPU time counts, and the URI to write to."""
@@ -35,7 +56,7 @@ ServeTarget = Callable[[ExitStack, Path, Path, str], tuple[Server, int]]
 
 
 def writes(pattern: Pattern, context: Context) -> CaseResult:
-    """Measure one pattern. Every volume is dense, so that no write allocates space."""
+    """Measure one pattern of reads or writes. Every volume is dense, so that no write allocates space."""
     result = CaseResult(pattern.name, pattern.title)
     size_bytes = min(context.options.size_bytes, VOLUME_BYTES_MAX)
     contenders = measure_writes(pattern, context, size_bytes, _starters(context, size_bytes), result)
@@ -52,7 +73,8 @@ def measure_writes(
         write_random_file(content, size_bytes, context.options.seed)
         contenders: dict[str, Contender] = {}
         for name, (label, tools, start) in starters.items():
-            if not can_run(("fio", *tools), label, result):
+            programs = ("fio", *(tool for tool in tools if tool != RAW))
+            if not context.options.wants(*tools) or not can_run(programs, label, result):
                 continue
             context.say(f"{pattern.title}: starting {label}")
             directory = context.workspace.new_directory(stack)
@@ -61,19 +83,19 @@ def measure_writes(
                 pids, uri = start(stack, directory)
                 for volume in directory.rglob("*.raw"):
                     chill(volume)
-                _measure(
-                    context, pattern, size_bytes, directory, pids, uri, min(WARM_UP_SECONDS, context.options.seconds), 0
-                )
+                    if pattern.read_percent:
+                        load(volume)
+                seconds = min(WARM_UP_SECONDS, context.options.seconds)
+                measure_load(context, pattern, size_bytes, directory, pids, uri, seconds, 0)
             except FAILURES as error:
                 result.problems.append(f"{label} was not measured: {error}")
                 continue
-            unit = "writes/s" if pattern.is_random else "MiB/s"
 
             def measure(number: int, directory: Path = directory, pids: Sequence[int] = pids, uri: str = uri) -> Sample:
                 seconds = context.options.seconds
-                return _measure(context, pattern, size_bytes, directory, pids, uri, seconds, number)
+                return measure_load(context, pattern, size_bytes, directory, pids, uri, seconds, number)
 
-            contenders[name] = Contender(Series(name, label, unit), measure)
+            contenders[name] = Contender(Series(name, label, pattern.unit), measure)
         take_turns(list(contenders.values()), context, result)
     return contenders
 
@@ -89,6 +111,13 @@ def _starters(context: Context, size_bytes: int) -> dict[str, Starter]:
         server, uri = peers.nbdkit_unix(stack, directory / "source.raw", directory, "nbdkit")
         return [server.pid], uri
 
+    def qemu_plain(stack: ExitStack, directory: Path) -> Started:
+        server, uri = peers.qemu_unix(stack, directory / "source.raw", directory, "qemu")
+        return [server.pid], uri
+
+    def raw(stack: ExitStack, directory: Path) -> Started:
+        return [], str(directory / "source.raw")
+
     def mirrored(stack: ExitStack, directory: Path) -> Started:
         pair = ours.paused_pair(stack, directory / "source.raw", size_bytes, directory)
         pair.synchronize(seconds_max=seconds_max)
@@ -103,6 +132,8 @@ def _starters(context: Context, size_bytes: int) -> dict[str, Starter]:
     return {
         "unmirrored": ("Twinsite, unmirrored", (), solo),
         "nbdkit": ("nbdkit file", ("nbdkit",), nbdkit),
+        "qemu-plain": ("QEMU", ("qemu-storage-daemon",), qemu_plain),
+        "raw": ("the file itself, io_uring", (RAW,), raw),
         "mirrored": ("Twinsite, mirrored", (), mirrored),
         "qemu": ("QEMU active mirror to QEMU", ("qemu-storage-daemon",), partial(qemu, peers.qemu_tcp)),
         "qemu-nbdkit": (
@@ -113,7 +144,7 @@ def _starters(context: Context, size_bytes: int) -> dict[str, Starter]:
     }
 
 
-def _measure(
+def measure_load(
     context: Context,
     pattern: Pattern,
     size_bytes: int,
@@ -123,24 +154,37 @@ def _measure(
     seconds: float,
     number: int,
 ) -> Sample:
+    """Load one target once. CPU time and peak of memory are of the processes `pids` together, during this run."""
+    forget_memory_peaks(pids)
     cpu_before = cpu_seconds(pids)
     run = run_fio(uri, pattern, size_bytes, seconds, context.options.seed + number, directory)
+    memory = {MEMORY_PEAK: memory_peak_bytes(pids) / MIB} if pids else {}
     return Sample(
-        value=run.writes_per_second if pattern.is_random else run.bytes_per_second / MIB,
-        bytes_moved=run.bytes_written,
+        value=run.requests_per_second if pattern.is_random else run.bytes_per_second / MIB,
+        bytes_moved=run.bytes_moved,
         cpu_seconds=cpu_seconds(pids) - cpu_before,
-        details={"latency_mean_us": run.latency_mean_us, "latency_p99_us": run.latency_p99_us},
+        operations=run.requests,
+        details={
+            "latency_mean_us": run.latency_mean_us,
+            LATENCY_P50: run.latency_p50_us,
+            LATENCY_P99: run.latency_p99_us,
+            **memory,
+        },
     )
 
 
 def _compare(pattern: Pattern, contenders: dict[str, Contender], result: CaseResult) -> None:
-    has_goals = pattern is QD32
-    for title, ours_name, peer_name, goal in (
-        ("unmirrored ÷ nbdkit", "unmirrored", "nbdkit", None),
-        ("mirrored ÷ QEMU to QEMU", "mirrored", "qemu", MIRRORED_OVER_QEMU_MIN if has_goals else None),
-        ("mirrored ÷ QEMU to nbdkit", "mirrored", "qemu-nbdkit", None),
-        ("mirrored ÷ unmirrored", "mirrored", "unmirrored", MIRRORED_OVER_UNMIRRORED_MIN if has_goals else None),
-    ):
-        if ours_name in contenders and peer_name in contenders:
-            ours_series, peer_series = contenders[ours_name].series, contenders[peer_name].series
-            result.comparisons.append(Comparison(title, ours_series, peer_series, goal))
+    measured = {name: contender.series for name, contender in contenders.items()}
+    for ours_name, peer_name, title in PAIRS:
+        if ours_name in measured and peer_name in measured:
+            goal = SPEED_MIN.get((pattern, ours_name, peer_name))
+            result.comparisons.append(Comparison(title, measured[ours_name], measured[peer_name], goal))
+    latencies = {name: series.of_detail(LATENCY_P50, "median latency", "µs") for name, series in measured.items()}
+    shown: set[str] = set()
+    for ours_name, peer_name, title in PAIRS:
+        key = (pattern, ours_name, peer_name)
+        if key in LATENCY_MAX and ours_name in measured and peer_name in measured:
+            pair = latencies[ours_name], latencies[peer_name]
+            result.comparisons.append(Comparison(f"latency, {title}", *pair, LATENCY_MAX[key], goal_is_most=True))
+            shown |= {ours_name, peer_name}
+    result.series += [latencies[name] for name in measured if name in shown]
