@@ -113,5 +113,5 @@ def _measure_deep(context: Context, pattern: Pattern, pair: WorkerPair, director
 
 
 def _allowed(link: Link, pattern: Pattern, number: int) -> Sample:
-    writes = link.requests_per_second_max(pattern.block_bytes, pattern.queue_depth)
+    writes = link.writes_per_second_max(pattern.block_bytes, pattern.queue_depth)
     return Sample(writes if pattern.is_random else writes * pattern.block_bytes / MIB)
