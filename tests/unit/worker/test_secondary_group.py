@@ -14,7 +14,7 @@ from tests.support.follower import SIZE, Follower, WatchedStore
 from tests.support.stores import pattern
 from tests.support.stream import WAIT_SECONDS
 from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
-from twinsite.core.stream.frames import Kind, encode_header, encode_json
+from twinsite.core.stream.frames import Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Doubt
 from twinsite.worker.state import ReplicaState, read_boot_id
 from twinsite.worker.taking_over import return_to_common_point
@@ -127,6 +127,21 @@ async def test_the_undo_log_outlives_what_is_being_saved_when_its_resync_ends(fo
             answers.add((Kind(frame.kind), frame.sequence))
     assert not follower.directory.undo_path.exists()
     assert follower.content(0)[:13] == b"after the end"
+    await primary.close()
+
+
+async def test_questions_alone_do_not_wait_for_the_undo_log(follower: Follower) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.send(begin(1, "first"), end(2))
+    await primary.until(Kind.FLUSHED, 2)
+    await primary.send(begin(3, "second"))
+    await primary.until(Kind.ACK, 3)
+    assert follower.directory.undo_path.exists()
+    asking = [Frame(kind, 0, 0, SIZE, 4, 0, None) for kind in (Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH)]
+    assert not follower.group.must_save_first(asking)
+    for kind in (Kind.WRITE, Kind.ZERO, Kind.FLUSH, Kind.RESYNC_BEGIN, Kind.RESYNC_END):
+        assert follower.group.must_save_first([*asking, Frame(kind, 0, 0, SIZE, 7, 0, None)])
     await primary.close()
 
 
