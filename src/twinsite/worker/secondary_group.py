@@ -12,7 +12,7 @@ import structlog
 
 from twinsite.core.group.secondary import Secondary, check_hello
 from twinsite.core.limits import STREAM_RECEIVE_BUFFER_BYTES
-from twinsite.core.stream.frames import Flag, Frame, Kind, decode_json, encode_json
+from twinsite.core.stream.frames import ASKING, Flag, Frame, Kind, decode_json, encode_json
 from twinsite.core.stream.hello import Doubt, Hello, Welcome, seal
 from twinsite.core.tracking.undo import UndoHeader
 from twinsite.errors import PeerViolation, StorageFault
@@ -32,6 +32,7 @@ PENDING_CONNECTIONS_MAX = 16
 
 
 _CHANGING = frozenset({Kind.WRITE, Kind.ZERO})
+"""Frames that change what the disks hold."""
 # Numbers, because to look up a member of an enumeration takes as long as the rest of a line of the hot path, and to use
 # one with "&" longer than all of it.
 _WRITE = int(Kind.WRITE)
@@ -41,9 +42,6 @@ _RESYNC_BEGIN = int(Kind.RESYNC_BEGIN)
 _RESYNC_END = int(Kind.RESYNC_END)
 _RESYNC = int(Flag.RESYNC)
 _PUNCH = int(Flag.PUNCH)
-"""Frames that change what the disks hold."""
-_ASKING = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
-"""Frames that only look at it."""
 
 
 class SecondaryGroup:
@@ -249,8 +247,8 @@ class SecondaryGroup:
 
         Questions overwrite nothing: a batch of them waits for no thread.
         """
-        kinds = {operation[0] for operation in operations}
-        return _RESYNC_BEGIN in kinds or (self._undo is not None and not kinds <= _ASKING)
+        kinds = {operation.kind for operation in operations}
+        return _RESYNC_BEGIN in kinds or (self._undo is not None and not kinds <= ASKING)
 
     async def save_first(self, operations: Sequence[Frame]) -> None:
         """Keep what the operations will overwrite. Raises `StorageFault`; nothing is applied then."""

@@ -165,7 +165,7 @@ class StreamConnection(asyncio.BufferedProtocol):
     def _take(self) -> None:
         frames: list[Frame] = []
         rest = decode(self._view, 0, self._filled, frames)
-        kinds = [frame[0] for frame in frames]
+        kinds = [frame.kind for frame in frames]
         bye = kinds.index(_BYE) if _BYE in kinds else None
         before = frames if bye is None else frames[:bye]
         if kinds == _HEARTBEAT_ALONE:

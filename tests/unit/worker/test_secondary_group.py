@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.follower import SIZE, Follower, WatchedStore
 from tests.support.stores import pattern
-from tests.support.stream import WAIT_SECONDS
+from tests.support.stream import WAIT_SECONDS, RawPrimary
 from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
 from twinsite.core.stream.frames import Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Doubt
@@ -100,7 +100,8 @@ async def test_flushes_that_wait_share_one_and_each_is_answered(follower: Follow
     await primary.close()
 
 
-async def test_the_undo_log_outlives_what_is_being_saved_when_its_resync_ends(follower: Follower) -> None:
+async def begin_second_resync(follower: Follower) -> RawPrimary:
+    """Bring the follower a consistent image, and begin to overwrite it; sequence 4 is the next."""
     primary = await follower.connect()
     await primary.enter(follower.hello())
     await primary.send(begin(1, "first"), end(2))
@@ -108,6 +109,11 @@ async def test_the_undo_log_outlives_what_is_being_saved_when_its_resync_ends(fo
     await primary.send(begin(3, "second"))
     await primary.until(Kind.ACK, 3)
     assert follower.directory.undo_path.exists()
+    return primary
+
+
+async def test_the_undo_log_outlives_what_is_being_saved_when_its_resync_ends(follower: Follower) -> None:
+    primary = await begin_second_resync(follower)
     store = follower.stores[0]
     store.may_flush.clear()
     store.is_flushing.clear()
@@ -131,13 +137,7 @@ async def test_the_undo_log_outlives_what_is_being_saved_when_its_resync_ends(fo
 
 
 async def test_questions_alone_do_not_wait_for_the_undo_log(follower: Follower) -> None:
-    primary = await follower.connect()
-    await primary.enter(follower.hello())
-    await primary.send(begin(1, "first"), end(2))
-    await primary.until(Kind.FLUSHED, 2)
-    await primary.send(begin(3, "second"))
-    await primary.until(Kind.ACK, 3)
-    assert follower.directory.undo_path.exists()
+    primary = await begin_second_resync(follower)
     asking = [Frame(kind, 0, 0, SIZE, 4, 0, None) for kind in (Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH)]
     assert not follower.group.must_save_first(asking)
     for kind in (Kind.WRITE, Kind.ZERO, Kind.FLUSH, Kind.RESYNC_BEGIN, Kind.RESYNC_END):

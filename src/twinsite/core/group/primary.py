@@ -225,8 +225,8 @@ class Primary(Convergence):
     def received(self, frames: Sequence[Frame]) -> None:
         """Take acknowledgements; raises `PeerViolation` for one of what was never sent."""
         for frame in frames:
-            if frame[0] == _ACK:
-                self._acknowledged(frame[4])
+            if frame.kind == _ACK:
+                self._acknowledged(frame.sequence)
             elif frame.kind == Kind.FLUSHED:
                 self._flushed(frame.sequence)
             elif frame.kind == Kind.COMPARED:

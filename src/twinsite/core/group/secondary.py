@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from twinsite.core.limits import BLOCK_BYTES, FETCH_BYTES_MAX
-from twinsite.core.stream.frames import DIGEST_BYTES, SEED_BYTES, SEQUENCED, Frame, Kind
+from twinsite.core.stream.frames import ASKING, DIGEST_BYTES, SEED_BYTES, SEQUENCED, Frame, Kind
 from twinsite.core.stream.hello import Hello
 from twinsite.errors import PeerViolation
 
@@ -79,7 +79,7 @@ class Secondary:
                     raise PeerViolation(
                         f"frame {sequence} covers {frame.length} bytes at {frame.offset} of a volume of {size_bytes}"
                     )
-            if kind in _ASKING:
+            if kind in ASKING:
                 assert size_bytes is not None
                 _check_question(frame, size_bytes)
             operations.append(frame)
@@ -90,7 +90,6 @@ class Secondary:
 _WRITE: Final = int(Kind.WRITE)
 _UNSEQUENCED: Final = frozenset({Kind.HEARTBEAT, Kind.BYE})
 _RANGED: Final = frozenset({Kind.WRITE, Kind.ZERO, Kind.COMPARE_ZERO, Kind.FETCH})
-_ASKING: Final = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
 
 
 def _check_question(frame: Frame, size_bytes: int) -> None:

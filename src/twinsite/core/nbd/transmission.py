@@ -27,7 +27,6 @@ _MAGIC = constants.REQUEST_MAGIC
 _HEADER_BYTES = constants.REQUEST_BYTES
 _READ = int(Command.READ)
 _WRITE = int(Command.WRITE)
-_new = tuple.__new__  # Half the time of `Request(…)`, which is a function in Python.
 _DISC = int(Command.DISC)
 _FLUSH = int(Command.FLUSH)
 _BLOCK_STATUS = int(Command.BLOCK_STATUS)
@@ -36,6 +35,7 @@ _FAST_NO_HOLE = int(CommandFlag.FAST_ZERO | CommandFlag.NO_HOLE)
 _CHANGING = frozenset({int(Command.WRITE), int(Command.TRIM), int(Command.WRITE_ZEROES)})
 _TRANSFERRING = frozenset({_READ, _WRITE})
 _NO_SPACE_PAST_END = frozenset({_WRITE, int(Command.WRITE_ZEROES)})
+_new = tuple.__new__  # Half the time of `Request(…)`, which is a function in Python.
 
 
 class Request(NamedTuple):

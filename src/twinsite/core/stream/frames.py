@@ -80,6 +80,8 @@ SEQUENCED: Final = frozenset(
     }
 )
 """Kinds that take a place in the order of the stream; their sequences have no gaps."""
+ASKING: Final = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
+"""Kinds that only look at what the disks hold."""
 
 DIGEST_BYTES: Final = 16
 SEED_BYTES: Final = 8
