@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,10 @@ class FioRun:
     latency_p50_us: float
     latency_p99_us: float
 
+    def speed(self, pattern: Pattern) -> float:
+        """Return the speed in the unit of the pattern that was run."""
+        return self.requests_per_second if pattern.is_random else self.bytes_per_second / MIB
+
 
 def run_fio(
     target: str,
@@ -84,37 +89,14 @@ def run_fio(
     `target` is an NBD URI, or the path of a file, which io_uring then reaches without any server and through the page
     cache. With a count, `seconds` is the longest time that the requests may take.
     """
-    command = [
-        "fio",
-        "--name=bench",
-        *_engine(target, pattern),
-        f"--rw={pattern.direction}",
-        f"--bs={pattern.block_bytes}",
-        f"--iodepth={pattern.queue_depth}",
-        f"--numjobs={pattern.connections}",
-        "--group_reporting=1",
-        f"--size={size_bytes}",
-        f"--runtime={int(seconds * 1000)}ms",
-        "--norandommap=1",
-        f"--randseed={seed}",
-        "--refill_buffers=0",
-        "--thread=1",
-        "--output-format=json",
-    ]
-    if 0 < pattern.read_percent < 100:
-        command.append(f"--rwmixread={pattern.read_percent}")
+    job = ["--name=bench", *_engine(target, pattern), f"--numjobs={pattern.connections}", "--group_reporting=1"]
     # A run by time goes on when it has moved as much as the volume holds.
-    command.append("--time_based=1" if write_count is None else f"--number_ios={write_count}")
-    finished = run(command, directory / "fio.json", seconds + START_SECONDS)
-    # The engine's library may print a warning before the document.
-    start = finished.output.find("{")
-    try:
-        job: dict[str, Any] = json.loads(finished.output[start:])["jobs"][0]
-    except (ValueError, KeyError, IndexError) as error:
-        raise BenchError(f"fio wrote no result: {finished.output[:500]!r}") from error
-    sides = [job[side] for side in ("read", "write") if job[side]["total_ios"]]
-    if job.get("error") or not sides:
-        raise BenchError(f"fio moved nothing on {target}: error {job.get('error')}")
+    end = "--time_based=1" if write_count is None else f"--number_ios={write_count}"
+    found = _run_jobs([*_load(pattern, size_bytes, seconds, seed), end, *job], seconds, directory)
+    result = found[0]
+    sides = [result[side] for side in ("read", "write") if result[side]["total_ios"]]
+    if result.get("error") or not sides:
+        raise BenchError(f"fio moved nothing on {target}: error {result.get('error')}")
     requests = sum(int(side["total_ios"]) for side in sides)
     return FioRun(
         requests_per_second=sum(float(side["iops"]) for side in sides),
@@ -127,6 +109,57 @@ def run_fio(
         latency_p50_us=max(_percentile_us(side, "50.000000") for side in sides),
         latency_p99_us=max(_percentile_us(side, "99.000000") for side in sides),
     )
+
+
+def sum_of_writes(
+    uris: Sequence[str], pattern: Pattern, size_bytes: int, seconds: float, seed: int, directory: Path
+) -> float:
+    """Write to every export for `seconds`, each with the pattern's depth; return writes/s, all exports together.
+
+    One fio has a job for each, so that they begin and end together. Raises `BenchError`, also when one of the exports
+    took no write.
+    """
+    command = [*_load(pattern, size_bytes, seconds, seed), "--time_based=1"]
+    # What stands before the first name goes for all jobs.
+    for number, uri in enumerate(uris):
+        command += [f"--name=job{number}", *_engine(uri, pattern)]
+    rates = [float(job["write"]["iops"]) for job in _run_jobs(command, seconds, directory) if not job["error"]]
+    if len(rates) != len(uris) or not all(rates):
+        raise BenchError(f"fio wrote to {sum(rate > 0 for rate in rates)} of {len(uris)} exports")
+    return sum(rates)
+
+
+def _load(pattern: Pattern, size_bytes: int, seconds: float, seed: int) -> list[str]:
+    """Return fio and the options of a pattern, which go for all the jobs that follow them."""
+    mix = [f"--rwmixread={pattern.read_percent}"] if 0 < pattern.read_percent < 100 else []
+    return [
+        "fio",
+        f"--rw={pattern.direction}",
+        f"--bs={pattern.block_bytes}",
+        f"--iodepth={pattern.queue_depth}",
+        f"--size={size_bytes}",
+        f"--runtime={int(seconds * 1000)}ms",
+        "--norandommap=1",
+        f"--randseed={seed}",
+        "--refill_buffers=0",
+        "--thread=1",
+        "--output-format=json",
+        *mix,
+    ]
+
+
+def _run_jobs(command: list[str], seconds: float, directory: Path) -> list[dict[str, Any]]:
+    """Run fio and return what it says of each job, of at least one. Raises `BenchError`."""
+    finished = run(command, directory / "fio.json", seconds + START_SECONDS)
+    # The engine's library may print a warning before the document.
+    start = finished.output.find("{")
+    try:
+        jobs: list[dict[str, Any]] = json.loads(finished.output[start:])["jobs"]
+    except (ValueError, KeyError) as error:
+        raise BenchError(f"fio wrote no result: {finished.output[:500]!r}") from error
+    if not jobs:
+        raise BenchError(f"fio wrote no result: {finished.output[:500]!r}")
+    return jobs
 
 
 def _engine(target: str, pattern: Pattern) -> list[str]:

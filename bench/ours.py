@@ -9,6 +9,9 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.link import Link
+from bench.processes import cpu_seconds
+from bench.running import Context
+from bench.workspace import write_random_file
 from tests.support.worker_process import WorkerPair, WorkerProcess
 from twinsite.core.limits import EXTENT_BYTES
 from twinsite.durable_file import SystemFiles
@@ -76,6 +79,25 @@ def paused_pair(
     pair.primary = kind(pair.group_id, directory / "az1")
     pair.start()
     return pair
+
+
+def random_pair(stack: ExitStack, context: Context, size_bytes: int, title: str) -> WorkerPair:
+    """Return a pair in sync on a volume of random data. Raises what `bench.running.FAILURES` names."""
+    directory = context.workspace.new_directory(stack)
+    source = directory / "source.raw"
+    context.say(f"{title}: first synchronization")
+    write_random_file(source, size_bytes, context.options.seed)
+    pair = paused_pair(stack, source, size_bytes, directory)
+    pair.synchronize(seconds_max=context.copy_seconds_max(size_bytes))
+    return pair
+
+
+def timed_synchronize(pair: WorkerPair, seconds_max: float) -> tuple[float, float]:
+    """Synchronize; return the seconds that it took and the CPU seconds of both workers."""
+    processes = pids(pair)
+    cpu_before, begun = cpu_seconds(processes), time.perf_counter()
+    pair.synchronize(seconds_max=seconds_max)
+    return time.perf_counter() - begun, cpu_seconds(processes) - cpu_before
 
 
 def cold_pair(

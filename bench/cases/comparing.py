@@ -12,10 +12,9 @@ from contextlib import ExitStack
 from bench import ours
 from bench.errors import BenchError
 from bench.hashing import HASH_TOOL, hash_both
-from bench.processes import cpu_seconds
 from bench.results import CaseResult, Comparison, Sample, Series
 from bench.running import FAILURES, Contender, Context, can_run, take_turns
-from bench.workspace import check_equal, settle, write_random_file
+from bench.workspace import check_equal, settle
 from tests.support.worker_process import WorkerPair
 from twinsite.core.limits import MIB
 
@@ -29,13 +28,8 @@ def comparing(context: Context) -> CaseResult:
     peer_series = Series("xxhsum", "xxhsum -H3, both sides at once", "MiB/s")
     size_bytes = context.options.size_bytes
     with ExitStack() as stack:
-        directory = context.workspace.new_directory(stack)
-        source = directory / "source.raw"
-        context.say(f"{result.title}: first synchronization")
-        write_random_file(source, size_bytes, context.options.seed)
         try:
-            pair = ours.paused_pair(stack, source, size_bytes, directory)
-            pair.synchronize(seconds_max=context.copy_seconds_max(size_bytes))
+            pair = ours.random_pair(stack, context, size_bytes, result.title)
         except FAILURES as error:
             result.problems.append(f"comparing: {error}")
             return result
@@ -44,7 +38,7 @@ def comparing(context: Context) -> CaseResult:
         seconds_max = context.copy_seconds_max(size_bytes)
         contenders = [Contender(ours_series, lambda _: _compare(pair, size_bytes, seconds_max))]
         if can_run((HASH_TOOL,), HASH_TOOL, result):
-            contenders.append(Contender(peer_series, lambda _: hash_both(paths, directory, size_bytes)))
+            contenders.append(Contender(peer_series, lambda _: hash_both(paths, pair.directory, size_bytes)))
             result.comparisons = [Comparison("comparing ÷ xxhsum", ours_series, peer_series, COMPARING_OVER_XXHSUM_MIN)]
         take_turns(contenders, context, result)
         check_equal(*paths)
@@ -56,10 +50,7 @@ def _compare(pair: WorkerPair, size_bytes: int, seconds_max: float) -> Sample:
     pair.primary.stop()
     shutil.rmtree(pair.primary.directory / "state")
     pair.start_primary()
-    processes = ours.pids(pair)
-    cpu_before = cpu_seconds(processes)
-    pair.synchronize(seconds_max=seconds_max)
-    cpu = cpu_seconds(processes) - cpu_before
+    _, cpu = ours.timed_synchronize(pair, seconds_max)
     status = pair.primary.status
     report = status.resync if status is not None else None
     if report is None or report.finished_at is None or report.bytes_compared != size_bytes or report.bytes_shipped:

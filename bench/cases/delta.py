@@ -8,18 +8,16 @@ their own, whose count holds TCP's headers and acknowledgements as well, which i
 from __future__ import annotations
 
 import random
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench import ours
 from bench.copying import NBDCOPY, RSYNC_DELTA, Copier, Job
 from bench.errors import BenchError
-from bench.processes import cpu_seconds
 from bench.results import CaseResult, Comparison, Sample, Series
 from bench.running import FAILURES, Context, can_run
 from bench.wire import NETWORK_TOOLS, Network, connection_bytes
-from bench.workspace import check_equal, copy_data, write_random_file
+from bench.workspace import check_equal, copy_data
 from tests.support.worker_process import WorkerPair
 from twinsite.core.limits import BLOCK_BYTES, KIB, MIB
 from twinsite.nbd_client import NbdClient
@@ -55,13 +53,8 @@ def delta_resync(dirtying: Dirtying, context: Context) -> CaseResult:
     of_peers = {copier.name: Series(copier.name, f"{copier.label}, on the wire", "MiB") for copier in peers}
     generator = random.Random(context.options.seed)
     with ExitStack() as stack:
-        directory = context.workspace.new_directory(stack)
-        source = directory / "source.raw"
-        context.say(f"{result.title}: first synchronization")
-        write_random_file(source, size_bytes, context.options.seed)
         try:
-            pair = ours.paused_pair(stack, source, size_bytes, directory)
-            pair.synchronize(seconds_max=seconds_max)
+            pair = ours.random_pair(stack, context, size_bytes, result.title)
             for number in range(context.options.rounds):
                 context.say(f"{result.title}, round {number + 1} of {context.options.rounds}")
                 pair.pause()
@@ -71,7 +64,7 @@ def delta_resync(dirtying: Dirtying, context: Context) -> CaseResult:
                 wire.samples.append(_synchronize(pair, len(_blocks(pages)) * BLOCK_BYTES, seconds_max, can_count))
                 blocks.samples.append(Sample(len(_blocks(pages)) * BLOCK_BYTES / MIB))
                 writes.samples.append(Sample(len(pages) * WRITE_BYTES / MIB))
-            check_equal(source, pair.path("az2", 0))
+            check_equal(pair.path("az1", 0), pair.path("az2", 0))
         except FAILURES as error:
             result.problems.append(f"{result.title}: {error}")
     result.series = [wire, blocks, writes, *of_peers.values()]
@@ -107,10 +100,7 @@ def _blocks(pages: list[int]) -> set[int]:
 
 def _synchronize(pair: WorkerPair, dirtied_bytes: int, seconds_max: float, can_count: bool) -> Sample | None:
     """Synchronize; return what the connection, which is a new one, has carried in MiB, or None if nobody can count."""
-    processes = ours.pids(pair)
-    cpu_before, begun = cpu_seconds(processes), time.perf_counter()
-    pair.synchronize(seconds_max=seconds_max)
-    seconds, cpu = time.perf_counter() - begun, cpu_seconds(processes) - cpu_before
+    seconds, cpu = ours.timed_synchronize(pair, seconds_max)
     status, secondary = pair.primary.status, pair.secondary.status
     if status is None or status.resync is None or status.resync.kind != "delta":
         raise BenchError(f"the resync was no delta resync: {status}")

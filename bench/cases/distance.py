@@ -95,9 +95,8 @@ def _deep(context: Context, link: Link, pair: WorkerPair, directory: Path, resul
     """Return both deep queues, each next to what its rate and added round trip allow, without the proxy's own cost."""
     contenders = []
     for pattern in DEEP:
-        unit = "writes/s" if pattern.is_random else "MiB/s"
-        ours_series = Series(pattern.name, pattern.title, unit)
-        allowed = Series(f"{pattern.name}-allowed", f"what the link allows, {pattern.title}", unit)
+        ours_series = Series(pattern.name, pattern.title, pattern.unit)
+        allowed = Series(f"{pattern.name}-allowed", f"what the link allows, {pattern.title}", pattern.unit)
         contenders.append(Contender(ours_series, partial(_measure_deep, context, pattern, pair, directory)))
         contenders.append(Contender(allowed, partial(_allowed, link, pattern)))
         title = f"{FAR_MS:g} ms: {pattern.title} ÷ link"
@@ -108,8 +107,7 @@ def _deep(context: Context, link: Link, pair: WorkerPair, directory: Path, resul
 def _measure_deep(context: Context, pattern: Pattern, pair: WorkerPair, directory: Path, number: int) -> Sample:
     seed = context.options.seed + number
     run = run_fio(pair.uri(0), pattern, _size_bytes(context), context.options.seconds, seed, directory)
-    value = run.requests_per_second if pattern.is_random else run.bytes_per_second / MIB
-    return Sample(value, details={"latency_mean_us": run.latency_mean_us})
+    return Sample(run.speed(pattern), details={"latency_mean_us": run.latency_mean_us})
 
 
 def _allowed(link: Link, pattern: Pattern, number: int) -> Sample:

@@ -10,7 +10,6 @@ and holes, which take no memory, go to an empty target.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from pathlib import Path
 
 from bench import ours
 from bench.copying import FULL_COPIERS, NBDCOPY, Copier, Job
-from bench.processes import cpu_seconds
 from bench.results import CaseResult, Comparison, Sample, Series
 from bench.running import Contender, Context, can_run, take_turns
 from bench.workspace import (
@@ -93,11 +91,7 @@ def _our_sync(content: Content, context: Context, source: Path, number: int) -> 
         content.make_target(target, size_bytes)
         pair = ours.paused_pair(stack, source, size_bytes, directory)
         settle(source, target)
-        processes = ours.pids(pair)
-        cpu_before, begun = cpu_seconds(processes), time.perf_counter()
-        pair.synchronize(seconds_max=context.copy_seconds_max(size_bytes))
-        seconds = time.perf_counter() - begun
-        cpu = cpu_seconds(processes) - cpu_before
+        seconds, cpu = ours.timed_synchronize(pair, context.copy_seconds_max(size_bytes))
         if _is_last(context, number):
             check_equal(source, target)
     return Sample(size_bytes / MIB / seconds, size_bytes, cpu, {"seconds": seconds})

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from bench.fio import QD32
-from bench.fio_jobs import sum_of_writes
+from bench.fio import QD32, sum_of_writes
 from bench.processes import memory_bytes
 from bench.results import CaseResult, Comparison, Limit, Sample, Series
 from bench.running import FAILURES, Contender, Context, can_run, take_turns

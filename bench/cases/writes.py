@@ -160,7 +160,7 @@ def measure_load(
     run = run_fio(uri, pattern, size_bytes, seconds, context.options.seed + number, directory)
     memory = {MEMORY_PEAK: memory_peak_bytes(pids) / MIB} if pids else {}
     return Sample(
-        value=run.requests_per_second if pattern.is_random else run.bytes_per_second / MIB,
+        value=run.speed(pattern),
         bytes_moved=run.bytes_moved,
         cpu_seconds=cpu_seconds(pids) - cpu_before,
         operations=run.requests,
