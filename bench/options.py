@@ -16,7 +16,7 @@ SIZE_BYTES_MIN = 4 * MIB
 SIZE_BYTES_MAX = 1024 * GIB
 SAVE_NAME_MAX = 64
 RAW = "raw"
-PEERS = (RAW, "nbdkit", "nbdcopy", "qemu")
+PEERS = (RAW, "nbdkit", "nbdcopy", "qemu", "rsync", "dd")
 """What can be picked to measure against; `raw` is the file itself, without a server."""
 
 _UNITS = {"K": KIB, "M": MIB, "G": GIB}

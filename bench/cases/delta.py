@@ -49,7 +49,8 @@ def delta_resync(dirtying: Dirtying, context: Context) -> CaseResult:
     size_bytes = min(context.options.size_bytes, VOLUME_BYTES_MAX)
     seconds_max = context.copy_seconds_max(size_bytes)
     can_count = can_run(("ss",), "the wire", result)
-    peers = [copier for copier in _PEERS if can_run((*copier.tools, *NETWORK_TOOLS), copier.label, result)]
+    wanted = [copier for copier in _PEERS if context.options.wants(copier.name)]
+    peers = [copier for copier in wanted if can_run((*copier.tools, *NETWORK_TOOLS), copier.label, result)]
     of_peers = {copier.name: Series(copier.name, f"{copier.label}, on the wire", "MiB") for copier in peers}
     generator = random.Random(context.options.seed)
     with ExitStack() as stack:

@@ -63,7 +63,7 @@ def full_sync(content: Content, context: Context) -> CaseResult:
         content.make(source, context.options.size_bytes, context.options.seed)
         contenders = [Contender(twinsite, partial(_our_sync, content, context, source))]
         for copier in FULL_COPIERS:
-            if can_run(copier.tools, copier.label, result):
+            if context.options.wants(copier.name) and can_run(copier.tools, copier.label, result):
                 peer = Series(copier.name, copier.label, "MiB/s")
                 contenders.append(Contender(peer, partial(_copy, copier, content, context, source)))
                 goal = content.over_nbdcopy_min if copier is NBDCOPY else None
