@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.link import Link
 from tests.support.numbered_writer import NumberedWriter
 from tests.support.pairs import SIZE, MakePair, assert_equal, fill, last_resync, pair_maker, write
 from tests.support.stores import needs_root, pattern, run
 from tests.support.worker_process import WorkerPair
-from twinsite.core.limits import BLOCK_BYTES, GIB, MIB
+from twinsite.core.limits import BLOCK_BYTES, MIB
 from twinsite.errors import StorageFault
 from twinsite.messages import Failure, Mode, WorkerStatus
 from twinsite.nbd_client import NbdClient
@@ -60,13 +61,12 @@ def test_hosts_write_on_when_the_secondary_is_killed_and_only_the_difference_tra
     writer.check_disk(pair.path("az2", 0))
 
 
-def test_the_secondary_is_killed_in_the_middle_of_a_full_synchronization(make_pair: MakePair) -> None:
+def test_the_secondary_is_killed_in_the_middle_of_a_full_synchronization(make_pair: MakePair, link: Link) -> None:
     pair = make_pair([4 * SIZE])
     fill(pair, 0, range(0, 4096, 2))
     pair.start()
     with NumberedWriter(pair.uri(0), slots=4 * SLOTS) as writer:
-        pair.synchronize(wait=False)
-        pair.primary.wait(lambda s: s.resync is not None and s.resync.bytes_done > 0, "copying")
+        pair.copy_some(link)
         pair.secondary.kill()
         status = pair.primary.wait(lambda s: s.mode is Mode.CONNECTING, "alone")
         assert 0 < status.dirty_bytes < 4 * SIZE, "it was the middle"
@@ -180,20 +180,18 @@ def test_a_primary_that_stopped_cleanly_ships_only_what_came_since(make_pair: Ma
     assert_equal(pair)
 
 
-def test_a_primary_that_is_stopped_while_copying_goes_on_where_it_was(make_pair: MakePair) -> None:
-    pair = make_pair([GIB])
-    fill(pair, 0, range(0, GIB // BLOCK_BYTES, 2))
+def test_a_primary_that_is_stopped_while_copying_goes_on_where_it_was(make_pair: MakePair, link: Link) -> None:
+    pair = make_pair([4 * SIZE])
+    fill(pair, 0, range(0, 4 * SIZE // BLOCK_BYTES, 2))
     pair.start()
-    pair.synchronize(wait=False)
-    pair.primary.wait(lambda s: s.resync is not None and s.resync.bytes_done > 0, "copying")
-    # A secondary that stands still keeps the copy from ending before the primary has heard of its own end.
-    pair.secondary.signal(signal.SIGSTOP)
+    pair.copy_some(link)
     pair.primary.signal(signal.SIGTERM)
-    pair.secondary.signal(signal.SIGCONT)
+    link.cut()  # Else it would wait for answers as long as it may.
     pair.primary.stop()
+    link.flow()
     pair.start_primary()
     status = pair.primary.wait(lambda s: s.mode is Mode.PAUSED, "back")
-    assert 0 < status.dirty_bytes < GIB
+    assert 0 < status.dirty_bytes < 4 * SIZE
     assert not status.consistent
     pair.synchronize()
     assert last_resync(pair.primary.status).kind == "delta"

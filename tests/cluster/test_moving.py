@@ -33,13 +33,6 @@ def fixture_make_pair() -> Iterator[MakePair]:
         yield make
 
 
-@pytest.fixture(name="link")
-def fixture_link() -> Iterator[Link]:
-    link = Link("127.0.0.1:1")
-    yield link
-    link.close()
-
-
 def in_sync(make_pair: MakePair, sizes_bytes: list[int]) -> WorkerPair:
     pair = make_pair(sizes_bytes)
     pair.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.link import Link, Way
 from tests.support.numbered_writer import NumberedWriter
 from tests.support.pairs import SIZE, MakePair, assert_equal, fill, last_resync, pair_maker, write
 from tests.support.stores import pattern
@@ -102,14 +103,16 @@ def test_what_was_written_while_paused_is_all_that_travels(make_pair: MakePair) 
     assert_equal(pair)
 
 
-def test_a_stop_in_the_middle_of_copying_is_in_force_at_once(make_pair: MakePair) -> None:
+def test_a_stop_in_the_middle_of_copying_is_in_force_at_once(make_pair: MakePair, link: Link) -> None:
     pair = make_pair([4 * SIZE])
     fill(pair, 0, range(0, 4096, 2))
     pair.start()
     with NumberedWriter(pair.uri(0), slots=4 * SLOTS) as writer:
-        pair.synchronize(wait=False)
+        link.delay_seconds[Way.OUT] = 0.002  # Some five seconds for all of it.
+        pair.synchronize(wait=False, link=link)
         pair.primary.wait(lambda s: s.resync is not None and s.resync.bytes_done > 0, "copying")
         status = pair.pause()
+        link.delay_seconds[Way.OUT] = 0.0
         frozen = pair.path("az2", 0).read_bytes()
         writer.wait_for_more(200)
         assert pair.path("az2", 0).read_bytes() == frozen

@@ -29,6 +29,7 @@ class Link:
         self._flows = {Way.OUT: threading.Event(), Way.BACK: threading.Event()}
         for event in self._flows.values():
             event.set()
+        self._bytes_left: dict[Way, int] = {}  # Until a way stalls by itself.
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -49,9 +50,14 @@ class Link:
         for way in ways or Way:
             self._flows[way].clear()
 
+    def stall_after(self, way: Way, byte_count: int) -> None:
+        """Let about so many bytes more through in a direction, and then nothing."""
+        self._bytes_left[way] = byte_count
+
     def flow(self) -> None:
         """Let everything through again, what was stalled included."""
         self.is_up = True
+        self._bytes_left.clear()
         for event in self._flows.values():
             event.set()
 
@@ -96,6 +102,10 @@ class Link:
     def _pump(self, source: socket.socket, sink: socket.socket, way: Way) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if (left := self._bytes_left.get(way)) is not None:
+                    self._bytes_left[way] = left - len(data)
+                    if left <= 0:
+                        self._flows[way].clear()
                 self._flows[way].wait(STALL_SECONDS_MAX)
                 if self.delay_seconds[way]:
                     time.sleep(self.delay_seconds[way])

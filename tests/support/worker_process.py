@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.arbiter_server import TOKEN, ArbiterServer
+from tests.support.link import Link, Way
+from twinsite.core.limits import MIB
 from twinsite.messages import (
     MemberSpec,
     Mode,
@@ -31,6 +33,9 @@ from twinsite.stores.opening import create_file_store
 
 WAIT_SECONDS = 30.0
 """Longest wait for any one thing; a test that needs it has failed."""
+
+COPIED_BYTES = 32 * MIB
+"""What `copy_some` lets through."""
 
 
 class WorkerProcess:
@@ -255,15 +260,24 @@ class WorkerPair:
         assert status.stream_endpoint is not None
         return status.stream_endpoint
 
-    def synchronize(self, *, wait: bool = True, seconds_max: float = WAIT_SECONDS) -> None:
-        """What the founding action does: replicate, and wait until the group is in sync."""
+    def synchronize(self, *, wait: bool = True, seconds_max: float = WAIT_SECONDS, link: Link | None = None) -> None:
+        """What the founding action does: replicate, by a link if one is named, and wait until the group is in sync."""
         endpoint = self.follow()
+        if link is not None:
+            link.target = endpoint
+            endpoint = link.endpoint
         spec = self.spec(Role.PRIMARY, Replication.RUNNING, endpoint)
         self.primary.send(spec)
         if wait:
             self.primary.wait(
                 lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max
             )
+
+    def copy_some(self, link: Link) -> None:
+        """Begin a full synchronization by a link that lets only its first part through, and wait for some of that."""
+        link.stall_after(Way.OUT, COPIED_BYTES)
+        self.synchronize(wait=False, link=link)
+        self.primary.wait(lambda s: s.resync is not None and s.resync.bytes_done > 0, "copying")
 
     def pause(self) -> WorkerStatus:
         """Stop the replication and wait until that is in force."""
