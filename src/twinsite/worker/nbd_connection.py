@@ -25,6 +25,7 @@ from twinsite.core.nbd.transmission import Transmission
 from twinsite.errors import InternalError, PeerViolation
 from twinsite.stores.base import Extent
 from twinsite.worker.device import Device, ExportInfo
+from twinsite.worker.polling import POLL_RECEIVE_BYTES_MAX, AdaptivePolling
 
 _SEND_ALONE_BYTES = 128 * limits.KIB
 """Data of a read from this size on is sent by itself, because joining it with other replies would copy it."""
@@ -79,6 +80,7 @@ class NbdConnection(asyncio.BufferedProtocol):
         self._device: Device | None = None
         self._transport: asyncio.Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._polling: AdaptivePolling | None = None
         self._buffer = ReceiveBuffer(limits.NBD_RECEIVE_BUFFER_BYTES)
         self._structured = False
         self._finish: Callable[[int], None] = _finish_nothing
@@ -95,6 +97,7 @@ class NbdConnection(asyncio.BufferedProtocol):
         """Greet the client."""
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
+        self._polling = AdaptivePolling(self._loop)
         if self._is_aborted:
             self._transport.abort()
             return
@@ -116,6 +119,8 @@ class NbdConnection(asyncio.BufferedProtocol):
             self._negotiate()
         else:
             self._process()
+            if nbytes < POLL_RECEIVE_BYTES_MAX and self._polling is not None:
+                self._polling.received()
 
     def eof_received(self) -> bool:
         """Close: without a goodbye there is nobody left to answer."""

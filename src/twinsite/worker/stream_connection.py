@@ -19,6 +19,7 @@ from twinsite.core.stream.frames import HEADER_BYTES, Frame, Kind, decode, decod
 from twinsite.core.stream.liveness import Liveness, Verdict
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import Failure
+from twinsite.worker.polling import POLL_RECEIVE_BYTES_MAX, AdaptivePolling
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._view = memoryview(mmap.mmap(-1, receive_buffer_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._filled = 0
         self._loop = asyncio.get_running_loop()
+        self._polling = AdaptivePolling(self._loop)
         self._liveness = Liveness(self._loop.time())
         self._transport: asyncio.Transport | None = None
         self._tick_handle: asyncio.TimerHandle | None = None
@@ -93,6 +95,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._liveness.received(self._loop.time())
         self._filled += nbytes
         self._guard(self._take)
+        if nbytes < POLL_RECEIVE_BYTES_MAX:
+            self._polling.received()
 
     def eof_received(self) -> bool:
         """A peer that ends its sending is gone."""
