@@ -72,8 +72,8 @@ RESYNC_IN_FLIGHT_BYTES_MAX = 8 * MIB
 """Resync data read or sent and not acknowledged; guest writes get the rest of the window."""
 RESYNC_READ_BYTES_MAX = 1 * MIB
 """Most data of one resync read whose content travels, and of one comparison."""
-COMPARE_READ_BYTES_MAX = 4 * MIB
-"""Most data that one read digests, to make several comparisons of."""
+COMPARE_READ_BYTES_MAX = 8 * MIB
+"""Most data that one read digests, and that one comparison names."""
 RESYNC_READS_MAX = 4
 """Resync reads of a group that are out at once."""
 COMPARES_MAX = 16
@@ -118,7 +118,6 @@ ARBITER_SECONDS_MAX = 5.0
 assert FRAME_PAYLOAD_BYTES_MAX <= STREAM_RECEIVE_BUFFER_BYTES // 2
 assert RESYNC_READ_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX <= RESYNC_IN_FLIGHT_BYTES_MAX
 assert COMPARE_READ_BYTES_MAX % RESYNC_READ_BYTES_MAX == 0
-assert COMPARE_READ_BYTES_MAX // RESYNC_READ_BYTES_MAX <= COMPARES_OF_READ_MAX
 assert RESYNC_IN_FLIGHT_BYTES_MAX < STREAM_IN_FLIGHT_BYTES_MAX
 assert NBD_PIECE_BYTES_MIN + NBD_PIECE_ALIGN_BYTES <= NBD_RECEIVE_BUFFER_BYTES // 2
 assert NBD_PIECE_BYTES_MIN < NBD_RECEIVE_BUFFER_BYTES <= FRAME_PAYLOAD_BYTES_MAX

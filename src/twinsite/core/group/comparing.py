@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bitarray import bitarray
 
-from twinsite.core.group.resync import COMPARE_READ_BLOCKS_MAX, READ_BLOCKS_MAX, MemberReads, Piece, ReadOrder
+from twinsite.core.group.resync import COMPARE_READ_BLOCKS_MAX, MemberReads, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES, COMPARES_MAX, COMPARES_OF_READ_MAX, FETCH_BYTES_MAX, FETCHES_MAX
 from twinsite.core.stream.frames import DIGEST_BYTES
 from twinsite.core.tracking.dirty_map import DirtyMap
@@ -54,7 +54,6 @@ class MemberCompare(MemberReads):
         Pieces are consecutive from `order.first_block` on. What would be one comparison too many stays suspected.
         """
         sendable, end = self._take_back(order, pieces, DIGEST_BYTES)
-        sendable = [part for piece in sendable for part in _comparisons(piece)]
         if len(sendable) > COMPARES_OF_READ_MAX:
             end = sendable[COMPARES_OF_READ_MAX].first_block
             del sendable[COMPARES_OF_READ_MAX:]
@@ -140,15 +139,3 @@ class Questions:
         self.to_fetch.clear()
         self._comparing.clear()
         self._fetching.clear()
-
-
-def _comparisons(piece: Piece) -> list[Piece]:
-    """Cut digests into what one comparison may carry; zeros are one, however many blocks they are."""
-    if piece.data is None or piece.block_count <= READ_BLOCKS_MAX:
-        return [piece]
-    digests = memoryview(piece.data)
-    parts = []
-    for start in range(0, piece.block_count, READ_BLOCKS_MAX):
-        end = min(start + READ_BLOCKS_MAX, piece.block_count)
-        parts.append(Piece(piece.first_block + start, end - start, digests[start * DIGEST_BYTES : end * DIGEST_BYTES]))
-    return parts

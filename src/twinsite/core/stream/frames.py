@@ -16,9 +16,9 @@ from xxhash import xxh3_64_intdigest
 
 from twinsite.core.limits import (
     BLOCK_BYTES,
+    COMPARE_READ_BYTES_MAX,
     FETCH_BYTES_MAX,
     FRAME_PAYLOAD_BYTES_MAX,
-    RESYNC_READ_BYTES_MAX,
     STREAM_CONTROL_BYTES_MAX,
     ZERO_FRAME_BYTES_MAX,
 )
@@ -27,7 +27,7 @@ from twinsite.errors import PeerViolation
 MAGIC: Final = 0x5457
 """'TW'."""
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 """Said in the challenge; both ends must speak the same."""
 
 _PREFIX = struct.Struct(">HBBHHIQQ")
@@ -85,7 +85,7 @@ ASKING: Final = frozenset({Kind.COMPARE, Kind.COMPARE_ZERO, Kind.FETCH})
 
 DIGEST_BYTES: Final = 16
 SEED_BYTES: Final = 8
-COMPARE_PAYLOAD_BYTES_MAX: Final = SEED_BYTES + DIGEST_BYTES * (RESYNC_READ_BYTES_MAX // BLOCK_BYTES)
+COMPARE_PAYLOAD_BYTES_MAX: Final = SEED_BYTES + DIGEST_BYTES * (COMPARE_READ_BYTES_MAX // BLOCK_BYTES)
 COMPARED_PAYLOAD_BYTES_MAX: Final = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES // 8
 
 _JSON_KINDS: Final = frozenset({Kind.CHALLENGE, Kind.HELLO, Kind.WELCOME, Kind.BYE, Kind.RESYNC_BEGIN, Kind.RESYNC_END})
