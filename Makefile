@@ -29,10 +29,10 @@ check: ## Lint, format check, types, import contracts.
 unit: ## Only the fast tests, without real peers.
 	@$(RUN_DEV) pytest -q tests/unit tests/contract
 
-bench: ## Measure side by side with real peers; prints a table, writes bench/results/latest.json.
-	@scripts/setup-python dev
+bench: ## Measure side by side with real peers; prints tables, writes bench/results/latest.* with a report and plots.
+	@scripts/setup-python bench
 	@scripts/setup-test-packages
-	@$(RUN_DEV) python -m bench $(BENCH_ARGS)
+	@$(RUN) --group bench python -m bench $(BENCH_ARGS)
 
 SEED ?= 1
 WORLDS ?= 1
@@ -59,4 +59,4 @@ lock: ## Resolve the dependencies anew.
 	@$(UV) lock
 
 clean: ## Remove what the targets made.
-	rm -rf .venv .uv-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results/latest.json
+	rm -rf .venv .uv-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results/latest*

@@ -24,7 +24,10 @@ _UNITS = {"K": KIB, "M": MIB, "G": GIB}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to measure. `size_bytes` is the volume of the full syncs; `seconds` the length of one run of writes."""
+    """What to measure. `size_bytes` is the volume of the full syncs; `seconds` the length of one run of writes.
+
+    With names in `report`, nothing is measured: the report of these stored results is written anew.
+    """
 
     cases: tuple[str, ...]
     size_bytes: int
@@ -34,6 +37,7 @@ class Options:
     directory: Path
     save: str | None
     peers: tuple[str, ...] = PEERS
+    report: tuple[str, ...] = ()
 
     def wants(self, *programs: str) -> bool:
         """Say whether every one of the programs was picked, by its name or by its family's: `qemu` picks `qemu-img`."""
@@ -63,12 +67,55 @@ def parse_options(
     parser.add_argument("--rounds", type=_rounds, default=3, help="how often each side is measured (default 3)")
     parser.add_argument("--seed", type=int, help="for the content and the places of writes (default: a new one)")
     parser.add_argument("--directory", type=Path, default=Path("/tmp"), help="where the volumes lie (default /tmp)")
-    parser.add_argument("--save", type=_save_name, help="also write bench/results/NAME.json", metavar="NAME")
+    parser.add_argument("--save", type=_save_name, help="also write bench/results/NAME.*", metavar="NAME")
+    parser.add_argument(
+        "--report",
+        help="measure nothing: write the report of bench/results/NAME.json anew; of several, joined, with --save",
+        metavar="NAME[,NAME]",
+    )
     parsed = parser.parse_args(arguments)
+    report = () if parsed.report is None else tuple(name.strip() for name in parsed.report.split(","))
+    if report:
+        _check_report(parser, parsed, report)
+    _check_plot_names(parser, parsed.save, case_names)
     seed = random.SystemRandom().getrandbits(32) if parsed.seed is None else parsed.seed
     return Options(
-        parsed.cases, parsed.size, parsed.seconds, parsed.rounds, seed, parsed.directory, parsed.save, parsed.peers
+        parsed.cases,
+        parsed.size,
+        parsed.seconds,
+        parsed.rounds,
+        seed,
+        parsed.directory,
+        parsed.save,
+        parsed.peers,
+        report,
     )
+
+
+def is_save_name(text: str) -> bool:
+    """Say whether results can be stored under a name."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    return plain and not text.startswith(".") and len(text) <= SAVE_NAME_MAX
+
+
+def _check_report(parser: argparse.ArgumentParser, parsed: argparse.Namespace, report: tuple[str, ...]) -> None:
+    """End with a usage message when nothing can be done with the other options."""
+    measuring = ("cases", "peers", "size", "seconds", "rounds", "seed", "directory")
+    given = [f"--{name}" for name in measuring if getattr(parsed, name) != parser.get_default(name)]
+    if given:
+        parser.error(f"--report measures nothing: leave out {', '.join(given)}")
+    if len(report) > 1 and parsed.save is None:
+        parser.error("--report of several results needs --save, the name of the joined one")
+    if len(report) > 1 and parsed.save in report:
+        parser.error(f"--save {parsed.save} would overwrite one of the results that are joined")
+
+
+def _check_plot_names(parser: argparse.ArgumentParser, save: str | None, case_names: Sequence[str]) -> None:
+    """End with a usage message when the plots of this name would be taken for those of another, shorter one."""
+    for case in case_names:
+        for longer in case_names:
+            if save is not None and longer.endswith(f"-{case}") and f"{save}-{case}".endswith(f"-{longer}"):
+                parser.error(f"--save {save}: the plot of {case} would be called as that of {longer} of another name")
 
 
 class _NameList:
@@ -118,8 +165,8 @@ def _rounds(text: str) -> int:
 
 
 def _save_name(text: str) -> str:
-    if not text.replace("-", "").replace("_", "").replace(".", "").isalnum() or text.startswith("."):
-        raise argparse.ArgumentTypeError(f"{text!r} must be made of letters, digits, '-', '_' and '.'")
-    if len(text) > SAVE_NAME_MAX:
-        raise argparse.ArgumentTypeError(f"the name is longer than {SAVE_NAME_MAX} characters")
+    if not is_save_name(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be made of letters, digits, '-', '_' and '.', {SAVE_NAME_MAX} at most, with no '.' in front"
+        )
     return text

@@ -1,116 +1,113 @@
-"""The result for people (a table) and for programs (a JSON document)."""
+"""The result for people in a terminal: what stands against what, and what it costs."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.options import Options
-from bench.results import FORMAT, CaseResult, Comparison, Limit, Series
+from bench.documents import Document
+from bench.results import Series, Spread
+from bench.words import (
+    MET,
+    MISSED,
+    NOT_MEASURED,
+    Row,
+    between,
+    costs,
+    facts,
+    number,
+    option,
+    ratio_between,
+    rows,
+)
 
-RESULTS = Path(__file__).parent / "results"
-LATEST = "latest"
+
+def show(document: Document, to: Console) -> None:
+    """Print both tables, what could not be measured, and the facts that it all depends on."""
+    to.print(_comparisons(document))
+    to.print(_costs(document))
+    for problem in document.problems:
+        to.print(Text(f"NOT MEASURED  {problem}", style="bold red"))
+    for difference in document.differences:
+        to.print(Text(f"NOT ALIKE  {difference}", style="bold red"))
+    for run in document.runs:
+        if len(document.runs) > 1:
+            to.print(Text(f"{run.name}: {', '.join(run.cases)}", style="bold"))
+        options = (option(key, value) for key, value in run.options.items() if key != "cases")
+        to.print(Text("Options: " + ", ".join(f"{key} {value}" for key, value in options)))
+        to.print(Text("Machine: " + facts(run.machine)))
+        versions = {f"{name}:": version or "NOT INSTALLED" for name, version in run.peers.items()}
+        to.print(Text("Peers: " + facts(versions)))
 
 
-def show(results: Sequence[CaseResult], facts: Mapping[str, Any], peers: Mapping[str, str | None], to: Console) -> None:
-    """Print the table, what could not be measured, and the facts that it depends on."""
-    table = Table(title="Side by side: medians, and the lowest and highest of the rounds")
-    table.add_column("ours ÷ peer", no_wrap=True)
-    for heading in ("ours", "peer", "ratio", "goal", "CPU s/GiB\nours, peer"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        table.add_row(Text(result.title, style="bold"))
-        for comparison in result.comparisons:
+def _comparisons(document: Document) -> Table:
+    table = _table(
+        "Side by side: medians, and the lowest and highest of the rounds",
+        "ours ÷ peer",
+        ("ours", "peer", "ratio", "goal"),
+    )
+    for case in document.cases:
+        table.add_row(Text(case.title, style="bold"))
+        for row in rows(case):
             table.add_row(
-                Text(f"  {comparison.title}"),
-                _side(comparison.ours),
-                _side(comparison.peer),
-                _ratio(comparison),
-                _goal(comparison),
-                f"{_cpu(comparison.ours)}\n{_cpu(comparison.peer)}",
-            )
-        for limit in result.limits:
-            table.add_row(
-                Text(f"  {limit.title}"), _side(limit.series), Text("-"), "-", _limit(limit), _cpu(limit.series)
+                Text(f"  {row.title}"),
+                _side(row.ours),
+                Text("-") if row.peer is None else _side(row.peer),
+                "-" if row.ratio is None else f"{row.ratio.median:.2f}\n{ratio_between(row.ratio)}",
+                _goal(row),
             )
         table.add_section()
-    to.print(table)
-    for result in results:
-        for problem in result.problems:
-            to.print(Text(f"NOT MEASURED  {result.title}: {problem}", style="bold red"))
-    to.print(Text("Machine: " + ", ".join(f"{key} {value}" for key, value in facts.items())))
-    to.print(Text("Peers: " + ", ".join(f"{name}: {version or 'NOT INSTALLED'}" for name, version in peers.items())))
+    return table
 
 
-def write_json(
-    results: Sequence[CaseResult], facts: Mapping[str, Any], peers: Mapping[str, str | None], options: Options
-) -> list[Path]:
-    """Write the results as the latest, and under the name to save them as; return the paths."""
-    document = {
-        "format": FORMAT,
-        "options": {
-            "cases": list(options.cases),
-            "size_bytes": options.size_bytes,
-            "seconds": options.seconds,
-            "rounds": options.rounds,
-            "seed": options.seed,
-        },
-        "machine": dict(facts),
-        "peers": dict(peers),
-        "cases": [result.to_json() for result in results],
-    }
-    RESULTS.mkdir(exist_ok=True)
-    paths = [RESULTS / f"{name}.json" for name in (LATEST, options.save) if name is not None]
-    for path in paths:
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
-        unfinished.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        unfinished.replace(path)
-    return paths
+def _costs(document: Document) -> Table:
+    table = _table(
+        "What it costs: medians; latency of whole requests, and what all servers of a side took together",
+        "side",
+        ("p50 µs", "p99 µs", "peak memory\nMiB", "CPU s/100,000\noperations", "CPU s/GiB"),
+    )
+    for case in document.cases:
+        sides = costs(case)
+        if not sides:
+            continue
+        table.add_row(Text(case.title, style="bold"))
+        for side in sides:
+            table.add_row(
+                Text(f"  {side.label}"),
+                *(_median(spread) for spread in (side.latency_p50, side.latency_p99, side.memory_peak)),
+                *(_number(value) for value in (side.cpu_per_100k, side.cpu_per_gib)),
+            )
+        table.add_section()
+    return table
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def _table(title: str, first: str, headings: Iterable[str]) -> Table:
+    """Return a table whose first column gives way when the terminal is narrow."""
+    table = Table(title=title)
+    table.add_column(first)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _side(series: Series) -> Text:
     spread = series.spread
     if spread is None:
-        return Text("not measured", style="red")
-    return Text(f"{_number(spread.median)} {series.unit}\n{_number(spread.minimum)}-{_number(spread.maximum)}")
+        return Text(NOT_MEASURED, style="red")
+    return Text(f"{number(spread.median)} {series.unit}\n{between(spread)}")
 
 
-def _ratio(comparison: Comparison) -> str:
-    ratio = comparison.ratio
-    if ratio is None:
-        return "-"
-    return f"{ratio.median:.2f}\n{ratio.minimum:.2f}-{ratio.maximum:.2f}"
+def _goal(row: Row) -> Text:
+    style = {"": "", MET: "green", MISSED: "yellow"}.get(row.verdict, "red")
+    return Text(f"{row.goal}\n{row.verdict}" if row.goal else "", style=style)
 
 
-def _goal(comparison: Comparison) -> Text:
-    if comparison.goal is None:
-        return Text("")
-    return _verdict(f"{'≤' if comparison.goal_is_most else '≥'} {comparison.goal:g}", comparison.is_met)
+def _median(spread: Spread | None) -> str:
+    return "-" if spread is None else number(spread.median)
 
 
-def _limit(limit: Limit) -> Text:
-    if limit.most is None:
-        return Text("")
-    return _verdict(f"≤ {limit.most:g} {limit.series.unit}", limit.is_met)
-
-
-def _verdict(text: str, is_met: bool | None) -> Text:
-    if is_met is None:
-        return Text(f"{text}\nunknown", style="red")
-    return Text(f"{text}\n{'met' if is_met else 'missed'}", style="green" if is_met else "yellow")
-
-
-def _cpu(series: Series) -> str:
-    seconds = series.cpu_seconds_per_gib
-    return "-" if seconds is None else f"{seconds:.2f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else number(value)

@@ -133,8 +133,8 @@ def _disks_measure(stack: ExitStack, context: Context, count: int, size_bytes: i
 def _measure_idle(context: Context, pairs: Sequence[WorkerPair], result: CaseResult) -> None:
     """Note the memory of the workers of groups that are in sync and that no host has written to."""
     for site in ("primary", "secondary"):
-        pss = Series(f"idle-{site}-pss", f"{site}, in sync", "MiB")
-        rss = Series(f"idle-{site}-rss", f"{site}, in sync", "MiB")
+        pss = Series(f"idle-{site}-pss", f"{site}, in sync (PSS)", "MiB")
+        rss = Series(f"idle-{site}-rss", f"{site}, in sync (RSS)", "MiB")
         for _ in range(context.options.rounds):
             pss.samples.append(_largest(pairs, site, "Pss"))
             rss.samples.append(_largest(pairs, site, "Rss"))
@@ -146,7 +146,7 @@ def _measure_idle(context: Context, pairs: Sequence[WorkerPair], result: CaseRes
 def _measure_used(context: Context, pairs: Sequence[WorkerPair], result: CaseResult) -> None:
     """Note the memory of the same workers after they were written to."""
     for site in ("primary", "secondary"):
-        pss = Series(f"used-{site}-pss", f"{site}, after the writes", "MiB")
+        pss = Series(f"used-{site}-pss", f"{site}, after the writes (PSS)", "MiB")
         try:
             pss.samples += [_largest(pairs, site, "Pss") for _ in range(context.options.rounds)]
         except FAILURES as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from bench.cases import CASES, FAMILIES
+from bench.documents import Document, Run
+from bench.markdown import escape
 from bench.options import parse_options
-from bench.report import RESULTS
+from bench.results import CaseResult, Limit, Sample, Series
+from bench.saving import RESULTS, save_document
 
 PROJECT = Path(__file__).parents[2]
 SECONDS_MAX = 300.0
@@ -37,7 +42,13 @@ def name() -> Iterator[str]:
     """A name of its own to save under: other runs write `latest.json`."""
     name = f"test-{os.getpid()}"
     yield name
-    (RESULTS / f"{name}.json").unlink(missing_ok=True)
+    for path in files_of(name):
+        path.unlink()
+
+
+def files_of(name: str) -> list[Path]:
+    """Return everything that was written under a name."""
+    return [*RESULTS.glob(f"{name}.*"), *RESULTS.glob(f"{name}-*")]
 
 
 def command(directory: Path, name: str, *arguments: str) -> list[str]:
@@ -111,8 +122,24 @@ def measure(cases: list[str], directory: Path, name: str) -> dict[str, Any]:
         for limit in case["limits"]:
             assert limit["series"] in names
             assert (limit["is_met"] is None) == (limit["most"] is None)
+    check_report(document, name)
     assert list(directory.iterdir()) == []
     return document
+
+
+def check_report(document: dict[str, Any], name: str) -> None:
+    """A report and plots were written of every case, and they show what the document has."""
+    report = (RESULTS / f"{name}.md").read_text()
+    plots = [f"{name}-{plot}.svg" for plot in ("goals", *(case["name"] for case in document["cases"]))]
+    assert re.findall(r"]\((.*?\.svg)\)", report) == plots
+    assert {*plots, f"{name}.md", f"{name}.json"} == {path.name for path in files_of(name)}
+    assert "Everything was measured." in report
+    for case in document["cases"]:
+        assert f"### {escape(case['title'])}\n" in report
+        shown = " ".join(ElementTree.parse(RESULTS / f"{name}-{case['name']}.svg").getroot().itertext())
+        for series in case["series"]:
+            assert series["unit"] in shown
+            assert all(word in shown for word in series["label"].split())
 
 
 def check_recovery(document: dict[str, Any]) -> None:
@@ -162,6 +189,7 @@ def test_a_missing_peer_is_reported_and_the_rest_is_measured(directory: Path, na
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "fio is not installed: apt-get install fio" in " ".join(done.stdout.split())
+    assert "fio is not installed: apt-get install fio" in (RESULTS / f"{name}.md").read_text()
     writes, sparse = read(name)["cases"]
     assert writes["series"] == []
     assert any("qemu-storage-daemon is not installed" in problem for problem in writes["problems"])
@@ -208,7 +236,49 @@ def test_an_interrupt_leaves_nothing_behind(directory: Path, name: str, number: 
         time.sleep(0.01)
     assert processes_in(directory) == []
     assert list(directory.iterdir()) == []
-    assert not (RESULTS / f"{name}.json").exists()
+    assert files_of(name) == []
+
+
+def report(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", "--report", *arguments],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+
+
+def test_stored_results_are_drawn_anew_and_joined(name: str) -> None:
+    series = Series("ours", "Twinsite", "ms", [Sample(2.0)])
+    for part in ("a", "b"):
+        case = CaseResult(f"case-{part}", f"Case {part}", [series], limits=[Limit("a limit", series, 3.0)])
+        run = Run(f"{name}-{part}", {"rounds": 1}, {"kernel": part}, {}, (case.name,))
+        save_document(Document((run,), (case,)), [run.name], RESULTS)
+    done = report(f"{name}-a")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in files_of(f"{name}-a")} == {
+        f"{name}-a{rest}" for rest in (".json", ".md", "-case-a.svg", "-goals.svg")
+    }
+    done = report(f"{name}-a,{name}-b", "--save", name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [case["name"] for case in read(name)["cases"]] == ["case-a", "case-b"]
+    written = (RESULTS / f"{name}.md").read_text()
+    assert f"kernel is {name}-a: a; {name}-b: b" in written
+    for plot in re.findall(r"]\((.*?\.svg)\)", written):
+        assert (RESULTS / plot).exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "complaint"), [("../latest", "is not the name of a result"), ("nobody", "there is no ")]
+)
+def test_a_report_of_nothing_is_refused_in_one_line(named: str, complaint: str) -> None:
+    done = report(named)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("bench: ") and complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
