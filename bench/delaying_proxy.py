@@ -2,75 +2,90 @@
 
 Listens on a port of 127.0.0.1, which it prints as a line, and forwards each connection to HOST and PORT. What
 comes in either direction goes out ONE_WAY_MS after the link's rate would have let its last bit through. At most twice
-what the link holds (rate times delay), and some chunks, waits here; past that the sender is not read from.
+what the link holds (rate times delay), and some pieces, waits here; past that the sender is not read from.
 
-Threads, since the timers of event loops count in milliseconds. Ends when its standard input does, so that it does not
-outlive the bench.
+It looks at both ends once a tick, so that it costs little however small what is sent is, and leaves the processor to
+what is measured. What came is dated half a tick back and goes out up to half a tick early: on average that is right.
+Ends when its standard input does, so that it does not outlive the bench.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import select
 import socket
 import sys
 import threading
 import time
 
+TICK_SECONDS = 100e-6
+"""How long it sleeps. A tick is longer, since waking takes its time."""
 QUEUE_BYTES_MIN = 1024 * 1024
-"""Least that waits in one direction: enough for a few chunks where the link itself holds less."""
-READ_BYTES_MAX = 16 * 1024
-"""Largest chunk: it is delayed as a whole, and takes an eighth of a millisecond at 1 Gbit/s."""
+"""Least that waits in one direction: enough for a few pieces where the link itself holds less."""
+TICK_SECONDS_MAX = 1e-3
+"""A longer one says that the machine was busy, and nothing about the next ones."""
+READ_BYTES_MAX = 256 * 1024
+PIECE_BYTES_MAX = 8 * 1024
+"""What is delayed as a whole; it takes a sixteenth of a millisecond at 1 Gbit/s."""
 CONNECT_SECONDS_MAX = 5.0
 
 
 class Direction:
-    """What one end sends and the other end gets, later. Two threads: one takes, one gives."""
+    """What one end sends and the other end gets, later. Raises `OSError` when an end is gone."""
 
     def __init__(self, source: socket.socket, target: socket.socket, delay_seconds: float, bytes_per_second: float):
         self._source, self._target = source, target
         self._delay_seconds, self._bytes_per_second = delay_seconds, bytes_per_second
         self._queue_bytes_max = max(QUEUE_BYTES_MIN, int(2 * delay_seconds * bytes_per_second))
-        self._changed = threading.Condition()
-        self._queue: collections.deque[tuple[float, bytes]] = collections.deque()
+        self._free_at = 0.0  # When the link has let through all that came so far.
+        self._queue: collections.deque[tuple[float, memoryview]] = collections.deque()
         self._queued_bytes = 0
-        for work in (self._take, self._give):
-            threading.Thread(target=work, daemon=True).start()
+        self._has_ended = False
 
-    def _take(self) -> None:
-        free_at = 0.0  # When the link has let through all that came so far.
-        chunk = b"-"
-        while chunk:
-            try:
-                chunk = self._source.recv(READ_BYTES_MAX)
-            except OSError:
-                chunk = b""  # An end, which is delayed as well.
-            free_at = max(free_at, time.monotonic()) + len(chunk) / self._bytes_per_second
-            with self._changed:
-                self._queue.append((free_at + self._delay_seconds, chunk))
-                self._queued_bytes += len(chunk)
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._queued_bytes < self._queue_bytes_max)
+    @property
+    def is_idle(self) -> bool:
+        """Say whether nothing waits here."""
+        return not self._queue
 
-    def _give(self) -> None:
-        chunk = b"-"
-        while chunk:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue)
-                due, chunk = self._queue.popleft()
-            time.sleep(max(0.0, due - time.monotonic()))
-            try:
-                if chunk:
-                    self._target.sendall(chunk)
-                else:
-                    self._target.shutdown(socket.SHUT_WR)
-            except OSError:
-                # The other end is gone: let this one know, and forget what it still sends.
-                with contextlib.suppress(OSError):
-                    self._source.shutdown(socket.SHUT_RDWR)
-            with self._changed:
-                self._queued_bytes -= len(chunk)
-                self._changed.notify_all()
+    @property
+    def is_over(self) -> bool:
+        """Say whether the source has ended and everything was passed on, the end included."""
+        return self._has_ended and not self._queue
+
+    def take(self, came_at: float) -> None:
+        """Read what has come, and give each piece the time when it is due."""
+        if self._has_ended or self._queued_bytes >= self._queue_bytes_max:
+            return
+        try:
+            data = memoryview(self._source.recv(READ_BYTES_MAX))
+        except BlockingIOError:
+            return
+        self._free_at = max(self._free_at, came_at)
+        for start in range(0, len(data), PIECE_BYTES_MAX):
+            piece = data[start : start + PIECE_BYTES_MAX]
+            self._free_at += len(piece) / self._bytes_per_second
+            self._queue.append((self._free_at + self._delay_seconds, piece))
+        if not data:
+            self._has_ended = True
+            self._queue.append((self._free_at + self._delay_seconds, data))
+        self._queued_bytes += len(data)
+
+    def give(self, due_at: float) -> None:
+        """Pass on what is due until then."""
+        pieces = []
+        while self._queue and self._queue[0][0] <= due_at:
+            pieces.append(self._queue.popleft())
+        data = b"".join(piece for _, piece in pieces)
+        sent = 0
+        if data:
+            with contextlib.suppress(BlockingIOError):
+                sent = self._target.send(data)
+            self._queued_bytes -= sent
+        if sent < len(data):
+            self._queue.appendleft((due_at, memoryview(data)[sent:]))
+        elif pieces and not pieces[-1][1]:
+            self._target.shutdown(socket.SHUT_WR)
 
 
 def main() -> int:
@@ -88,16 +103,35 @@ def main() -> int:
 def _serve(listener: socket.socket, target: tuple[str, int], delay_seconds: float, bytes_per_second: float) -> None:
     while True:
         near, _ = listener.accept()
+        threading.Thread(target=_carry, args=(near, target, delay_seconds, bytes_per_second), daemon=True).start()
+
+
+def _carry(near: socket.socket, target: tuple[str, int], delay_seconds: float, bytes_per_second: float) -> None:
+    """Forward one connection until both ends have ended, or one is gone."""
+    with near:
         try:
-            far = socket.create_connection(target, CONNECT_SECONDS_MAX)
-        except OSError:
-            near.close()
-            continue
-        for sock in (near, far):
-            sock.settimeout(None)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        Direction(near, far, delay_seconds, bytes_per_second)
-        Direction(far, near, delay_seconds, bytes_per_second)
+            with socket.create_connection(target, CONNECT_SECONDS_MAX) as far:
+                for sock in (near, far):
+                    sock.setblocking(False)
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                there = Direction(near, far, delay_seconds, bytes_per_second)
+                back = Direction(far, near, delay_seconds, bytes_per_second)
+                now = time.monotonic()
+                tick_seconds = TICK_SECONDS  # As they have been of late.
+                while not (there.is_over and back.is_over):
+                    if there.is_idle and back.is_idle:
+                        select.select([near, far], [], [])
+                        now = came_at = time.monotonic()
+                    else:
+                        time.sleep(TICK_SECONDS)
+                        now, before = time.monotonic(), now
+                        tick_seconds += (min(now - before, TICK_SECONDS_MAX) - tick_seconds) / 16
+                        came_at = now - tick_seconds / 2
+                    for direction in (there, back):
+                        direction.take(came_at)
+                        direction.give(now + tick_seconds / 2)
+        except OSError as error:
+            print(f"the delaying proxy has lost an end: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
