@@ -72,6 +72,8 @@ RESYNC_IN_FLIGHT_BYTES_MAX = 8 * MIB
 """Resync data read or sent and not acknowledged; guest writes get the rest of the window."""
 RESYNC_READ_BYTES_MAX = 1 * MIB
 """Most data of one resync read whose content travels, and of one comparison."""
+RESYNC_READ_ZEROS_BYTES_MAX = 16 * MIB
+"""Most that one resync read goes through as long as it finds nothing but zeros."""
 COMPARE_READ_BYTES_MAX = 8 * MIB
 """Most data that one read digests, and that one comparison names."""
 RESYNC_READS_MAX = 4

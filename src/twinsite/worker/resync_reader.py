@@ -1,14 +1,22 @@
-"""Read dirty blocks for a resync, telling holes and zeros from data. Runs in a thread; touches only the store."""
+"""Read dirty blocks for a resync, telling holes and zeros from data. Runs in threads; touches only the store.
+
+Memory that turned out to hold zeros is read into again by the same thread: it is in the processor's cache, and taking
+new memory costs as much as reading.
+"""
 
 from __future__ import annotations
 
+import threading
+from array import array
 from collections.abc import Callable, Iterator
 
-from twinsite.core.group.resync import READ_BLOCKS_MAX, Piece, ReadOrder
+from twinsite.core.group.resync import READ_BLOCKS_MAX, READ_ZEROS_BLOCKS_MAX, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.stores.base import Store
 
-_ZERO_BLOCK = memoryview(bytes(BLOCK_BYTES))
+_ZERO_BLOCK = bytes(BLOCK_BYTES)
+_ALIGN_BYTES = 64
+"""The kernel copies almost twice as fast to memory that begins at a line of the processor's cache."""
 
 PIECES_MAX = 64
 """An order that finds more changes between holes and data is given back part done."""
@@ -17,8 +25,8 @@ PIECES_MAX = 64
 def read_order(store: Store, order: ReadOrder) -> list[Piece]:
     """Return consecutive pieces from the order's first block on: to its end, or to the end of one read's worth of data.
 
-    Blocks that lie in a hole are not read, however many there are; blocks of zeros are read and found to be so. Raises
-    `StorageFault`.
+    Blocks that lie in a hole are not read, however many there are; blocks of zeros are read and found to be so, which
+    goes on for `READ_ZEROS_BLOCKS_MAX` at most. Raises `StorageFault`.
     """
     return cover_order(store, order, READ_BLOCKS_MAX, _read_data)
 
@@ -34,17 +42,25 @@ def cover_order(
     block = order.first_block
     end_block = block + order.block_count
     pieces: list[Piece] = []
-    budget_blocks = data_blocks_max
-    while block < end_block and budget_blocks > 0 and len(pieces) < PIECES_MAX:
+    data_blocks = zero_blocks = 0
+    while block < end_block and data_blocks < data_blocks_max and len(pieces) < PIECES_MAX:
         hole_end = _end_of_leading_hole(store, block, end_block)
         if hole_end > block:
-            pieces.append(Piece(block, hole_end - block, None))
+            pieces.append(Piece(block, hole_end - block, None, is_hole=True))
             block = hole_end
             continue
+        if zero_blocks >= READ_ZEROS_BLOCKS_MAX:
+            break
         # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
-        data_end = _next_hole(store, block, min(end_block, block + budget_blocks))
-        pieces += read_data(store, block, data_end)
-        budget_blocks -= data_end - block
+        data_end = _next_hole(store, block, min(end_block, block + data_blocks_max - data_blocks))
+        read = read_data(store, block, data_end)
+        if len(read) == 1 and read[0].data is None:
+            zero_blocks += data_end - block
+            if pieces and pieces[-1].data is None and not pieces[-1].is_hole:
+                read = [Piece(pieces[-1].first_block, data_end - pieces.pop().first_block, None)]
+        else:
+            data_blocks += data_end - block
+        pieces += read
         block = data_end
     return pieces
 
@@ -72,29 +88,50 @@ def _next_hole(store: Store, block: int, end_block: int) -> int:
     return end_block
 
 
+class _Spare(threading.local):
+    """Memory that the current thread has read zeros into, if any."""
+
+    view: memoryview | None = None
+
+
+_spare = _Spare()
+
+
 def _read_data(store: Store, first_block: int, end_block: int) -> list[Piece]:
     """Read blocks and cut them into runs of zeros and of data."""
     offset = first_block * BLOCK_BYTES
-    buffer = bytearray(min(end_block * BLOCK_BYTES, store.size_bytes) - offset)
-    store.read_into(buffer, offset)
-    view = memoryview(buffer)
-    return [
+    length = min(end_block * BLOCK_BYTES, store.size_bytes) - offset
+    view, _spare.view = _spare.view, None
+    if view is None or len(view) < length:
+        view = _aligned_memory(length)
+    whole, view = view, view[:length]
+    store.read_into(view, offset)
+    pieces = [
         Piece(first_block + start, end - start, None if is_zero else view[start * BLOCK_BYTES : end * BLOCK_BYTES])
-        for start, end, is_zero in zero_runs(buffer, len(buffer))
+        for start, end, is_zero in _zero_runs(view)
     ]
+    if len(pieces) == 1 and pieces[0].data is None:
+        _spare.view = whole
+    return pieces
 
 
-def zero_runs(buffer: bytearray, length: int) -> Iterator[tuple[int, int, bool]]:
-    """Cut the first `length` bytes, at least one, into runs: (first block, block behind it, whether it is zeros)."""
+def _aligned_memory(length: int) -> memoryview:
+    memory = array("B", (0,)) * (length + _ALIGN_BYTES - 1)
+    start = -memory.buffer_info()[0] % _ALIGN_BYTES
+    return memoryview(memory)[start : start + length]
+
+
+def _zero_runs(view: memoryview) -> Iterator[tuple[int, int, bool]]:
+    """Cut at least one byte into runs: (first block, block behind it, whether it is zeros)."""
     run_start = 0
-    run_is_zero = _is_zero(buffer, 0, length)
-    count = -(-length // BLOCK_BYTES)
+    run_is_zero = _is_zero(view, 0)
+    count = -(-len(view) // BLOCK_BYTES)
     for number in range(1, count):
-        if _is_zero(buffer, number * BLOCK_BYTES, length) != run_is_zero:
+        if _is_zero(view, number) != run_is_zero:
             yield run_start, number, run_is_zero
             run_start, run_is_zero = number, not run_is_zero
     yield run_start, count, run_is_zero
 
 
-def _is_zero(buffer: bytearray, start: int, length: int) -> bool:
-    return buffer.startswith(_ZERO_BLOCK[: length - start], start)
+def _is_zero(view: memoryview, number: int) -> bool:
+    return _ZERO_BLOCK.startswith(view[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES])

@@ -11,12 +11,13 @@ import pytest
 
 from tests.support.stores import pattern
 from twinsite.core.group.resync import Piece, ReadOrder
-from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX
+from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, RESYNC_READ_ZEROS_BYTES_MAX
 from twinsite.errors import StorageFault
 from twinsite.stores.file import FileStore, create_file_store
 from twinsite.worker.resync_reader import PIECES_MAX, read_order
 
 READ_BLOCKS = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
+READ_ZEROS_BLOCKS = RESYNC_READ_ZEROS_BYTES_MAX // BLOCK_BYTES
 PAGE = 4096
 
 
@@ -142,6 +143,33 @@ def test_written_zeros_are_found_by_reading_and_travel_as_zeros(make: Maker) -> 
         {0: pattern(BLOCK_BYTES), BLOCK_BYTES: bytes(3 * BLOCK_BYTES), 4 * BLOCK_BYTES: pattern(2 * BLOCK_BYTES)},
     )
     assert shape(read(store, 0, 6)) == [(0, 1, True), (1, 3, False), (4, 2, True)]
+
+
+def test_zeros_are_read_on_through_up_to_a_bound(make: Maker) -> None:
+    count = READ_ZEROS_BLOCKS + 3 * READ_BLOCKS
+    store = make(count * BLOCK_BYTES, {0: bytes(count * BLOCK_BYTES)})
+    assert shape(read(store, 0, count)) == [(0, READ_ZEROS_BLOCKS, False)]
+    assert store.read_bytes == RESYNC_READ_ZEROS_BYTES_MAX
+    assert not any(piece.is_hole for piece in read(store, 0, count))
+    store.write(pattern(BLOCK_BYTES), 100 * BLOCK_BYTES)
+    assert shape(read(store, 0, 110))[-2:] == [(100, 1, True), (101, 9, False)]
+
+
+def test_what_is_no_hole_is_told_from_one(make: Maker) -> None:
+    store = make(80 * BLOCK_BYTES, {0: bytes(40 * BLOCK_BYTES)})
+    pieces = read(store, 0, 80)
+    assert [(piece.block_count, piece.is_hole) for piece in pieces] == [(40, False), (40, True)]
+
+
+def test_what_was_read_stays_as_it_is_when_more_is_read(make: Maker) -> None:
+    data = pattern(READ_BLOCKS * BLOCK_BYTES)
+    store = make(4 * READ_BLOCKS * BLOCK_BYTES, {0: bytes(len(data)), len(data): data, 2 * len(data): bytes(len(data))})
+    read(store, 0, READ_BLOCKS)
+    (kept,) = read(store, READ_BLOCKS, READ_BLOCKS)
+    read(store, 2 * READ_BLOCKS, READ_BLOCKS)
+    read(store, 0, READ_BLOCKS)
+    assert kept.data is not None
+    assert bytes(kept.data) == data
 
 
 @pytest.mark.parametrize("tail", [1, 512, PAGE, BLOCK_BYTES - 1])

@@ -10,34 +10,43 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from twinsite.core.limits import BLOCK_BYTES, COMPARE_READ_BYTES_MAX, RESYNC_READ_BYTES_MAX, ZERO_FRAME_BYTES_MAX
+from twinsite.core.limits import (
+    BLOCK_BYTES,
+    COMPARE_READ_BYTES_MAX,
+    RESYNC_READ_BYTES_MAX,
+    RESYNC_READ_ZEROS_BYTES_MAX,
+    ZERO_FRAME_BYTES_MAX,
+)
 from twinsite.core.tracking.dirty_map import DirtyMap
 
 READ_BLOCKS_MAX = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
 """Most blocks of data that one order brings, and that one comparison names."""
 COMPARE_READ_BLOCKS_MAX = COMPARE_READ_BYTES_MAX // BLOCK_BYTES
 """Most blocks of data that one order digests."""
+READ_ZEROS_BLOCKS_MAX = RESYNC_READ_ZEROS_BYTES_MAX // BLOCK_BYTES
+"""Most blocks that one order goes through as long as they hold nothing but zeros."""
 RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
-"""Longest run of one order. Only zeros can make it that long; data ends it earlier."""
+"""Longest run of one order. Only a hole can make it that long; what has to be read ends it earlier."""
 
 
 class Piece(NamedTuple):
     """Consecutive blocks that were read: `data` is their content, or None when they hold only zeros.
 
-    Of a comparison, `data` is the digest of each block instead.
+    Of a comparison, `data` is the digest of each block instead. What lies in a hole was not even read.
     """
 
     first_block: int
     block_count: int
     data: bytes | bytearray | memoryview | None
+    is_hole: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class ReadOrder:
     """A read for the shell to do: `block_count` dirty blocks of member `index` at most, from `first_block` on.
 
-    The shell may stop after `RESYNC_READ_BYTES_MAX` bytes of data, or, of a comparison, `COMPARE_READ_BYTES_MAX`; it
-    must say how many blocks it covered.
+    The shell may stop after `RESYNC_READ_BYTES_MAX` bytes of data, or, of a comparison, `COMPARE_READ_BYTES_MAX`, and
+    after `RESYNC_READ_ZEROS_BYTES_MAX` that were read as zeros; it must say how many blocks it covered.
     """
 
     index: int
@@ -59,8 +68,8 @@ class ReadOrder:
 class MemberReads:
     """The reads of one member that are out: a cursor over a map of blocks, front to back and round again.
 
-    Where there is data, several short reads are out at once, side by side; where there is a hole, one long read finds
-    its end. What the last read found decides how the next one is cut.
+    Where there is data, several short reads are out at once, side by side, and several longer ones where data is zeros;
+    where there is a hole, one very long read finds its end. What the last read found decides how the next one is cut.
     """
 
     def __init__(self, index: int, blocks: DirtyMap, data_blocks_max: int = READ_BLOCKS_MAX) -> None:
@@ -70,7 +79,7 @@ class MemberReads:
         self.orders: list[ReadOrder] = []
         self._blocks = blocks
         self._cursor = 0
-        self._is_in_data = False
+        self._run_blocks_max = RUN_BLOCKS_MAX
 
     def touch(self, offset: int, length: int) -> None:
         """A guest wrote this range while reads were out."""
@@ -81,14 +90,14 @@ class MemberReads:
         """The session of the reads is over; their results will not be taken."""
         self.orders.clear()
         self._cursor = 0
-        self._is_in_data = False
+        self._run_blocks_max = RUN_BLOCKS_MAX
 
     def _next_run(self, *, count_max: int | None = None, may_start_over: bool) -> tuple[int, int] | None:
         """Return (first, count) of the blocks to read next and move behind them, or None for now."""
-        if self.orders and not self._is_in_data:
+        if self.orders and self._run_blocks_max == RUN_BLOCKS_MAX:
             return None
         if count_max is None:
-            count_max = self._data_blocks_max if self._is_in_data else RUN_BLOCKS_MAX
+            count_max = self._run_blocks_max
         is_past_end = self._cursor >= self._blocks.block_count
         run = None if is_past_end else self._blocks.next_run(self._cursor, count_max)
         if run is None and may_start_over:
@@ -107,7 +116,11 @@ class MemberReads:
             end += piece.block_count
             sendable.extend(_without(piece, order.overtaken, bytes_a_block))
         assert order.first_block < end <= order.first_block + order.block_count
-        self._is_in_data = pieces[-1].data is not None
+        last = pieces[-1]
+        if last.data is not None:
+            self._run_blocks_max = self._data_blocks_max
+        else:
+            self._run_blocks_max = RUN_BLOCKS_MAX if last.is_hole else READ_ZEROS_BLOCKS_MAX
         return sendable, end
 
 
