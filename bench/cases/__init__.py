@@ -18,6 +18,7 @@ from bench.cases.writes import writes
 from bench.fio import (
     CONNECTIONS,
     FLUSHED,
+    FUA,
     MIXED,
     QD1,
     QD8,
@@ -30,7 +31,7 @@ from bench.fio import (
 from bench.results import CaseResult
 from bench.running import Context
 
-_WRITES = (QD1, QD8, QD32, QD128, CONNECTIONS, SEQUENTIAL, FLUSHED)
+_WRITES = (QD1, QD8, QD32, QD128, CONNECTIONS, SEQUENTIAL, FLUSHED, FUA)
 _READS = (READ_QD1, READ_QD32, MIXED)
 _COPIES = (DENSE, PATCHY, ZEROS, SPARSE)
 _DELTAS = (ONE_PERCENT, TEN_PERCENT)
