@@ -4,6 +4,9 @@ Listens on a port of 127.0.0.1, which it prints as a line, and forwards each con
 comes in either direction goes out ONE_WAY_MS after the link's rate would have let its last bit through. At most twice
 what the link holds (rate times delay), and some chunks, waits here; past that the sender is not read from.
 
+A line `cut` on standard input breaks every connection, and new ones are closed at once until a line `restore`; each is
+answered with the same line once it is done.
+
 Threads, since the timers of event loops count in milliseconds. Ends when its standard input does, so that it does not
 outlive the bench.
 """
@@ -16,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 
 QUEUE_BYTES_MIN = 1024 * 1024
 """Least that waits in one direction: enough for a few chunks where the link itself holds less."""
@@ -73,31 +77,64 @@ class Direction:
                 self._changed.notify_all()
 
 
-def main() -> int:
-    """Serve until standard input ends; return the exit status."""
-    host, port, one_way_ms, bytes_per_second = sys.argv[1:]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(listener.getsockname()[1], flush=True)
-        target = (host, int(port))
-        link = (float(one_way_ms) / 1000, float(bytes_per_second))
-        threading.Thread(target=_serve, args=(listener, target, *link), daemon=True).start()
-        sys.stdin.read()
-    return 0
+class Proxy:
+    """Takes connections for `target`, and lays a direction each way for every one of them."""
 
+    def __init__(self, target: tuple[str, int], delay_seconds: float, bytes_per_second: float):
+        self._target, self._link = target, (delay_seconds, bytes_per_second)
+        self._is_up = True
+        self._changing = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
-def _serve(listener: socket.socket, target: tuple[str, int], delay_seconds: float, bytes_per_second: float) -> None:
-    while True:
-        near, _ = listener.accept()
+    def cut(self) -> None:
+        """Break every connection, and refuse new ones."""
+        with self._changing:
+            self._is_up = False
+            for sock in self._sockets:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def restore(self) -> None:
+        """Take connections again."""
+        with self._changing:
+            self._is_up = True
+
+    def serve(self, listener: socket.socket) -> None:
+        """Take connections for ever."""
+        while True:
+            near, _ = listener.accept()
+            with self._changing:
+                if self._is_up:
+                    self._connect(near)
+                else:
+                    near.close()
+
+    def _connect(self, near: socket.socket) -> None:
         try:
-            far = socket.create_connection(target, CONNECT_SECONDS_MAX)
+            far = socket.create_connection(self._target, CONNECT_SECONDS_MAX)
         except OSError:
             near.close()
-            continue
+            return
         for sock in (near, far):
             sock.settimeout(None)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        Direction(near, far, delay_seconds, bytes_per_second)
-        Direction(far, near, delay_seconds, bytes_per_second)
+            self._sockets.add(sock)
+        Direction(near, far, *self._link)
+        Direction(far, near, *self._link)
+
+
+def main() -> int:
+    """Serve and obey until standard input ends; return the exit status."""
+    host, port, one_way_ms, bytes_per_second = sys.argv[1:]
+    proxy = Proxy((host, int(port)), float(one_way_ms) / 1000, float(bytes_per_second))
+    orders = {"cut": proxy.cut, "restore": proxy.restore}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
+        threading.Thread(target=proxy.serve, args=(listener,), daemon=True).start()
+        for line in sys.stdin:
+            orders[line.strip()]()
+            print(line.strip(), flush=True)
+    return 0
 
 
 if __name__ == "__main__":

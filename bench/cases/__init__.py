@@ -11,6 +11,7 @@ from bench.cases.delta import ONE_PERCENT, TEN_PERCENT, delta_resync
 from bench.cases.distance import distance
 from bench.cases.full_sync import DENSE, PATCHY, SPARSE, ZEROS, full_sync
 from bench.cases.groups import disks, groups
+from bench.cases.holds import holds
 from bench.cases.intents import from_cold, hot_set
 from bench.cases.moves import interruption, moves
 from bench.cases.recovery import recovery
@@ -45,6 +46,7 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     "recovery": recovery,
     "comparing": comparing,
     "interruption": interruption,
+    "holds": holds,
     "moves": moves,
     "groups": groups,
     "disks": disks,
@@ -58,6 +60,6 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "copies": (*(content.name for content in _COPIES), *(dirtying.name for dirtying in _DELTAS), "comparing"),
     "many": ("groups", "disks"),
     "intents": ("intents-hot", "intents-cold"),
-    "failures": ("recovery", "interruption", "moves"),
+    "failures": ("recovery", "interruption", "holds", "moves"),
 }
 """Names that stand for several cases on the command line."""
