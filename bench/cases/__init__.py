@@ -15,6 +15,7 @@ from bench.cases.holds import holds
 from bench.cases.intents import from_cold, hot_set
 from bench.cases.moves import interruption, moves
 from bench.cases.recovery import recovery
+from bench.cases.resyncing import resyncing
 from bench.cases.writes import writes
 from bench.fio import (
     CONNECTIONS,
@@ -41,6 +42,7 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     **{pattern.name: partial(writes, pattern) for pattern in (*_WRITES, *_READS)},
     **{content.name: partial(full_sync, content) for content in _COPIES},
     **{dirtying.name: partial(delta_resync, dirtying) for dirtying in _DELTAS},
+    "resyncing": resyncing,
     "intents-hot": hot_set,
     "intents-cold": from_cold,
     "recovery": recovery,
@@ -55,7 +57,7 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
 }
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "writes": tuple(pattern.name for pattern in _WRITES),
+    "writes": (*(pattern.name for pattern in _WRITES), "resyncing"),
     "reads": tuple(pattern.name for pattern in _READS),
     "copies": (*(content.name for content in _COPIES), *(dirtying.name for dirtying in _DELTAS), "comparing"),
     "many": ("groups", "disks"),
