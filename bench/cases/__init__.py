@@ -13,6 +13,7 @@ from bench.cases.full_sync import DENSE, PATCHY, SPARSE, ZEROS, full_sync
 from bench.cases.groups import disks, groups
 from bench.cases.holds import holds
 from bench.cases.intents import from_cold, hot_set
+from bench.cases.many_moves import many_moves
 from bench.cases.moves import interruption, moves
 from bench.cases.recovery import recovery
 from bench.cases.resyncing import resyncing
@@ -53,6 +54,7 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     "groups": groups,
     "disks": disks,
     "distance": distance,
+    "many-moves": many_moves,
     "control": control,
 }
 
@@ -60,7 +62,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "writes": (*(pattern.name for pattern in _WRITES), "resyncing"),
     "reads": tuple(pattern.name for pattern in _READS),
     "copies": (*(content.name for content in _COPIES), *(dirtying.name for dirtying in _DELTAS), "comparing"),
-    "many": ("groups", "disks"),
+    "many": ("groups", "disks", "many-moves"),
     "intents": ("intents-hot", "intents-cold"),
     "failures": ("recovery", "interruption", "holds", "moves"),
 }
