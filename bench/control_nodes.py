@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from bench.control_plane import SITES, Population, State, observed_volume, observed_worker
+from bench.in_force import InForceWriter
 from twinsite.core.limits import GIB
 from twinsite.messages import (
     Mode,
@@ -39,8 +40,10 @@ POOL = PoolReport(10**15, 10**15)
 class Node:
     """One site's node."""
 
-    def __init__(self, http: httpx.AsyncClient, site: str, population: Population, node_token: str) -> None:
-        """Begin where the database was left."""
+    def __init__(
+        self, http: httpx.AsyncClient, site: str, population: Population, node_token: str, noted: InForceWriter
+    ) -> None:
+        """Begin where the database was left, and note when a primary has a spec in force."""
         self._http = http
         self._site = site
         self._token = {"X-Twinsite-Node-Token": node_token}
@@ -49,6 +52,7 @@ class Node:
         self._volumes: dict[str, ObservedVolume] = {}
         self._workers: dict[str, ObservedWorker] = {}
         self._in_force: dict[str, int] = {}
+        self._noted = noted
         self._done_bytes = 0
         self._changed = asyncio.Event()
 
@@ -115,6 +119,8 @@ class Node:
             if self._in_force.get(spec.id) != spec.version:
                 self._in_force[spec.id] = spec.version
                 self._workers[spec.id] = self._observe(spec)
+                if spec.role is Role.PRIMARY:
+                    self._noted.note(spec)
 
     def _observe(self, spec: WorkerSpec) -> ObservedWorker:
         mode = Mode.FOLLOWING
@@ -132,7 +138,8 @@ async def main(url: str, data_dir: Path) -> None:
     population: Population = pickle.loads((data_dir / "population").read_bytes())
     token = (data_dir / "secrets" / "node-token").read_text().strip()
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60.0) as http:
-        nodes = [Node(http, site, population, token) for site in SITES]
+        noted = InForceWriter(data_dir)
+        nodes = [Node(http, site, population, token, noted) for site in SITES]
         tasks = [asyncio.create_task(node.run()) for node in nodes]
         while not all(node._talk.is_understood for node in nodes):
             await asyncio.wait(tasks, timeout=REPORT_PAUSE_SECONDS)

@@ -6,7 +6,9 @@ what the link holds (rate times delay), and some pieces, waits here; past that t
 
 It looks at both ends once a tick, so that it costs little however small what is sent is, and leaves the processor to
 what is measured. What came is dated half a tick back and goes out up to half a tick early: on average that is right.
-Ends when its standard input does, so that it does not outlive the bench.
+
+A line `cut` on standard input breaks every connection, and new ones are closed at once until a line `restore`; each is
+answered with the same line once it is done. Ends when its standard input does, so that it does not outlive the bench.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 
 TICK_SECONDS = 100e-6
 """How long it sleeps. A tick is longer, since waking takes its time."""
@@ -49,9 +52,9 @@ class Direction:
         return not self._queue
 
     @property
-    def is_over(self) -> bool:
-        """Say whether the source has ended and everything was passed on, the end included."""
-        return self._has_ended and not self._queue
+    def source(self) -> socket.socket | None:
+        """Return the end that sends, or None when it has ended."""
+        return None if self._has_ended else self._source
 
     def take(self, came_at: float) -> None:
         """Read what has come, and give each piece the time when it is due."""
@@ -88,50 +91,86 @@ class Direction:
             self._target.shutdown(socket.SHUT_WR)
 
 
+class Proxy:
+    """Takes connections for `target`, and lays a direction each way for every one of them."""
+
+    def __init__(self, target: tuple[str, int], delay_seconds: float, bytes_per_second: float):
+        self._target, self._link = target, (delay_seconds, bytes_per_second)
+        self._is_up = True
+        self._changing = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def cut(self) -> None:
+        """Break every connection, and refuse new ones."""
+        with self._changing:
+            self._is_up = False
+            for sock in self._sockets:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def restore(self) -> None:
+        """Take connections again."""
+        with self._changing:
+            self._is_up = True
+
+    def serve(self, listener: socket.socket) -> None:
+        """Take connections for ever."""
+        while True:
+            near, _ = listener.accept()
+            with self._changing:
+                if self._is_up:
+                    self._connect(near)
+                else:
+                    near.close()
+
+    def _connect(self, near: socket.socket) -> None:
+        try:
+            far = socket.create_connection(self._target, CONNECT_SECONDS_MAX)
+        except OSError:
+            near.close()
+            return
+        for sock in (near, far):
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets.add(sock)
+        directions = Direction(near, far, *self._link), Direction(far, near, *self._link)
+        threading.Thread(target=_carry, args=(near, far, directions), daemon=True).start()
+
+
+def _carry(near: socket.socket, far: socket.socket, directions: tuple[Direction, Direction]) -> None:
+    """Forward one connection until both ends have ended, or one is gone."""
+    tick_seconds = TICK_SECONDS  # As they have been of late.
+    now = time.monotonic()
+    with near, far, contextlib.suppress(OSError):
+        while True:
+            if all(direction.is_idle for direction in directions):
+                sources = [direction.source for direction in directions if direction.source is not None]
+                if not sources:
+                    return
+                select.select(sources, [], [])
+                now = came_at = time.monotonic()
+            else:
+                time.sleep(TICK_SECONDS)
+                now, before = time.monotonic(), now
+                tick_seconds += (min(now - before, TICK_SECONDS_MAX) - tick_seconds) / 16
+                came_at = now - tick_seconds / 2
+            for direction in directions:
+                direction.take(came_at)
+                direction.give(now + tick_seconds / 2)
+
+
 def main() -> int:
-    """Serve until standard input ends; return the exit status."""
+    """Serve and obey until standard input ends; return the exit status."""
     host, port, one_way_ms, bytes_per_second = sys.argv[1:]
+    proxy = Proxy((host, int(port)), float(one_way_ms) / 1000, float(bytes_per_second))
+    orders = {"cut": proxy.cut, "restore": proxy.restore}
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        target = (host, int(port))
-        link = (float(one_way_ms) / 1000, float(bytes_per_second))
-        threading.Thread(target=_serve, args=(listener, target, *link), daemon=True).start()
-        sys.stdin.read()
+        threading.Thread(target=proxy.serve, args=(listener,), daemon=True).start()
+        for line in sys.stdin:
+            orders[line.strip()]()
+            print(line.strip(), flush=True)
     return 0
-
-
-def _serve(listener: socket.socket, target: tuple[str, int], delay_seconds: float, bytes_per_second: float) -> None:
-    while True:
-        near, _ = listener.accept()
-        threading.Thread(target=_carry, args=(near, target, delay_seconds, bytes_per_second), daemon=True).start()
-
-
-def _carry(near: socket.socket, target: tuple[str, int], delay_seconds: float, bytes_per_second: float) -> None:
-    """Forward one connection until both ends have ended, or one is gone."""
-    with near:
-        try:
-            with socket.create_connection(target, CONNECT_SECONDS_MAX) as far:
-                for sock in (near, far):
-                    sock.setblocking(False)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                there = Direction(near, far, delay_seconds, bytes_per_second)
-                back = Direction(far, near, delay_seconds, bytes_per_second)
-                now = time.monotonic()
-                tick_seconds = TICK_SECONDS  # As they have been of late.
-                while not (there.is_over and back.is_over):
-                    if there.is_idle and back.is_idle:
-                        select.select([near, far], [], [])
-                        now = came_at = time.monotonic()
-                    else:
-                        time.sleep(TICK_SECONDS)
-                        now, before = time.monotonic(), now
-                        tick_seconds += (min(now - before, TICK_SECONDS_MAX) - tick_seconds) / 16
-                        came_at = now - tick_seconds / 2
-                    for direction in (there, back):
-                        direction.take(came_at)
-                        direction.give(now + tick_seconds / 2)
-        except OSError as error:
-            print(f"the delaying proxy has lost an end: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

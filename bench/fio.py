@@ -18,7 +18,10 @@ START_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A kind of load. `queue_depth` is of each connection; `read_percent` is 100 for reads and 0 for writes."""
+    """A kind of load. `queue_depth` is of each connection; `read_percent` is 100 for reads and 0 for writes.
+
+    With `has_fua` each write carries the flag, and `bench.fua` makes the load instead of fio.
+    """
 
     name: str
     title: str
@@ -28,6 +31,7 @@ class Pattern:
     connections: int = 1
     read_percent: int = 0
     flushes_each: bool = False
+    has_fua: bool = False
 
     @property
     def unit(self) -> str:
@@ -50,13 +54,14 @@ QD128 = Pattern("qd128", "4 KiB random writes, QD128", True, 4 * KIB, 128)
 CONNECTIONS = Pattern("connections", "4 KiB random writes, 4 connections of QD8", True, 4 * KIB, 8, connections=4)
 SEQUENTIAL = Pattern("sequential", "1 MiB sequential writes, QD8", False, MIB, 8)
 FLUSHED = Pattern("flushed", "4 KiB random writes, each then flushed", True, 4 * KIB, 1, flushes_each=True)
+FUA = Pattern("fua", "4 KiB random writes with FUA, QD8", True, 4 * KIB, 8, has_fua=True)
 READ_QD1 = Pattern("read-qd1", "4 KiB random reads, QD1", True, 4 * KIB, 1, read_percent=100)
 READ_QD32 = Pattern("read-qd32", "4 KiB random reads, QD32", True, 4 * KIB, 32, read_percent=100)
 MIXED = Pattern("mixed", "4 KiB random, 70 % reads, QD32", True, 4 * KIB, 32, read_percent=70)
 
 
 @dataclass(frozen=True, slots=True)
-class FioRun:
+class LoadRun:
     """What one run did, reads and writes together. Latencies are of whole requests, in microseconds.
 
     Of a mixed load, the percentiles are those of the direction that is slower.
@@ -83,7 +88,7 @@ def run_fio(
     seed: int,
     directory: Path,
     write_count: int | None = None,
-) -> FioRun:
+) -> LoadRun:
     """Load the export for `seconds`, or until `write_count` requests are done. Raises `BenchError`.
 
     `target` is an NBD URI, or the path of a file, which io_uring then reaches without any server and through the page
@@ -98,7 +103,7 @@ def run_fio(
     if result.get("error") or not sides:
         raise BenchError(f"fio moved nothing on {target}: error {result.get('error')}")
     requests = sum(int(side["total_ios"]) for side in sides)
-    return FioRun(
+    return LoadRun(
         requests_per_second=sum(float(side["iops"]) for side in sides),
         bytes_per_second=sum(float(side["bw_bytes"]) for side in sides),
         bytes_moved=sum(int(side["io_bytes"]) for side in sides),

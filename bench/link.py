@@ -22,25 +22,53 @@ PLAIN_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class LaidLink:
+    """A link that carries connections from its near end, `endpoint` (host:port)."""
+
+    endpoint: str
+    process: subprocess.Popen[str]
+
+    def cut(self) -> None:
+        """Break every connection, and let no new one through. Raises `BenchError`."""
+        self._order("cut")
+
+    def restore(self) -> None:
+        """Let connections through again. Raises `BenchError`."""
+        self._order("restore")
+
+    def _order(self, order: str) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(f"{order}\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise BenchError(f"the delaying proxy has ended: {error}") from error
+        answer = _said(self.process)
+        if answer != order:
+            raise BenchError(f"the delaying proxy did not {order}: {answer!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """A link's properties. `round_trip_seconds` is what it adds to the loopback's, half of it each way."""
 
     round_trip_seconds: float
     bytes_per_second: float
 
-    def start(self, stack: ExitStack, endpoint: str) -> str:
-        """Lay the link to `endpoint` (host:port) until the stack ends; return the near end. Raises `BenchError`."""
+    def start(self, stack: ExitStack, endpoint: str) -> LaidLink:
+        """Lay the link to `endpoint` (host:port) until the stack ends. Raises `BenchError`."""
         host, _, port = endpoint.rpartition(":")
         command = [sys.executable, "-m", "bench.delaying_proxy", host, port]
         command += [str(self.round_trip_seconds * 1000 / 2), str(self.bytes_per_second)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # In a session of its own, so that an interrupt at the terminal lets it carry what must still end.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         stack.callback(_end, process)
-        assert process.stdout is not None
-        is_ready, _, _ = select.select([process.stdout], [], [], START_SECONDS_MAX)
-        line = process.stdout.readline() if is_ready else ""
-        if not line.strip().isdecimal():
+        line = _said(process)
+        if not line.isdecimal():
             raise BenchError(f"the delaying proxy did not start: {line!r}")
-        return f"127.0.0.1:{int(line)}"
+        return LaidLink(f"127.0.0.1:{int(line)}", process)
 
     def writes_per_second_max(self, block_bytes: int, queue_depth: int) -> float:
         """Return what the link allows: its rate, or as many writes a round trip as may be in flight."""
@@ -52,7 +80,8 @@ def plain_tcp(link: Link, seconds: float) -> tuple[float, float]:
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener.settimeout(PLAIN_SECONDS_MAX)
-        host, _, port = link.start(stack, f"127.0.0.1:{listener.getsockname()[1]}").rpartition(":")
+        laid = link.start(stack, f"127.0.0.1:{listener.getsockname()[1]}")
+        host, _, port = laid.endpoint.rpartition(":")
         try:
             sender = stack.enter_context(socket.create_connection((host, int(port)), PLAIN_SECONDS_MAX))
             receiver = stack.enter_context(listener.accept()[0])
@@ -101,6 +130,13 @@ def _rate(sender: socket.socket, receiver: socket.socket, seconds: float) -> flo
     if thread.is_alive() or last <= first:
         raise BenchError("plain TCP through the link: nothing arrived, or too late")
     return received / (last - first)
+
+
+def _said(process: subprocess.Popen[str]) -> str:
+    """Return the next line that the proxy says, or nothing when it ended or takes too long."""
+    assert process.stdout is not None
+    is_ready, _, _ = select.select([process.stdout], [], [], START_SECONDS_MAX)
+    return process.stdout.readline().strip() if is_ready else ""
 
 
 def _end(process: subprocess.Popen[str]) -> None:

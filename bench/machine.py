@@ -11,6 +11,10 @@ from pathlib import Path
 
 from twinsite.core.limits import MIB
 
+SYSTEM_PYTHON = "/usr/bin/python3"
+"""Debian's own, to which its packages of Python modules belong."""
+LIBNBD_BINDING = "libnbd for Python"
+
 PACKAGES = {
     "fio": "fio",
     "nbdkit": "nbdkit",
@@ -25,8 +29,9 @@ PACKAGES = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
     "dd": "coreutils",
+    LIBNBD_BINDING: "python3-libnbd",
 }
-"""The peers' programs and the Debian packages that bring them."""
+"""The peers' programs, and a module, and the Debian packages that bring them."""
 
 VERSION_SECONDS_MAX = 10.0
 _VERSION_OPTIONS = {"socat": "-V", "ip": "-V"}
@@ -35,9 +40,7 @@ _VERSION_OPTIONS = {"socat": "-V", "ip": "-V"}
 
 def missing_tools(tools: tuple[str, ...]) -> list[str]:
     """Return a sentence for each program that is not there, with the way out."""
-    return [
-        f"{tool} is not installed: apt-get install {PACKAGES[tool]}" for tool in tools if shutil.which(tool) is None
-    ]
+    return [f"{tool} is not installed: apt-get install {PACKAGES[tool]}" for tool in tools if not _is_installed(tool)]
 
 
 def peer_versions() -> dict[str, str | None]:
@@ -59,7 +62,23 @@ def machine_facts(directory: Path) -> dict[str, str | int | list[float]]:
     }
 
 
+def _is_installed(tool: str) -> bool:
+    return _libnbd_version() is not None if tool == LIBNBD_BINDING else shutil.which(tool) is not None
+
+
+def _libnbd_version() -> str | None:
+    """Return the version of the library behind the system's binding, or None without one."""
+    command = [SYSTEM_PYTHON, "-c", "import nbd; print(nbd.NBD().get_version())"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_SECONDS_MAX, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
 def _version(tool: str) -> str | None:
+    if tool == LIBNBD_BINDING:
+        return _libnbd_version()
     if shutil.which(tool) is None:
         return None
     try:

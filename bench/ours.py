@@ -8,18 +8,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.link import Link
+from bench.link import LaidLink, Link
 from bench.processes import cpu_seconds
 from bench.running import Context
 from bench.workspace import write_random_file
 from tests.support.worker_process import WorkerPair, WorkerProcess
 from twinsite.core.limits import EXTENT_BYTES
 from twinsite.durable_file import SystemFiles
-from twinsite.messages import MemberSpec, Mode, Replication, Role, StorePlace, WorkerSpec
+from twinsite.messages import MemberSpec, Mode, Replication, Role, StorePlace, WorkerSpec, WorkerStatus
 from twinsite.nbd_client import NbdClient
 from twinsite.worker.intent_log import load_intents
 from twinsite.worker.state import StateDirectory
 
+Pair = WorkerPair
+"""A primary and a secondary worker of one group, and the arbiter between them."""
 VOLUME_ID = "00000000-0000-4000-8000-000000000000"
 COLD_SECONDS_MAX = 60.0
 COLD_POLL_SECONDS = 0.2
@@ -122,12 +124,32 @@ def distant_pair(
     stack: ExitStack, source: Path, size_bytes: int, directory: Path, link: Link, seconds_max: float
 ) -> WorkerPair:
     """Return a pair in sync on `source` whose stream crosses the link. Raises `BenchError`."""
+    pair, _ = linked_pair(stack, source, size_bytes, directory, link, seconds_max)
+    return pair
+
+
+def linked_pair(
+    stack: ExitStack, source: Path, size_bytes: int, directory: Path, link: Link, seconds_max: float
+) -> tuple[WorkerPair, LaidLink]:
+    """Return what `distant_pair` does, and the link, which can be cut. Raises `BenchError`."""
     pair = paused_pair(stack, source, size_bytes, directory)
-    endpoint = link.start(stack, pair.follow())
-    spec = pair.spec(Role.PRIMARY, Replication.RUNNING, endpoint)
+    laid = link.start(stack, pair.follow())
+    spec = pair.spec(Role.PRIMARY, Replication.RUNNING, laid.endpoint)
     pair.primary.send(spec)
     pair.primary.wait(lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max)
-    return pair
+    return pair, laid
+
+
+def ask(pair: WorkerPair) -> WorkerStatus:
+    """Return what the primary says of itself at this moment."""
+    spec = pair.repeat("az1")
+    return pair.primary.wait(lambda s: s.spec_version == spec.version, "heard")
+
+
+def wait_in_sync(pair: WorkerPair, seconds_max: float) -> None:
+    """Wait until the primary, asked anew, is in sync."""
+    spec = pair.repeat("az1")
+    pair.primary.wait(lambda s: s.spec_version >= spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max)
 
 
 def logged_bytes(pair: WorkerPair) -> int:

@@ -56,7 +56,8 @@ def take_turns(contenders: Sequence[Contender], context: Context, result: CaseRe
                 series.samples.append(measure(number))
             except FAILURES as error:
                 series.samples.append(None)
-                result.problems.append(f"{series.label}, round {number + 1}: {error}")
+                # An assertion may have no message.
+                result.problems.append(f"{series.label}, round {number + 1}: {str(error) or repr(error)}")
 
 
 def can_run(tools: tuple[str, ...], label: str, result: CaseResult) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import random
 import threading
@@ -54,6 +55,19 @@ class SteadyWriter:
             target = len(self.acknowledged) + count
             if not self._progress.wait_for(lambda: len(self.acknowledged) >= target, ANSWER_SECONDS_MAX):
                 raise BenchError(f"after {len(self.acknowledged)} writes none was acknowledged any more")
+
+    def first_after(self, moment: float) -> float:
+        """Return when the first write after a moment was acknowledged. Raises `BenchError` when none was."""
+        times = list(self.acknowledged)
+        place = bisect.bisect_left(times, moment)
+        if place == len(times):
+            raise BenchError("no write was acknowledged any more")
+        return times[place]
+
+    def rate(self, begin: float, end: float) -> float:
+        """Return the acknowledged writes a second in a span."""
+        times = list(self.acknowledged)
+        return (bisect.bisect_left(times, end) - bisect.bisect_left(times, begin)) / (end - begin)
 
     def longest_gap(self, begin: float, end: float) -> float:
         """Return the longest time in seconds between two acknowledgements in a row, of which a part lies in the span.

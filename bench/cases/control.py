@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bench.control_plane import State, populate, start_controller
 from bench.errors import BenchError
+from bench.in_force import InForceReader
 from bench.results import CaseResult, Limit, Sample, Series
 from bench.running import FAILURES, Context
 from twinsite.client import AsyncClient, Client, Cloud
@@ -28,6 +29,7 @@ from twinsite.client.pairs import PAIRS
 from twinsite.client.session import exchange
 from twinsite.control.settings import ControllerSettings
 from twinsite.core.limits import GIB
+from twinsite.messages import Replication
 
 GROUPS_PER_GIB = 1000
 GROUPS_MIN = 8
@@ -36,39 +38,57 @@ COPYING_MAX, PAUSED_MAX = 10, 300
 SHOWS = 100
 PAGES = 5
 SYNCS = 20
+FEW_GROUPS = 10
+HEARD_GROUPS = 7
+"""So many groups are stopped and synchronized in a round, one after the other."""
 CREATED_MAX = 200
 CLIENTS = 50
 QUOTA = 1_000_000
 SHOW_MS_MAX, PAGE_MS_MAX, SYNC_MS_MAX = 10.0, 150.0, 50.0
 NODES_SECONDS_MAX = 120.0
+FROM_CALL = "from_call_ms"
 SETTLED_SECONDS_MAX = 60.0
 
 
 def control(context: Context) -> CaseResult:
-    """Measure calls of one client, the founding action, new volumes, and 50 clients at once."""
+    """Measure calls of one client, actions until the worker obeys, new volumes, and 50 clients at once."""
     result = CaseResult("control", "control plane, many objects")
     shows = Series("show", "show a pair or a group, one client", "ms")
     pages = Series("page", "page of 1,000 pairs, one client", "ms")
     syncs = Series("sync", "os-sync while ten groups copy, one client", "ms")
     created = Series("create", "create a volume until it is available, one client", "ms")
     mixed = Series("mixed", f"mixed calls of {CLIENTS} clients", "calls/s")
+    states = _states(context)
+    heard_few = Series("heard-few", f"action to worker, {FEW_GROUPS} groups", "ms")
+    heard = Series("heard", f"action to worker, {len(states)} groups", "ms")
     with ExitStack() as stack:
         try:
-            bench = _Bench(stack, context)
+            few = _Bench(stack, context, _states_of(FEW_GROUPS))
+            for number in range(context.options.rounds):
+                context.say(f"{result.title}, {FEW_GROUPS} groups, round {number + 1} of {context.options.rounds}")
+                heard_few.samples.append(few.heard())
+        except FAILURES as error:
+            result.problems.append(f"control with {FEW_GROUPS} groups: {error}")
+    with ExitStack() as stack:
+        try:
+            bench = _Bench(stack, context, states)
             for number in range(context.options.rounds):
                 context.say(f"{result.title}, round {number + 1} of {context.options.rounds}")
                 shows.samples.append(bench.show())
                 pages.samples.append(bench.page())
                 syncs.samples.append(bench.sync())
+                heard.samples.append(bench.heard())
                 created.samples.append(bench.create())
                 mixed.samples.append(asyncio.run(bench.mix(context.options.seconds)))
         except FAILURES as error:
             result.problems.append(f"control: {error}")
-    result.series = [shows, pages, syncs, created, mixed]
+    from_call = [series.of_detail(FROM_CALL, "from the call", "ms") for series in (heard_few, heard)]
+    result.series = [shows, pages, syncs, heard_few, heard, *from_call, created, mixed]
     result.limits = [
         Limit("show, median of a round", shows, SHOW_MS_MAX),
         Limit("page of 1,000 pairs, median of a round", pages, PAGE_MS_MAX),
         Limit("founding action, median of a round", syncs, SYNC_MS_MAX),
+        *(Limit(series.label, series, None) for series in (heard_few, heard, *from_call)),
         Limit("new volume, until it is available", created, None),
         Limit(f"{CLIENTS} clients", mixed, None),
     ]
@@ -78,18 +98,19 @@ def control(context: Context) -> CaseResult:
 class _Bench:
     """A controller with its nodes and a client."""
 
-    def __init__(self, stack: ExitStack, context: Context) -> None:
+    def __init__(self, stack: ExitStack, context: Context, states: list[State]) -> None:
         context.say("control plane: filling a database")
         directory = context.workspace.new_directory(stack)
         self._choose = random.Random(context.options.seed)
         self._population = asyncio.run(
-            populate(ControllerSettings(data_dir=directory, quota_volumes=QUOTA), _states(context), PAIRS_PER_GROUP)
+            populate(ControllerSettings(data_dir=directory, quota_volumes=QUOTA), states, PAIRS_PER_GROUP)
         )
         (directory / "population").write_bytes(pickle.dumps(self._population))
         (directory / "twinsite.toml").write_text(f"quota_volumes = {QUOTA}\n")
         context.say("control plane: starting the controller and the nodes")
         url = start_controller(stack, directory)
         _start_nodes(stack, url, directory)
+        self._in_force = stack.enter_context(InForceReader(directory))
         password = (directory / "secrets" / "admin-password").read_text().strip()
         self._cloud = Cloud(f"{url}/identity/v3", "admin", password, "admin", "the bench")
         self._client = stack.enter_context(Client(self._cloud))
@@ -116,6 +137,22 @@ class _Bench:
         for group_id in set(group_ids):
             self._client.stop_group(group_id)
         return _median_ms(SYNCS, lambda number: self._client.sync_group(group_ids[number]))
+
+    def heard(self) -> Sample:
+        """Change groups; return the median time from the API's answer until the primary's worker has it in force."""
+        calls = {Replication.RUNNING: self._client.sync_group, Replication.PAUSED: self._client.stop_group}
+        from_answer, from_call = [], []
+        for group_id in itertools.islice(self._paused, HEARD_GROUPS):
+            self._client.stop_group(group_id)
+            for wanted in (Replication.RUNNING, Replication.PAUSED, Replication.RUNNING):
+                called = time.perf_counter()
+                calls[wanted](group_id)
+                answered = time.perf_counter()
+                at = self._in_force.wait(group_id, wanted, called)
+                from_answer.append((at - answered) * 1000)
+                from_call.append((at - called) * 1000)
+        details = {FROM_CALL: statistics.median(from_call), "worst": max(from_answer), "calls": len(from_answer)}
+        return Sample(statistics.median(from_answer), details=details)
 
     def create(self) -> Sample:
         """Create volumes one after the other; return the time for each, the wait for the last one included."""
@@ -168,7 +205,10 @@ class _Bench:
 
 
 def _states(context: Context) -> list[State]:
-    count = max(GROUPS_MIN, context.options.size_bytes * GROUPS_PER_GIB // GIB)
+    return _states_of(max(GROUPS_MIN, context.options.size_bytes * GROUPS_PER_GIB // GIB))
+
+
+def _states_of(count: int) -> list[State]:
     copying, paused = min(COPYING_MAX, count // 4), min(PAUSED_MAX, count // 4)
     return [State.COPYING] * copying + [State.PAUSED] * paused + [State.ACTIVE] * (count - copying - paused)
 

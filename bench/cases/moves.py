@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.errors import BenchError
+from bench.installed import POLL_SECONDS, PROBE_BYTES, WAIT_SECONDS_MAX, Group, first_read, installed_group, uris
 from bench.results import CaseResult, Limit, Sample, Series
 from bench.running import FAILURES, Context
 from bench.steady_writer import SteadyWriter
-from tests.support.api_group import Group
-from tests.support.installation import WAIT_SECONDS_MAX, Installation
-from twinsite.errors import StorageFault
 from twinsite.nbd_client import NbdClient
 
 INTERRUPTION_MS_MAX = 200.0
@@ -27,8 +25,6 @@ FAILOVER_SECONDS_MAX = 2.0
 SWITCHOVER_MS_MAX = 1000.0
 GROUP_DISKS = 8
 WARM_UP_WRITES = 200
-POLL_SECONDS = 0.005
-PROBE_SECONDS_MAX = 5.0
 
 
 def interruption(context: Context) -> CaseResult:
@@ -38,11 +34,11 @@ def interruption(context: Context) -> CaseResult:
     undisturbed = Series("undisturbed", "longest gap of as long without", "ms")
     with ExitStack() as stack:
         try:
-            group = _installed_group(stack, context, 1, result.title)
-            uris = group.connect("az1")
+            group = installed_group(stack, context, 1, result.title)
+            disks = group.connect("az1")
             for number in range(context.options.rounds):
                 context.say(f"{result.title}, round {number + 1} of {context.options.rounds}")
-                with SteadyWriter(uris, context.options.seed + number) as host:
+                with SteadyWriter(disks, context.options.seed + number) as host:
                     host.wait_for_more(WARM_UP_WRITES)
                     pid = group.installation.worker_pid("az2", group.id)
                     begun = time.perf_counter()
@@ -74,7 +70,7 @@ def moves(context: Context) -> CaseResult:
     switchover = Series("switchover", "longest gap in a host's writes", "ms")
     with ExitStack() as stack:
         try:
-            group = _installed_group(stack, context, GROUP_DISKS, result.title)
+            group = installed_group(stack, context, GROUP_DISKS, result.title)
             group.connect("az1")
             for number in range(context.options.rounds):
                 context.say(f"{result.title}, round {number + 1} of {context.options.rounds}")
@@ -93,24 +89,6 @@ def moves(context: Context) -> CaseResult:
     return result
 
 
-def _installed_group(stack: ExitStack, context: Context, pair_count: int, title: str) -> Group:
-    """Start an installation with a group in sync; everything ends with the stack."""
-    context.say(f"{title}: starting an installation")
-    installation = Installation(directory=context.workspace.new_directory(stack))
-    stack.callback(installation.close)
-    installation.start()
-    installation.wait_connected()
-    group = Group(installation, pair_count)
-    group.synchronize()
-    return group
-
-
-def _uris(group: Group, site: str) -> list[str]:
-    """Return where a site serves the group's disks: the same for their whole lives, whether it serves them or not."""
-    sockets = group.installation.directory / site / "run" / "n"
-    return [f"nbd+unix:///{volume}?socket={sockets}/{volume}.sock" for volume in group.disks(site)]
-
-
 def _wait_stale(group: Group) -> None:
     """Wait until production has gone on alone, or is in sync again already: the group's own record says either."""
     deadline = time.perf_counter() + WAIT_SECONDS_MAX
@@ -122,36 +100,25 @@ def _wait_stale(group: Group) -> None:
 
 def _fail_over(group: Group, seed: int) -> Sample:
     """Write to every disk, kill the production worker, ask for a failover, and read every disk at the other site."""
-    data = random.Random(seed).randbytes(4096)
-    for uri in _uris(group, "az1"):
+    data = random.Random(seed).randbytes(PROBE_BYTES)
+    for uri in uris(group, "az1"):
         with NbdClient(uri) as client:
             client.write(0, data)
     os.kill(group.installation.worker_pid("az1", group.id), signal.SIGKILL)
     begun = time.perf_counter()
     group.act("failover")
     answered = time.perf_counter() - begun
-    for uri in _uris(group, "az2"):
-        if _first_read(uri, begun + WAIT_SECONDS_MAX) != data:
+    for uri in uris(group, "az2"):
+        if first_read(uri, begun + WAIT_SECONDS_MAX) != data:
             raise BenchError(f"{uri} lacks what was acknowledged before the failover")
     seconds = time.perf_counter() - begun
     group.wait_shown("a group that has failed over", status="failovered")
     return Sample(seconds, details={"answered_seconds": answered})
 
 
-def _first_read(uri: str, deadline: float) -> bytes:
-    while True:
-        try:
-            with NbdClient(uri, timeout_seconds=PROBE_SECONDS_MAX) as client:
-                return client.read(0, 4096)
-        except StorageFault:
-            if time.perf_counter() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)
-
-
 def _switch_back(group: Group, seed: int) -> Sample:
     """Move the group from az2 to az1 while a host writes to its first disk, wherever that is served."""
-    hosts: Sequence[str] = [_uris(group, site)[0] for site in ("az2", "az1")]
+    hosts: Sequence[str] = [uris(group, site)[0] for site in ("az2", "az1")]
     with SteadyWriter(hosts, seed) as host:
         host.wait_for_more(WARM_UP_WRITES)
         begun = time.perf_counter()

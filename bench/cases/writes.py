@@ -15,6 +15,8 @@ from pathlib import Path
 
 from bench import ours, peers
 from bench.fio import QD1, QD32, SEQUENTIAL, Pattern, run_fio
+from bench.fua import run_fua
+from bench.machine import LIBNBD_BINDING
 from bench.options import RAW
 from bench.processes import Server, cpu_seconds, forget_memory_peaks, memory_peak_bytes
 from bench.results import LATENCY_P50, LATENCY_P99, MEMORY_PEAK, CaseResult, Comparison, Sample, Series
@@ -73,7 +75,10 @@ def measure_writes(
         write_random_file(content, size_bytes, context.options.seed)
         contenders: dict[str, Contender] = {}
         for name, (label, tools, start) in starters.items():
-            programs = ("fio", *(tool for tool in tools if tool != RAW))
+            if pattern.has_fua and RAW in tools:
+                continue  # FUA is a flag of NBD.
+            loader = LIBNBD_BINDING if pattern.has_fua else "fio"
+            programs = (loader, *(tool for tool in tools if tool != RAW))
             if not context.options.wants(*tools) or not can_run(programs, label, result):
                 continue
             context.say(f"{pattern.title}: starting {label}")
@@ -157,7 +162,8 @@ def measure_load(
     """Load one target once. CPU time and peak of memory are of the processes `pids` together, during this run."""
     forget_memory_peaks(pids)
     cpu_before = cpu_seconds(pids)
-    run = run_fio(uri, pattern, size_bytes, seconds, context.options.seed + number, directory)
+    run_load = run_fua if pattern.has_fua else run_fio
+    run = run_load(uri, pattern, size_bytes, seconds, context.options.seed + number, directory)
     memory = {MEMORY_PEAK: memory_peak_bytes(pids) / MIB} if pids else {}
     return Sample(
         value=run.speed(pattern),
