@@ -59,7 +59,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._handler = handler
         # Pages of a mapping take no memory before they are first used; a bytearray writes all of its own at once.
         self._view = memoryview(mmap.mmap(-1, receive_buffer_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        self._filled = 0
+        self._start = self._filled = 0  # What lies between has come and is not complete.
         self._loop = asyncio.get_running_loop()
         self._polling = AdaptivePolling(self._loop)
         self._liveness = Liveness(self._loop.time())
@@ -156,7 +156,7 @@ class StreamConnection(asyncio.BufferedProtocol):
                 body = {"reason": "failure", "code": failure.code, "message": failure.message}
             self.send([encode_json(Kind.BYE, body)])
             self._is_closing = True
-            self._filled = 0
+            self._start = self._filled = 0
             with contextlib.suppress(OSError):  # The peer has hung up, and it has not been told to us yet.
                 self._transport.write_eof()
             self._goodbye_handle = self._loop.call_later(GOODBYE_SECONDS, self._transport.abort)
@@ -168,7 +168,7 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def _take(self) -> None:
         frames: list[Frame] = []
-        rest = decode(self._view, 0, self._filled, frames)
+        rest = decode(self._view, self._start, self._filled, frames)
         kinds = [frame.kind for frame in frames]
         bye = kinds.index(_BYE) if _BYE in kinds else None
         before = frames if bye is None else frames[:bye]
@@ -180,11 +180,15 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._take_bye(frames[bye])
         if self._is_closing:
             return
-        if rest == 0 and self._filled == len(self._view):
-            raise PeerViolation(f"a frame is longer than the {self._filled} bytes that this end takes")
-        if rest:
-            self._view[: self._filled - rest] = self._view[rest : self._filled]
-            self._filled -= rest
+        if rest == self._start:
+            if self._filled == len(self._view):
+                raise PeerViolation(f"a frame is longer than the {self._filled} bytes that this end takes")
+            return
+        left = self._filled - rest
+        # What comes next is put at the begin of a cache line, to where the kernel copies almost twice as fast.
+        self._start = -left % _LINE_BYTES
+        self._view[self._start : self._start + left] = self._view[rest : self._filled]
+        self._filled = self._start + left
 
     def _take_bye(self, frame: Frame) -> None:
         body = decode_json(frame)
@@ -221,6 +225,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.close(failure, say=False)
 
 
+_LINE_BYTES = 64
 _BYE = int(Kind.BYE)
 _HEARTBEAT_ALONE = [int(Kind.HEARTBEAT)]
 _HEARTBEAT = encode_header(Kind.HEARTBEAT, 0, 0, 0, 0, 0)
