@@ -85,9 +85,12 @@ class Direction:
             with contextlib.suppress(BlockingIOError):
                 sent = self._target.send(data)
             self._queued_bytes -= sent
+        is_end = bool(pieces) and not pieces[-1][1]
         if sent < len(data):
+            if is_end:
+                self._queue.appendleft(pieces[-1])
             self._queue.appendleft((due_at, memoryview(data)[sent:]))
-        elif pieces and not pieces[-1][1]:
+        elif is_end:
             self._target.shutdown(socket.SHUT_WR)
 
 

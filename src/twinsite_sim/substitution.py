@@ -31,6 +31,7 @@ from twinsite.messages import StorePlace
 from twinsite.stores import opening
 from twinsite.worker import arbiter_client, control, primary_link, state
 from twinsite.worker.nbd_connection import NbdConnection
+from twinsite.worker.polling import AdaptivePolling
 from twinsite_sim.arbiter import ArbiterWorld, SimArbiterClient
 from twinsite_sim.loop import OWNER
 from twinsite_sim.machine import SimExecutor, current_process
@@ -154,6 +155,8 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
     )
     hashes = _Hashes()
     put(NbdConnection, "__hash__", lambda connection: hashes.hash_of(connection))  # noqa: PLW0108
+    # Polling keeps a loop awake by the real clock; with the fake one, which stands while a loop is awake, for ever.
+    put(AdaptivePolling, "received", lambda _: None)
     try:
         yield
     finally:

@@ -65,7 +65,11 @@ def test_the_secondary_is_killed_in_the_middle_of_a_full_synchronization(make_pa
     pair = make_pair([4 * SIZE])
     fill(pair, 0, range(0, 4096, 2))
     pair.start()
-    with NumberedWriter(pair.uri(0), slots=SLOTS // 4) as writer:  # Fewer blocks than are copied.
+    # One writes fewer blocks than are copied, and the other some that are not by then.
+    with (
+        NumberedWriter(pair.uri(0), slots=SLOTS // 4) as writer,
+        NumberedWriter(pair.uri(0), slots=64, first_slot=4 * SLOTS - 64, seed=2) as late,
+    ):
         pair.copy_some(link)
         pair.secondary.kill()
         status = pair.primary.wait(lambda s: s.mode is Mode.CONNECTING, "alone")
@@ -79,6 +83,7 @@ def test_the_secondary_is_killed_in_the_middle_of_a_full_synchronization(make_pa
     pair.pause()
     assert_equal(pair)
     writer.check_disk(pair.path("az2", 0))
+    late.check_disk(pair.path("az2", 0))
 
 
 def test_a_secondary_that_stops_cleanly_and_comes_back_lacks_only_what_came_meanwhile(make_pair: MakePair) -> None:

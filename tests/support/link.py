@@ -57,9 +57,10 @@ class Link:
     def flow(self) -> None:
         """Let everything through again, what was stalled included."""
         self.is_up = True
-        self._bytes_left.clear()
-        for event in self._flows.values():
-            event.set()
+        with self._lock:
+            self._bytes_left.clear()
+            for event in self._flows.values():
+                event.set()
 
     def close(self) -> None:
         """End everything."""
@@ -102,10 +103,11 @@ class Link:
     def _pump(self, source: socket.socket, sink: socket.socket, way: Way) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if (left := self._bytes_left.get(way)) is not None:
-                    self._bytes_left[way] = left - len(data)
-                    if left <= 0:
-                        self._flows[way].clear()
+                with self._lock:
+                    if way in self._bytes_left:
+                        self._bytes_left[way] -= len(data)
+                        if self._bytes_left[way] <= 0:
+                            self._flows[way].clear()
                 self._flows[way].wait(STALL_SECONDS_MAX)
                 if self.delay_seconds[way]:
                     time.sleep(self.delay_seconds[way])

@@ -70,10 +70,12 @@ STREAM_CONTROL_BYTES_MAX = 256 * KIB
 """Largest JSON body of a hello."""
 RESYNC_IN_FLIGHT_BYTES_MAX = 8 * MIB
 """Resync data read or sent and not acknowledged; guest writes get the rest of the window."""
+ZERO_BYTES_A_BYTE = 16
+"""So many bytes of zeros count for one of data in what a resync may have in flight."""
 RESYNC_READ_BYTES_MAX = 1 * MIB
 """Most data of one resync read whose content travels, and of one comparison."""
-RESYNC_READ_ZEROS_BYTES_MAX = 16 * MIB
-"""Most that one resync read goes through as long as it finds nothing but zeros."""
+RESYNC_READ_ZEROS_BYTES_MAX = 4 * MIB
+"""About the most that one resync read goes through as long as it finds nothing but zeros."""
 COMPARE_READ_BYTES_MAX = 8 * MIB
 """Most data that one read digests, and that one comparison names."""
 RESYNC_READS_MAX = 4

@@ -26,7 +26,7 @@ def read_order(store: Store, order: ReadOrder) -> list[Piece]:
     """Return consecutive pieces from the order's first block on: to its end, or to the end of one read's worth of data.
 
     Blocks that lie in a hole are not read, however many there are; blocks of zeros are read and found to be so, which
-    goes on for `READ_ZEROS_BLOCKS_MAX` at most. Raises `StorageFault`.
+    goes on for about `READ_ZEROS_BLOCKS_MAX` at most. Raises `StorageFault`.
     """
     return cover_order(store, order, READ_BLOCKS_MAX, _read_data)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from twinsite.core.arbiter import Secondary
+from twinsite.core.limits import RESYNC_READS_MAX
 from twinsite.durable_file import Files
 from twinsite.errors import ConfigurationError, InternalError, RetryableError, StorageFault, TwinsiteError
 from twinsite.messages import (
@@ -46,8 +47,8 @@ from twinsite.worker.taking_over import flush_what_was_left, refuse_half_copy, r
 
 log = structlog.get_logger(__name__)
 
-THREADS = 4
-"""Threads for calls that may wait for a disk."""
+THREADS = RESYNC_READS_MAX + 2
+"""Threads for calls that may wait for a disk. A resync leaves some to hosts' reads and flushes."""
 RETRY_SECONDS = 1.0
 """Pause before a spec that could not be applied is tried again."""
 IDLE_STATUS_SECONDS = 1.0

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.limits import BLOCK_BYTES, ZERO_BYTES_A_BYTE
 from twinsite.core.stream.frames import frame_starts
 
 Token = Hashable
@@ -62,8 +62,7 @@ class Flight:
         """Count a frame as sent."""
         self.payload_bytes += payload_bytes
         if is_resync:
-            # A zero frame is accounted at the price of a block, or a sparse disk would wait for each of them.
-            self.resync_bytes += payload_bytes or BLOCK_BYTES
+            self.resync_bytes += _price(payload_bytes, length)
             self.resync_bytes_of[volume] = self.resync_bytes_of.get(volume, 0) + length
         self.entries.append(_new(Entry, (sequence, volume, offset, length, payload_bytes, is_resync, token)))
 
@@ -76,7 +75,7 @@ class Flight:
             if entry.token is not None:
                 completed.append(entry.token)
             if entry.is_resync:
-                self.resync_bytes -= entry.payload_bytes or BLOCK_BYTES
+                self.resync_bytes -= _price(entry.payload_bytes, entry.length)
                 self.resync_bytes_of[entry.volume] -= entry.length
         kept = self._kept
         while kept and kept[0][0] <= sequence:
@@ -109,6 +108,15 @@ class Flight:
         self.payload_bytes = self.resync_bytes = 0
         self.resync_bytes_of.clear()
         return entries, waiters
+
+
+def _price(payload_bytes: int, length: int) -> int:
+    """Return what a resync frame counts for in what may be in flight.
+
+    Zeroing costs the secondary time, and is cheaper than writing: it counts for a sixteenth. A small one counts for no
+    less than a block, and a disk of many holes need not wait for each of them.
+    """
+    return payload_bytes or max(BLOCK_BYTES, length // ZERO_BYTES_A_BYTE)
 
 
 def _after(batch: bytes, acknowledged: int) -> bytes:

@@ -24,7 +24,7 @@ READ_BLOCKS_MAX = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
 COMPARE_READ_BLOCKS_MAX = COMPARE_READ_BYTES_MAX // BLOCK_BYTES
 """Most blocks of data that one order digests."""
 READ_ZEROS_BLOCKS_MAX = RESYNC_READ_ZEROS_BYTES_MAX // BLOCK_BYTES
-"""Most blocks that one order goes through as long as they hold nothing but zeros."""
+"""About the most blocks that one order goes through as long as they hold nothing but zeros."""
 RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
 """Longest run of one order. Only a hole can make it that long; what has to be read ends it earlier."""
 
@@ -46,7 +46,7 @@ class ReadOrder:
     """A read for the shell to do: `block_count` dirty blocks of member `index` at most, from `first_block` on.
 
     The shell may stop after `RESYNC_READ_BYTES_MAX` bytes of data, or, of a comparison, `COMPARE_READ_BYTES_MAX`, and
-    after `RESYNC_READ_ZEROS_BYTES_MAX` that were read as zeros; it must say how many blocks it covered.
+    after about `RESYNC_READ_ZEROS_BYTES_MAX` that were read as zeros; it must say how many blocks it covered.
     """
 
     index: int
@@ -116,11 +116,12 @@ class MemberReads:
             end += piece.block_count
             sendable.extend(_without(piece, order.overtaken, bytes_a_block))
         assert order.first_block < end <= order.first_block + order.block_count
-        last = pieces[-1]
-        if last.data is not None:
+        if pieces[-1].is_hole:
+            self._run_blocks_max = RUN_BLOCKS_MAX
+        elif any(piece.data is not None for piece in pieces):
             self._run_blocks_max = self._data_blocks_max
         else:
-            self._run_blocks_max = RUN_BLOCKS_MAX if last.is_hole else READ_ZEROS_BLOCKS_MAX
+            self._run_blocks_max = READ_ZEROS_BLOCKS_MAX
         return sendable, end
 
 

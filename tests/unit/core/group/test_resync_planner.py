@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twinsite.core.group.flight import Flight
 from twinsite.core.group.resync import (
     READ_BLOCKS_MAX,
     READ_ZEROS_BLOCKS_MAX,
@@ -11,7 +12,14 @@ from twinsite.core.group.resync import (
     MemberResync,
     Piece,
 )
-from twinsite.core.limits import BLOCK_BYTES, RESYNC_READS_MAX
+from twinsite.core.limits import (
+    BLOCK_BYTES,
+    RESYNC_IN_FLIGHT_BYTES_MAX,
+    RESYNC_READ_ZEROS_BYTES_MAX,
+    RESYNC_READS_MAX,
+    ZERO_BYTES_A_BYTE,
+    ZERO_FRAME_BYTES_MAX,
+)
 from twinsite.core.tracking.dirty_map import DirtyMap
 
 BLOCKS = 4 * RUN_BLOCKS_MAX
@@ -55,6 +63,28 @@ def test_after_a_hole_one_long_read_is_out(resync: MemberResync) -> None:
     assert second is not None
     assert (second.first_block, second.block_count) == (RUN_BLOCKS_MAX, RUN_BLOCKS_MAX)
     assert resync.next_order(1) is None
+
+
+def test_after_data_and_zeros_reads_are_short(resync: MemberResync) -> None:
+    first = resync.next_order(1)
+    assert first is not None
+    resync.take_back(first, [found(0, READ_BLOCKS_MAX - 1, "data"), found(READ_BLOCKS_MAX - 1, 1, "zeros")])
+    second = resync.next_order(1)
+    assert second is not None
+    assert second.block_count == READ_BLOCKS_MAX
+
+
+def test_what_the_secondary_has_to_zero_at_once_is_bounded() -> None:
+    flight = Flight()
+    sequence = 0
+    while flight.resync_bytes < RESYNC_IN_FLIGHT_BYTES_MAX:
+        sequence += 1
+        flight.add(sequence, 0, 0, RESYNC_READ_ZEROS_BYTES_MAX, 0, True, None)
+    assert sequence * RESYNC_READ_ZEROS_BYTES_MAX == ZERO_BYTES_A_BYTE * RESYNC_IN_FLIGHT_BYTES_MAX
+    flight.add(sequence + 1, 0, 0, BLOCK_BYTES, 0, True, None)
+    flight.add(sequence + 2, 0, 0, ZERO_FRAME_BYTES_MAX, 0, True, None)
+    flight.acknowledge(sequence + 2, [])
+    assert flight.resync_bytes == 0
 
 
 def test_what_reads_of_zeros_leave_out_is_read_in_the_next_round(resync: MemberResync) -> None:
