@@ -24,6 +24,7 @@ from twinsite.messages import Mode, Role
 from twinsite.nbd_client import NbdClient
 from twinsite.stores.file import FileStore
 from twinsite.worker import mirrored_device
+from twinsite.worker.polling import AdaptivePolling
 from twinsite.worker.primary_group import PrimaryGroup
 
 DATA = b"d" * 4096
@@ -62,6 +63,20 @@ async def test_in_sync_a_write_is_answered_after_the_secondary(leader: Leader, s
     assert not writing.done()
     await pipe.send(acknowledge(frame.sequence))
     await writing
+
+
+async def test_the_event_loop_polls_after_small_receives_of_hosts_and_of_the_stream(
+    leader: Leader, secondary: RawSecondary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polled: set[AdaptivePolling] = set()
+    monkeypatch.setattr(AdaptivePolling, "received", lambda polling: polled.add(polling))  # noqa: PLW0108  # A method of a set is not bound.
+    pipe, _ = await in_sync(leader, secondary)
+    polled.clear()
+    writing = asyncio.create_task(leader.write(512, b"x" * 512))
+    frame = await pipe.expect(Kind.WRITE)
+    await pipe.send(acknowledge(frame.sequence))
+    await writing
+    assert len(polled) == 2, "the host's and the stream's"
 
 
 async def test_a_forced_write_waits_for_the_flush_of_the_secondary(leader: Leader, secondary: RawSecondary) -> None:
