@@ -77,6 +77,9 @@ def test_a_dr_worker_killed_in_the_middle_of_a_sync(installation: Installation) 
     stop = threading.Event()
     acknowledged: list[int] = []
 
+    def stored_bytes(volume: str) -> int:
+        return os.stat(group.pool_file(volume)).st_blocks * 512
+
     def write_on() -> None:
         with open_client(uri) as client:
             number = 0
@@ -88,10 +91,11 @@ def test_a_dr_worker_killed_in_the_middle_of_a_sync(installation: Installation) 
     writer = threading.Thread(target=write_on)
     writer.start()
     try:
-        group.act("sync")
-        wait_for(lambda: 0 < group.show()["twinsite"]["progress"]["bytes_done"] < GIB, "a sync that is half done")
         with LivingProcess(installation.worker_pid("az2", group.id)) as worker:
+            group.act("sync")
+            wait_for(lambda: stored_bytes(group.dr[0]) > 32 * MIB, "a sync that has begun")
             worker.send_signal(signal.SIGKILL)
+        assert stored_bytes(group.dr[0]) < 384 * MIB, "it was the middle"
         before = len(acknowledged)
         wait_for(lambda: len(acknowledged) > before + 100, "writes that go on without the DR worker")
         group.synchronize()
