@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.link import Link, Way
 from tests.support.pairs import MakePair, fill, pair_maker
 from tests.support.stores import pattern
 from tests.support.worker_process import WorkerPair
@@ -29,7 +30,9 @@ def digests(pair: WorkerPair, site: str) -> list[str]:
 
 
 @pytest.mark.parametrize("secondary_dies_too", [False, True])
-def test_a_forced_promotion_serves_the_last_common_point(make_pair: MakePair, secondary_dies_too: bool) -> None:
+def test_a_forced_promotion_serves_the_last_common_point(
+    make_pair: MakePair, link: Link, secondary_dies_too: bool
+) -> None:
     pair = make_pair([SIZE, SIZE])
     for index in range(2):
         fill(pair, index, range(0, 2000, 3))
@@ -42,7 +45,8 @@ def test_a_forced_promotion_serves_the_last_common_point(make_pair: MakePair, se
             for offset in range(0, SIZE // 2, MIB):
                 client.write(offset, pattern(MIB, seed=offset // MIB))
             client.zero(SIZE // 2, 8 * MIB)
-    pair.synchronize(wait=False)
+    link.stall_after(Way.OUT, 16 * MIB)
+    pair.synchronize(wait=False, link=link)
     pair.primary.wait(
         lambda s: s.resync is not None and s.resync.kind == "delta" and s.resync.bytes_done > MIB,
         "in the middle of a resync",
