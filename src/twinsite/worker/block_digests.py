@@ -19,7 +19,7 @@ from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX
 from twinsite.core.stream.frames import DIGEST_BYTES
 from twinsite.errors import StorageFault
 from twinsite.stores.base import Store
-from twinsite.worker.resync_reader import cover_order
+from twinsite.worker.resync_reader import cover_order, zero_runs
 
 _ZEROS = bytes(RESYNC_READ_BYTES_MAX)
 
@@ -86,18 +86,13 @@ def _digest_data(seed: int, store: Store, first_block: int, end_block: int) -> l
     for block in range(first_block, end_block, READ_BLOCKS_MAX):
         digests += _read_digests(store, block * BLOCK_BYTES, min(READ_BLOCKS_MAX, end_block - block), seed)
     last_bytes = min(end_block * BLOCK_BYTES, store.size_bytes) - (end_block - 1) * BLOCK_BYTES
-    is_zero = [digest == _zero_digest(BLOCK_BYTES, seed) for digest in digests[:-1]]
+    zeros = _zero_digest(BLOCK_BYTES, seed)
+    is_zero = [digest == zeros for digest in digests[:-1]]
     is_zero.append(digests[-1] == _zero_digest(last_bytes, seed))
-    pieces: list[Piece] = []
-    start = 0
-    while start < len(digests):
-        end = start + 1
-        while end < len(digests) and is_zero[end] == is_zero[start]:
-            end += 1
-        data = None if is_zero[start] else b"".join(digests[start:end])
-        pieces.append(Piece(first_block + start, end - start, data))
-        start = end
-    return pieces
+    return [
+        Piece(first_block + start, end - start, None if run_is_zero else b"".join(digests[start:end]))
+        for start, end, run_is_zero in zero_runs(is_zero)
+    ]
 
 
 def _read_digests(store: Store, offset: int, block_count: int, seed: int) -> list[bytes]:

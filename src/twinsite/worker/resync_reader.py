@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 
 from twinsite.core.group.resync import READ_BLOCKS_MAX, READ_ZEROS_BLOCKS_MAX, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES
@@ -108,7 +109,7 @@ def _read_data(store: Store, first_block: int, end_block: int) -> list[Piece]:
     store.read_into(view, offset)
     pieces = [
         Piece(first_block + start, end - start, None if is_zero else view[start * BLOCK_BYTES : end * BLOCK_BYTES])
-        for start, end, is_zero in _zero_runs(view)
+        for start, end, is_zero in zero_runs(_is_zero(view, number) for number in range(end_block - first_block))
     ]
     if len(pieces) == 1 and pieces[0].data is None:
         _spare.view = whole
@@ -121,16 +122,13 @@ def _aligned_memory(length: int) -> memoryview:
     return memoryview(memory)[start : start + length]
 
 
-def _zero_runs(view: memoryview) -> Iterator[tuple[int, int, bool]]:
-    """Cut at least one byte into runs: (first block, block behind it, whether it is zeros)."""
-    run_start = 0
-    run_is_zero = _is_zero(view, 0)
-    count = -(-len(view) // BLOCK_BYTES)
-    for number in range(1, count):
-        if _is_zero(view, number) != run_is_zero:
-            yield run_start, number, run_is_zero
-            run_start, run_is_zero = number, not run_is_zero
-    yield run_start, count, run_is_zero
+def zero_runs(is_zero: Iterable[bool]) -> Iterator[tuple[int, int, bool]]:
+    """Cut blocks, of which each is zeros or not, into runs: (first block, block behind it, whether it is zeros)."""
+    start = 0
+    for run_is_zero, run in groupby(is_zero):
+        end = start + sum(1 for _ in run)
+        yield start, end, run_is_zero
+        start = end
 
 
 def _is_zero(view: memoryview, number: int) -> bool:

@@ -20,9 +20,9 @@ from twinsite.core.limits import (
 from twinsite.core.tracking.dirty_map import DirtyMap
 
 READ_BLOCKS_MAX = RESYNC_READ_BYTES_MAX // BLOCK_BYTES
-"""Most blocks of data that one order brings, and that one comparison names."""
+"""Most blocks of data that one order brings, and most that are read at a time to be digested."""
 COMPARE_READ_BLOCKS_MAX = COMPARE_READ_BYTES_MAX // BLOCK_BYTES
-"""Most blocks of data that one order digests."""
+"""Most blocks of data that one order digests, and that one comparison names."""
 READ_ZEROS_BLOCKS_MAX = RESYNC_READ_ZEROS_BYTES_MAX // BLOCK_BYTES
 """About the most blocks that one order goes through as long as they hold nothing but zeros."""
 RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
