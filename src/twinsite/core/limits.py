@@ -107,15 +107,17 @@ HEARTBEAT_SECONDS = 1.0
 PEER_SILENCE_SECONDS = 5.0
 """A peer silent for longer is taken for dead and its stream is closed."""
 ACK_TIMEOUT_SECONDS = 10.0
+"""A secondary that acknowledges nothing for longer, with frames waiting, loses the stream."""
 ANSWER_TIMEOUT_SECONDS = 600.0
 """A comparison or fetch that the secondary has not answered for so long will not be: its disk hangs. One comparison of
 zeros may cover 16 GiB, which a slow disk is given the time to read."""
-"""A secondary that acknowledges nothing for longer, with frames waiting, loses the stream."""
 STREAM_HANDSHAKE_SECONDS = 5.0
 """A stream handshake that takes longer ends that connection."""
 RECONNECT_SECONDS_MIN = 0.2
 RECONNECT_SECONDS_MAX = 5.0
 """Pause before the next attempt to connect; doubles between these after each failure."""
+HELD_RETRY_SECONDS_MAX = 0.5
+"""The longest pause before the other site or the arbiter is tried again while hosts are held for it."""
 ARBITER_SECONDS_MAX = 5.0
 """The arbiter that has not answered a call for longer counts as out of reach."""
 

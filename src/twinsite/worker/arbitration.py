@@ -18,6 +18,7 @@ from twinsite.core.group.primary import Primary
 from twinsite.errors import RetryableError, StorageFault
 from twinsite.latency import LatencyRecorder
 from twinsite.messages import Failure
+from twinsite.worker.backoff import Backoff
 from twinsite.worker.standing import Standing
 
 log = structlog.get_logger(__name__)
@@ -105,7 +106,7 @@ class Arbitration:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
-        pause_seconds = RETRY_SECONDS_MIN
+        backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -120,12 +121,11 @@ class Arbitration:
                 self.failure = Failure("37100177", f"what the arbiter said cannot be kept: {error}")
                 log.error("arbiter.not_kept", error=str(error))
             else:
-                pause_seconds = RETRY_SECONDS_MIN
+                backoff.reset()
             self._on_answer()
             if self._machine.wants_report or (self._machine.wants_grant and self._may_ask):
                 if self.failure is not None:
-                    await asyncio.sleep(pause_seconds)
-                    pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)
+                    await asyncio.sleep(backoff.next_seconds(hosts_are_held=self._machine.wants_grant))
                 self._wake.set()
 
     async def _ask(self) -> None:

@@ -369,6 +369,10 @@ class PrimaryGroup:
         """Ask the machine."""
         return self.machine.oldest_question
 
+    def link_is_waited_for(self) -> bool:
+        """Say whether hosts are held."""
+        return self.machine.wants_grant
+
     def link_down(self, failure: Failure | None) -> None:
         """Hold, or go on alone if the secondary is known to be recorded as stale."""
         self._attempt += 1

@@ -19,6 +19,7 @@ from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind, decode_js
 from twinsite.core.stream.hello import Hello, Welcome, open_challenge, open_welcome, seal
 from twinsite.errors import PeerViolation
 from twinsite.messages import Failure
+from twinsite.worker.backoff import Backoff
 from twinsite.worker.stream_connection import SMALL_RECEIVE_BUFFER_BYTES, StreamConnection
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,9 @@ class PrimaryLinkOwner(Protocol):
     def link_down(self, failure: Failure | None) -> None:
         """The session, or the attempt at one, is over; whether it ever was up or not."""
 
+    def link_is_waited_for(self) -> bool:
+        """Say whether hosts are held until a session is there."""
+
 
 class PrimaryLink:
     """Keeps one session with the secondary while `want` says where it is."""
@@ -59,7 +63,7 @@ class PrimaryLink:
         self._nonce = ""
         self._awaited: Kind | None = None
         self._handshake_timer: asyncio.TimerHandle | None = None
-        self._backoff_seconds = RECONNECT_SECONDS_MIN
+        self._backoff = Backoff(RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX)
         self._task = asyncio.create_task(self._run(), name="primary-link")
         self._bytes_of_past_sessions = (0, 0)
 
@@ -70,7 +74,7 @@ class PrimaryLink:
         if endpoint == self._endpoint:
             return
         self._endpoint = endpoint
-        self._backoff_seconds = RECONNECT_SECONDS_MIN
+        self._backoff.reset()
         self._changed.set()
         if self._connection is not None and endpoint is not None:
             self._connection.close(Failure("37100043", "the other site's worker moved"), say=False)
@@ -96,7 +100,7 @@ class PrimaryLink:
 
     def settled(self) -> None:
         """The session has proved good: the next break is answered without delay."""
-        self._backoff_seconds = RECONNECT_SECONDS_MIN
+        self._backoff.reset()
 
     def bytes_moved(self) -> tuple[int, int]:
         """Return (sent, received) over all sessions."""
@@ -223,8 +227,7 @@ class PrimaryLink:
             await asyncio.gather(changing, dialling, return_exceptions=True)
 
     async def _pause(self) -> None:
-        seconds = self._backoff_seconds
-        self._backoff_seconds = min(2 * seconds, RECONNECT_SECONDS_MAX)
+        seconds = self._backoff.next_seconds(hosts_are_held=self._owner.link_is_waited_for())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
