@@ -17,6 +17,7 @@ import uvloop
 
 from twinsite.errors import TwinsiteError
 from twinsite.pidfile import PidFile
+from twinsite.worker.lean_memory import use_one_arena
 from twinsite.worker.worker import Worker
 
 
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--run-dir", required=True, type=Path, help="for <id>.pid and <id>.ctl")
     parser.add_argument("--state-dir", required=True, type=Path, help="for the durable state of this worker")
     arguments = parser.parse_args()
+    use_one_arena()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
