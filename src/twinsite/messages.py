@@ -169,8 +169,8 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What a worker knows of what a controller may have forgotten: the term that it has made durable, what it was in
-    that term, and the arbiter's last answer to it. A secondary asks the arbiter nothing."""
+    """What a worker knows of what a controller may have forgotten: the term that it has made durable or, replaced, has
+    heard of, what it is in that term, and the arbiter's last answer to it. A secondary asks the arbiter nothing."""
 
     term: int
     is_primary: bool

@@ -168,7 +168,7 @@ class Arbitration:
         self.failure = None
         row = result.row if isinstance(result, Refusal) else result
         self.row = row
-        if row.term == self._term and (self.newest is None or row.version > self.newest.version):
+        if row.term >= self._term and (self.newest is None or row.version > self.newest.version):
             self.newest = row
         if isinstance(result, Refusal) and result.reason is Reason.UNHEARD:
             self.failure = Failure("37100043", f"{UNHEARD}: {', '.join(row.unheard)}")

@@ -152,13 +152,16 @@ class Worker:
         state = self._state
         if spec.role is Role.SOLO or self._is_state_ahead or state.knows_nothing:
             return None
+        term, is_primary = state.term, state.is_primary
         row_version, is_in_sync, stale_since = state.row_version, False, state.row_stale_since
         row = self._group.newest_row if isinstance(self._group, PrimaryGroup) else None
         if row is not None and row.version > row_version:
             row_version, is_in_sync, stale_since = row.version, row.secondary is Secondary.IN_SYNC, row.stale_since
+            if row.term > term:  # It was replaced, and may be the only one who has heard of that.
+                term, is_primary = row.term, row.primary_site == spec.site
         return Knowledge(
-            term=state.term,
-            is_primary=state.is_primary,
+            term=term,
+            is_primary=is_primary,
             row_version=row_version,
             row_in_sync=is_in_sync,
             row_stale_since=stale_since,

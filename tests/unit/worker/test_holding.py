@@ -246,6 +246,20 @@ async def test_who_was_replaced_while_holding_answers_nobody_and_takes_the_volum
     assert not (leader.directory / "0.sock").exists()
 
 
+async def test_who_was_replaced_says_by_whom_so_that_a_restored_database_learns_it_again(
+    leader: Leader, secondary: RawSecondary
+) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    before = await leader.wait(lambda s: s.knowledge is not None and s.knowledge.row_in_sync, "known to be in sync")
+    leader.arbiter.promote("az2")
+    pipe.abort()
+    after = await leader.wait(lambda s: s.mode is Mode.REPLACED, "replaced")
+    assert before.knowledge is not None and after.knowledge is not None
+    assert (before.knowledge.term, before.knowledge.is_primary) == (1, True)
+    assert (after.knowledge.term, after.knowledge.is_primary) == (2, False)
+    assert after.knowledge.row_version > before.knowledge.row_version
+
+
 async def test_a_bad_spec_keeps_nobody_served_who_was_replaced(leader: Leader, secondary: RawSecondary) -> None:
     pipe, _ = await in_sync(leader, secondary)
     leader.arbiter.is_reachable = False
