@@ -337,6 +337,7 @@ class Controller:
             primary=self.reports.get(group.priority_station),
             secondary=self.reports.get(target),
             primary_connected=group.priority_station in connected,
+            primary_heard=group.priority_station in self.connected(),
         )
         if group.status is GroupStatus.ERROR_FAILING_OVER and not (force and goes_back(facts)):
             self._require_connected(group.priority_station)

@@ -259,7 +259,10 @@ class LossAnswer(Answer):
     """What a forced failover would give up: all writes since then, and how many bytes that is at most, if known."""
 
     since: str | None
-    bytes_at_most: int | None
+    bytes_at_most: int | None = Field(description="As the primary reports. Null while it is not heard of.")
+    bytes_last_reported: int | None = Field(
+        description="The primary's last word, also when it is not heard of any more; it may have gone on serving hosts."
+    )
     unflushed: bool = Field(
         description="Acknowledged writes that no host has flushed may be missing there: its machine restarted, or a "
         "flush failed, before they were durable."

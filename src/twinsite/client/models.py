@@ -172,6 +172,7 @@ class Loss(Model):
 
     since: Timestamp | None
     bytes_at_most: int | None
+    bytes_last_reported: int | None = None
     unflushed: bool
     description: str
 

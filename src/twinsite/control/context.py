@@ -157,6 +157,7 @@ class Context:
             primary=reports.get((group.priority_station, group.id)),
             secondary=reports.get((group.secondary_station, group.id)),
             primary_connected=group.priority_station in self.sites_to_believe_in(connected),
+            primary_heard=group.priority_station in connected,
         )
 
 

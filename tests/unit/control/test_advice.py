@@ -73,7 +73,17 @@ def facts(
         )
     )
     outlook = failover_outlook(
-        FailoverFacts(status, True, "az2", "az2" in connected, the_row, leader, follower, "az1" in connected)
+        FailoverFacts(
+            status=status,
+            has_members=True,
+            target="az2",
+            target_connected="az2" in connected,
+            row=the_row,
+            primary=leader,
+            secondary=follower,
+            primary_connected="az1" in connected,
+            primary_heard="az1" in connected,
+        )
     )
     return replace(
         AdviceFacts(

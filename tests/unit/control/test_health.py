@@ -154,6 +154,27 @@ def test_a_silent_production_side_is_told_with_its_fault_level(
     assert cause in health.failure.message
 
 
+@pytest.mark.parametrize(
+    ("primary", "connected", "cause"),
+    [
+        (worker(Mode.PAUSED), False, "the node of the primary site is not connected"),
+        (replace(worker(Mode.PAUSED), alive=False), True, "the worker of the primary site is not running"),
+        (worker(Mode.PAUSED), True, None),
+        (None, True, None),
+    ],
+    ids=["silent node", "dead worker", "well", "not heard of yet"],
+)
+def test_a_silent_production_side_is_told_also_where_no_failover_is_advised(
+    primary: ObservedWorker | None, connected: bool, cause: str | None
+) -> None:
+    paused = facts(primary, primary_connected=connected, recorded_in_sync=False, replication="paused")
+    health = derive_health(paused)
+    assert health.fault_level == "0"
+    assert (health.failure.message if health.failure is not None else None) == (
+        None if cause is None else f"{cause}{' to the controller' if 'node' in cause else ''}"
+    )
+
+
 def test_holding_while_the_dr_side_is_stale() -> None:
     health = derive_health(facts(worker(Mode.HOLDING), recorded_in_sync=False))
     assert (health.replication_status, health.fault_level) == ("inactive", "5")

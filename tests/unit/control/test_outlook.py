@@ -44,6 +44,7 @@ FACTS = FailoverFacts(
     primary=primary(),
     secondary=secondary(),
     primary_connected=True,
+    primary_heard=True,
 )
 
 
@@ -89,17 +90,21 @@ def test_what_a_dead_or_leading_worker_said_of_its_image_counts_no_more() -> Non
     ],
     ids=["living", "nothing", "dead", "of an earlier term", "another role", "without a status", "no report"],
 )
-@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("heard", [True, False])
 def test_the_loss_is_stated_as_far_as_it_is_known(
-    report: ObservedWorker | None, known: int | None, connected: bool
+    report: ObservedWorker | None, known: int | None, heard: bool
 ) -> None:
-    facts = replace(FACTS, row=STALE, primary=report, primary_connected=connected)
-    assert loss_of(facts) == Loss(SINCE, known)
+    facts = replace(FACTS, row=STALE, primary=report, primary_heard=heard)
+    is_bound = heard and report is not None and report.alive
+    loss = Loss(SINCE, known if is_bound else None, bytes_last_reported=known)
+    assert loss_of(facts) == loss
     outlook = failover_outlook(facts)
-    assert (outlook.possible, outlook.loss) == (False, Loss(SINCE, known))
+    assert (outlook.possible, outlook.loss) == (False, loss)
     assert outlook.reason is not None
     assert "2026-01-01T00:00:00 UTC" in outlook.reason
-    assert (f"at most {known} bytes" if known is not None else "nobody knows how many") in outlook.reason
+    words = f"{known} bytes when the primary was last heard of, and what was written there since, nobody knows how much"
+    words = f"at most {known} bytes as last reported" if is_bound else words
+    assert (words if known is not None else "nobody knows how many bytes") in outlook.reason
 
 
 def test_a_silent_dr_site() -> None:

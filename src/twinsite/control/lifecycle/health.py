@@ -97,7 +97,7 @@ def derive_health(facts: GroupFacts) -> GroupHealth:
             replication_status = ReplicationStatus.ERROR
     fault_level = _fault_level(facts, status)
     failure = failure or _passing_failure(status) or member_failure(facts.primary)
-    if failure is None and fault_level == FAULT_PRODUCTION:
+    if failure is None and (fault_level == FAULT_PRODUCTION or _is_lost(facts)):
         failure = _silence(facts)
     return GroupHealth(
         replication_status=replication_status,
@@ -131,6 +131,11 @@ def _passing_failure(status: WorkerStatus | None) -> Failure | None:
             "writes wait: the stream to the DR side is down, and the arbiter has not yet let production go on alone",
         )
     return status.failure
+
+
+def _is_lost(facts: GroupFacts) -> bool:
+    """Say whether the production side was there and is not heard of any more, whatever that is worth."""
+    return facts.primary is not None and not (facts.primary_connected and facts.primary.alive)
 
 
 def _silence(facts: GroupFacts) -> Failure:

@@ -3,7 +3,7 @@
 The arbiter's row decides. While it has the secondary as in sync, that side has every acknowledged write, unless it says
 itself that it may have lost some: its machine restarted, or a flush failed, before they were durable. Otherwise what
 was written since `stale_since` may be missing there, and the dirty bytes that the primary last reported say how much
-that is.
+that is, as long as the primary is heard: one that is silent may have gone on serving hosts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ UNFLUSHED = (
 class Loss:
     """What a forced failover gives up. `since` is in seconds since the epoch; None is for what nobody knows.
 
-    `unflushed`: writes that were acknowledged, and that no host has flushed, may be missing besides. Unless `is_stale`,
-    nothing else is.
+    `bytes_at_most` is what the primary reports; `bytes_last_reported` also the last word of one that is silent, and so
+    no bound. `unflushed`: writes that were acknowledged, and that no host has flushed, may be missing besides. Unless
+    `is_stale`, nothing else is.
     """
 
     since: float | None
     bytes_at_most: int | None
     unflushed: bool = False
     is_stale: bool = True
+    bytes_last_reported: int | None = None
     unheard: tuple[str, ...] = ()
     """Sites that have not said since the database was restored from a backup what they know."""
 
@@ -48,9 +50,14 @@ class Loss:
 
     def _since_stale(self) -> str:
         since = "its creation" if self.since is None else f"{_utc(self.since)} UTC"
-        if self.bytes_at_most is None:
-            return f"all writes since {since}, nobody knows how many bytes"
-        return f"all writes since {since}, at most {self.bytes_at_most} bytes as last reported"
+        if self.bytes_at_most is not None:
+            return f"all writes since {since}, at most {self.bytes_at_most} bytes as last reported"
+        if self.bytes_last_reported is not None:
+            return (
+                f"all writes since {since}: {self.bytes_last_reported} bytes when the primary was last heard of, and "
+                "what was written there since, nobody knows how much"
+            )
+        return f"all writes since {since}, nobody knows how many bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class FailoverFacts:
     secondary: ObservedWorker | None
     primary_connected: bool
     """The primary site's node is there as far as is known, and the site was not given up."""
+    primary_heard: bool
+    """The primary site's node was heard of lately."""
 
 
 def loss_of(facts: FailoverFacts) -> Loss | None:
@@ -92,8 +101,11 @@ def loss_of(facts: FailoverFacts) -> Loss | None:
         # It may have begun to serve after its last report, by a grant.
         return Loss(facts.row.stale_since, None, unflushed)
     status = facts.primary.status if facts.primary is not None else None
-    known = status is not None and status.role is Role.PRIMARY and status.term == facts.row.term
-    return Loss(facts.row.stale_since, status.dirty_bytes if status is not None and known else None, unflushed)
+    if status is None or status.role is not Role.PRIMARY or status.term != facts.row.term:
+        return Loss(facts.row.stale_since, None, unflushed)
+    is_current = facts.primary_heard and facts.primary is not None and facts.primary.alive
+    at_most = status.dirty_bytes if is_current else None
+    return Loss(facts.row.stale_since, at_most, unflushed, bytes_last_reported=status.dirty_bytes)
 
 
 def is_known_inconsistent(secondary: ObservedWorker | None) -> bool:

@@ -29,6 +29,7 @@ def loss_proof(loss: Loss | None) -> dict[str, Any] | None:
     return {
         "since": epoch_timestamp(loss.since),
         "bytes_at_most": loss.bytes_at_most,
+        "bytes_last_reported": loss.bytes_last_reported,
         "unflushed": loss.unflushed,
         "description": str(loss),
     }
