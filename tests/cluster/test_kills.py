@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.api_group import Group
 from tests.support.dependent_writer import DependentWriter
-from tests.support.installation import Installation, open_client, wait_for
+from tests.support.installation import Installation, wait_for
 from tests.support.moving import SITES
 from tests.support.parts import Parts
 from twinsite.pidfile import living_pid
@@ -62,22 +62,7 @@ class Story:
 
     def serve(self) -> None:
         """Let the host go on, or begin, at the primary site. It checks first what it finds there."""
-        uris: list[str] = []
-
-        def is_connected() -> bool:
-            try:
-                uris[:] = self.group.connect("az1")
-            except AssertionError as refusal:
-                # A controller that was started again may not have heard the node yet, and says: try again.
-                if "503" not in str(refusal):
-                    raise
-                return False
-            return True
-
-        wait_for(is_connected, "connected volumes")
-        for uri in uris:
-            open_client(uri).close()  # A worker that was started again needs a moment.
-        self.host.start(uris)
+        self.host.start(self.group.connect_again("az1"))
 
     def kill(self, kinds: list[str]) -> None:
         """Kill processes at one random moment of the load, and wait for their successors."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.installation import WAIT_SECONDS_MAX, Installation, wait_for
+from tests.support.installation import WAIT_SECONDS_MAX, Installation, open_client, wait_for
 from twinsite.messages import WorkerStatus, from_wire
 
 
@@ -34,6 +34,25 @@ class Group:
     def connect(self, site: str) -> list[str]:
         """Attach a host to the group's volumes at a site and return their NBD URIs."""
         return [self.installation.connect(volume_id) for volume_id in self.disks(site)]
+
+    def connect_again(self, site: str) -> list[str]:
+        """Do as `connect`, after processes were killed: try until nodes and workers are there again."""
+        uris: list[str] = []
+
+        def is_connected() -> bool:
+            try:
+                uris[:] = self.connect(site)
+            except AssertionError as refusal:
+                # A controller that was started again may not have heard the node yet, and says: try again.
+                if "503" not in str(refusal):
+                    raise
+                return False
+            return True
+
+        wait_for(is_connected, "connected volumes")
+        for uri in uris:
+            open_client(uri).close()  # A worker that was started again needs a moment.
+        return uris
 
     def worker_status(self, site: str) -> WorkerStatus:
         """What the worker at a site says of itself, asked without controller and node."""

@@ -98,13 +98,14 @@ class Installation:
         """End everything that has the directory in its command line, and remove the directory."""
         if self.process is not None:
             self.stop(signal.SIGKILL)
-        for pid in self.living_pids():
-            try:
-                with LivingProcess(pid) as process:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait(WAIT_SECONDS_MAX)
-            except ProcessLookupError:
-                continue
+        while pids := self.living_pids():  # Again, for what one of them started meanwhile.
+            for pid in pids:
+                try:
+                    with LivingProcess(pid) as process:
+                        process.send_signal(signal.SIGKILL)
+                        process.wait(WAIT_SECONDS_MAX)
+                except ProcessLookupError:
+                    continue
         self._http.close()
         shutil.rmtree(self.directory)
 
