@@ -320,7 +320,8 @@ class EventAnswer(Answer):
     user_id: str | None
     request_id: str | None = Field(description="Of the request that it was recorded with.")
     action: str = Field(
-        description='Create, update, sync, stop, failover, reverse, reprotect, extend; else "observed".'
+        description="Create, update, sync, stop, failover, reverse, reprotect, extend, delete; restored: the database "
+        'was, and a worker knew more; action: what there is not was asked for; else "observed".'
     )
     result: str = Field(description="accepted: the rest follows by itself; done; failed; refused.")
     message: str | None

@@ -1,7 +1,8 @@
 """The event log of groups: who changed what, when, from what to what, and what a failover would have cost then.
 
 Every event is written in the transaction of its change. The state that the last event ended in is kept with the group,
-so what happens by itself is noticed by comparing, and the events of a group form a chain without a gap.
+so what happens by itself is noticed by comparing, and the events of a group form a chain without a gap. It ends with
+the group's deletion, and outlives the group.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from twinsite.control.audit_entry import current_request, record_of
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.database import after_commit
-from twinsite.control.lifecycle.event_kinds import OBSERVED
+from twinsite.control.lifecycle.event_kinds import OBSERVED, Action, Observed
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.proof import proof_of
 from twinsite.control.lifecycle.states import GroupStatus
@@ -27,6 +28,11 @@ from twinsite.messages import Failure, ObservedWorker
 
 EVENTS_MAX = 1000
 """Most events of one group; the oldest go first."""
+DELETED_EVENTS_MAX = 10_000
+"""Most events of deleted groups of one project. Those of a group go together; of the group that was deleted first,
+first. It is more than one group has, so a deletion is always told of."""
+DELETED = "deleted"
+"""The status after a group's last event."""
 
 ACCEPTED, DONE, FAILED, REFUSED = "accepted", "done", "failed", "refused"
 """Results: recorded and to be finished by itself; finished; given up; never begun."""
@@ -36,7 +42,7 @@ NOTHING_TO_DO = "there was nothing to do"
 
 Reports = Mapping[tuple[str, str], ObservedWorker]
 
-_ACTION_OF_STATUS: Mapping[str, str] = {
+_ACTION_OF_STATUS: Mapping[str, Action] = {
     GroupStatus.CREATING: "create",
     GroupStatus.UPDATING: "update",
     GroupStatus.FAILING_OVER: "failover",
@@ -78,15 +84,17 @@ async def record(
     context: Context,
     session: AsyncSession,
     group_id: str,
-    action: str,
+    action: Action,
     result: str = ACCEPTED,
     *,
     message: str | None = None,
     proof: Mapping[str, Any] | None = None,
+    status: str | None = None,
 ) -> None:
-    """Write an event of what was just done to a group in this session. `proof` is that of now when left out.
+    """Write an event of what was just done to a group in this session.
 
-    The audit's record of the request that did it is written along.
+    `proof` is that of now when left out, and so is the `status` that the group has afterwards. The audit's record of
+    the request that did it is written along.
     """
     group = await objects.fresh_group(session, group_id)
     if group is None:
@@ -95,11 +103,20 @@ async def record(
     connected = context.sites_to_believe_in(await context.connected_sites(session))
     health = context.health(group, reports, connected)
     after = state_of(group, health, connected)
+    if status is not None:
+        after["status"] = status
     await _add(session, group, health, action, result, message, proof, after=after)
     expected = current_request.get()
     if expected is not None and expected.entry.group_id == group_id and not expected.is_recorded:
         session.add(record_of(expected.entry))
         after_commit(session, expected.note_recorded)
+
+
+async def record_deletion(context: Context, session: AsyncSession, project_id: str, group_id: str) -> None:
+    """Write the last event of a group that is about to be deleted in this session."""
+    await record(context, session, group_id, "delete", DONE, status=DELETED)
+    await session.flush()
+    await events.forget_deleted(session, project_id, DELETED_EVENTS_MAX, EVENTS_MAX)
 
 
 async def observe(
@@ -111,7 +128,8 @@ async def observe(
     before, after = group.recorded_state, state_of(group, health, believed)
     if not _has_changed(before, after):
         return
-    action, result = OBSERVED, DONE
+    action: Action | Observed = OBSERVED
+    result = DONE
     if before is not None and (before["status"], before["term"]) != (after["status"], after["term"]):
         action = _ACTION_OF_STATUS.get(before["status"], OBSERVED)
     failure = health.failure
@@ -127,7 +145,7 @@ async def record_without_change(
     project_id: str,
     group_id: str,
     actor: Actor,
-    action: str,
+    action: Action,
     result: str,
     message: str | None,
 ) -> None:
@@ -167,7 +185,7 @@ async def _add(
     session: AsyncSession,
     group: Group,
     health: GroupHealth,
-    action: str,
+    action: Action | Observed,
     result: str,
     message: str | None,
     proof: Mapping[str, Any] | None,
@@ -182,6 +200,8 @@ async def _add(
         GroupEvent(
             id=str(uuid.uuid4()),
             group_id=group.id,
+            project_id=group.project_id,
+            group_name=group.name,
             number=number,
             created_at=utc_now(),
             actor=actor.name,
