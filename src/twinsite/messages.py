@@ -205,6 +205,7 @@ class WorkerStatus:
     failure: Failure | None = None
     knowledge: Knowledge | None = None
     activity: Activity | None = None  # Of a primary.
+    request_id: str = ""  # Primary: the request of the API that its present doing follows from; empty for nobody's.
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ class DesiredVolume:
     volume_type: str
     deleted: bool = False
     room_bytes: int = 0
-    request_id: str = ""  # The request of the API that made it, for logs.
+    request_id: str = ""  # The request of the API that changed it last, for logs.
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class Volume(Base):
     failure_code: Mapped[str | None] = mapped_column(String(32))
     failure_message: Mapped[str | None]
     spec_version: Mapped[int] = mapped_column(BigInteger)  # Of the worker that serves the volume outside any group.
-    request_id: Mapped[str | None] = mapped_column(String(64))  # That made it; its node's log names it.
+    request_id: Mapped[str | None] = mapped_column(String(64))  # The last one that changed it; node and worker log it.
     created_at: Mapped[datetime.datetime]
     updated_at: Mapped[datetime.datetime | None]
 
@@ -205,7 +205,7 @@ class GroupEvent(Base):
     created_at: Mapped[datetime.datetime]
     actor: Mapped[str] = mapped_column(String(255))
     user_id: Mapped[str | None] = mapped_column(String(64))
-    request_id: Mapped[str | None] = mapped_column(String(64))  # Of the request that it was recorded with.
+    request_id: Mapped[str | None] = mapped_column(String(64))  # That it was recorded with, or follows from.
     action: Mapped[str] = mapped_column(String(64))
     result: Mapped[str] = mapped_column(String(32))
     message: Mapped[str | None]

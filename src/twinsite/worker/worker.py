@@ -145,6 +145,7 @@ class Worker:
             failure=failure,
             knowledge=self._knowledge(spec),
             activity=group.activity() if isinstance(group, PrimaryGroup) else None,
+            request_id=self._cause(),
         )
 
     def _knowledge(self, spec: WorkerSpec) -> Knowledge | None:
@@ -275,8 +276,13 @@ class Worker:
             return None
         key = (spec.arbiter_url, spec.arbiter_token, spec.site, spec.term)
         if self._arbiter_made is None or self._arbiter_made[0] != key:
-            self._arbiter_made = (key, ArbiterClient(*key, ca_file=spec.arbiter_ca_file))
+            self._arbiter_made = (key, ArbiterClient(*key, ca_file=spec.arbiter_ca_file, cause=self._cause))
         return self._arbiter_made[1]
+
+    def _cause(self) -> str:
+        """Return the request of the API that what is done follows from; empty for nobody's. Any thread may ask."""
+        group = self._group
+        return group.cause if isinstance(group, PrimaryGroup) else ""
 
     def _group_changed(self) -> None:
         """The group's status changed: tell it, and see whether hosts may be served now, or no more."""

@@ -207,6 +207,32 @@ async def test_pages_and_a_bound(site: Site, monkeypatch: pytest.MonkeyPatch) ->
     assert (len(left), left[1:]) == (3, everything[:2])
 
 
+async def test_what_follows_from_a_request_names_it(site: Site) -> None:
+    group = await active_group(site)
+    (active, recorded, *_) = await events(site, group)
+    assert (active["request_id"], recorded["request_id"]) == (None, None), "no worker said what it follows from"
+    found = await events(site, group)
+    asked = next(event for event in found if event["action"] == "create" and event["user_id"])
+    done = next(event for event in found if event["action"] == "create" and not event["user_id"])
+    assert (done["result"], done["request_id"]) == ("done", asked["request_id"])
+    cause = "req-0f9f4c1e-6b0d-4f0e-9a55-6ac8a9f6d5f1"
+    site.az1.alter(group["id"], mode=Mode.CONNECTING, request_id=cause)
+    site.settings.sync_grace_seconds = 1e-9
+    await site.az1.post()
+    event = (await events(site, group))[0]
+    assert brief(event, "replication_status")[-1] == ("active", "inactive")
+    assert event["request_id"] == cause
+    # That hosts wait follows from nothing that anybody asked for, whatever the worker did last.
+    site.az1.alter(group["id"], holding_since=1.0)
+    await site.az1.post()
+    event = (await events(site, group))[0]
+    assert brief(event, "holding", "replication_status")[-2:] == ((False, True), ("inactive", "inactive"))
+    assert event["request_id"] is None
+    site.az1.alter(group["id"], mode=Mode.IN_SYNC, holding_since=None, request_id="x" * 1000)
+    await site.az1.post()
+    assert (await events(site, group))[0]["request_id"] is None
+
+
 async def test_a_deletion_that_is_refused_is_none(site: Site) -> None:
     group = await site.make_group()
     assert (await site.call("DELETE", f"{GROUPS}/{group['id']}")).status_code == 400

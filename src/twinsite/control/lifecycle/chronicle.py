@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from twinsite.control.actor import Actor, current_actor
+from twinsite.control.actor import Actor, current_actor, known_request
 from twinsite.control.audit_entry import current_request, record_of
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
@@ -39,6 +40,9 @@ ACCEPTED, DONE, FAILED, REFUSED = "accepted", "done", "failed", "refused"
 REFUSED_MAX = 200
 """Most events of refused requests of one group, so that a client that tries for ever drives nothing else out."""
 NOTHING_TO_DO = "there was nothing to do"
+
+_FOLLOWING = ("replication_status", "secondary")
+"""What changes because the primary does what was asked; all else that is noticed happens by itself."""
 
 Reports = Mapping[tuple[str, str], ObservedWorker]
 
@@ -136,7 +140,25 @@ async def observe(
     if group.status.startswith("error") and group.failure_code is not None:
         result, failure = FAILED, Failure(group.failure_code, group.failure_message or "")
     message = f"{failure.code}: {failure.message}" if failure is not None else None
-    await _add(session, group, health, action, result, message, None, after=after)
+    actor = current_actor.get()
+    if actor.request_id is None:
+        actor = replace(actor, request_id=_cause(group, health, action, before, after))
+    await _add(session, group, health, action, result, message, None, after=after, actor=actor)
+
+
+def _cause(
+    group: Group,
+    health: GroupHealth,
+    action: Action | Observed,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any],
+) -> str | None:
+    """Return the request that a change which was noticed follows from, as far as is known."""
+    if action != OBSERVED:
+        return group.request_id  # It has come to its end.
+    if health.status is None or before is None or all(before.get(key) == after[key] for key in _FOLLOWING):
+        return None
+    return known_request(health.status.request_id)
 
 
 async def record_without_change(
@@ -193,7 +215,7 @@ async def _add(
     after: dict[str, Any],
     actor: Actor | None = None,
 ) -> None:
-    """Add an event of what the current actor did; with an `actor`, of what that one asked for in vain."""
+    """Add an event of what the current actor did, or another `actor`."""
     actor = actor or current_actor.get()
     number = await events.next_number(session, group.id)
     session.add(
