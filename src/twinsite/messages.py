@@ -155,7 +155,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """How a primary's hosts are served, since the worker started, and what waits now."""
+    """How hosts are served, since the worker started, and what waits now."""
 
     write_latency: Latency = field(default_factory=Latency)  # From the write's arrival to its acknowledgement.
     flush_latency: Latency = field(default_factory=Latency)  # Of flushes and of writes with FUA.
@@ -204,7 +204,8 @@ class WorkerStatus:
     counters: Counters = field(default_factory=Counters)
     failure: Failure | None = None
     knowledge: Knowledge | None = None
-    activity: Activity | None = None  # Of a primary.
+    activity: Activity | None = None  # Of a primary; of a volume outside any group its two latencies.
+    request_id: str = ""  # Primary: the request of the API that its present doing follows from; empty for nobody's.
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ class DesiredVolume:
     volume_type: str
     deleted: bool = False
     room_bytes: int = 0
-    request_id: str = ""  # The request of the API that made it, for logs.
+    request_id: str = ""  # The request of the API that changed it last, for logs.
 
 
 @dataclass(frozen=True, slots=True)

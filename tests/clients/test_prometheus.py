@@ -82,6 +82,18 @@ def fixture_group(installation: Installation) -> Group:
     return group
 
 
+@pytest.fixture(scope="module", name="volume_id")
+def fixture_volume(installation: Installation) -> str:
+    """A volume outside any group that a host has written to and read."""
+    volume_id = installation.create_volume("az1")
+    with NbdClient(installation.connect(volume_id)) as client:
+        for number in range(WRITES):
+            client.write(number * 4096, b"v" * 4096)
+        client.read(0, 4096)
+        client.flush()
+    return volume_id
+
+
 def node_url(installation: Installation, site: str) -> str:
     """Return where a site's node answers, as its log tells."""
     text = (installation.directory / "logs" / f"node-{site}.log").read_text(encoding="utf-8")
@@ -115,14 +127,16 @@ def test_every_alert_is_explained() -> None:
 
 
 def test_names_are_by_the_conventions_and_explained_and_used_as_they_are(
-    installation: Installation, group: Group
+    installation: Installation, group: Group, volume_id: str
 ) -> None:
     urls = [installation.url, *(node_url(installation, site) for site in ("az1", "az2"))]
 
     def told() -> set[str]:
         return {name for url in urls for name, _ in scrape(url)}
 
-    wait_for(lambda: "twinsite_group_write_duration_seconds_count" in told(), "a report of the primary")
+    for kind in ("group", "volume"):
+        name = f"twinsite_{kind}_write_duration_seconds_count"
+        wait_for(lambda name=name: name in told(), "a report of the worker")  # type: ignore[misc]
     for url in urls:
         text = httpx.get(f"{url}/metrics", trust_env=False).text
         linted = subprocess.run(
@@ -154,8 +168,21 @@ def test_what_hosts_did_is_counted(installation: Installation, group: Group) -> 
     assert scrape(installation.url)["twinsite_group_failover_possible", frozenset({("group", group.id)})] == 1
 
 
+def test_what_hosts_did_with_a_volume_alone_is_counted(installation: Installation, volume_id: str) -> None:
+    url = node_url(installation, "az1")
+    labels = frozenset({"site": "az1", "volume": volume_id}.items())
+
+    def told(name: str) -> float:
+        return scrape(url).get((f"twinsite_volume_{name}", labels), -1.0)
+
+    wait_for(lambda: told("writes_total") == WRITES and told("flushes_total") >= 1, "what was written")
+    assert (told("written_bytes_total"), told("read_bytes_total")) == (WRITES * 4096, 4096)
+    assert (told("reads_total"), told("write_duration_seconds_count")) == (1, WRITES)
+    assert told("flush_duration_seconds_count") == told("flushes_total")
+
+
 def test_prometheus_takes_it_all_and_every_query_has_an_answer(
-    installation: Installation, group: Group, tmp_path: Path
+    installation: Installation, group: Group, volume_id: str, tmp_path: Path
 ) -> None:
     nodes = [node_url(installation, site).removeprefix("http://") for site in ("az1", "az2")]
     jobs = {"twinsite-controller": [installation.url.removeprefix("http://")], "twinsite-node": nodes}

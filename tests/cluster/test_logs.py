@@ -67,6 +67,19 @@ def test_one_request_is_found_in_every_log_and_no_secret_in_any(installation: In
     request_id = answer.headers["x-openstack-request-id"]
     wait_for(lambda: shown()["replication_status"] == "active", "the sync")
 
+    listed = installation.call("GET", f"{GROUPS}/{group_id}/events", version="v2")["events"]
+    reached = next(event for event in listed if event["after"]["replication_status"] == "active")
+    recorded = next(event for event in listed if event["actor"] == "worker in az1")
+    assert (reached["action"], reached["request_id"]) == ("observed", request_id), "it follows from the request"
+    assert (recorded["after"]["secondary"], recorded["request_id"]) == ("in_sync", request_id)
+
+    volume_id = installation.create_volume("az1")
+    connector = {"os-initialize_connection": {"connector": {"host": "host"}}}
+    answer = installation.raw("POST", f"/volumes/{volume_id}/action", connector)
+    connected_by = answer.headers["x-openstack-request-id"]
+    for path in (installation.directory / "logs/node-az1.log", installation.directory / f"az1/logs/{volume_id}.log"):
+        assert any(line.get("request_id") == connected_by for line in lines(path)), f"{path} does not name the request"
+
     directory = installation.directory
     logs = {
         "controller": directory / "logs/controller.log",

@@ -321,9 +321,10 @@ class EventAnswer(Answer):
     kinds: list[str] = Field(description="What it is, in the words that webhooks filter by; see docs/events.md.")
     actor: str = Field(description="A user's name, or the part of the installation that noticed it.")
     user_id: str | None
-    request_id: str | None = Field(description="Of the request that it was recorded with.")
+    request_id: str | None = Field(description="Of the request that it was recorded with, or follows from.")
     action: str = Field(
-        description='Create, update, sync, stop, failover, reverse, reprotect, extend; else "observed".'
+        description="Create, update, sync, stop, failover, reverse, reprotect, extend, delete; restored: the database "
+        'was, and a worker knew more; action: what there is not was asked for; else "observed".'
     )
     result: str = Field(description="accepted: the rest follows by itself; done; failed; refused.")
     message: str | None

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from twinsite.api.bodies import BODY_BYTES_MAX, NODE_REPORT_BYTES_MAX, check_json, parse_json, read_body
 from twinsite.api.routes import NodeRoute, WorkerRoute, controller_of
-from twinsite.control.actor import Actor, current_actor
+from twinsite.control.actor import Actor, current_actor, known_request
 from twinsite.control.arbiter_store import Question
 from twinsite.control.refusals import bad_request
 from twinsite.core.arbiter import Refusal
@@ -42,7 +42,7 @@ async def ask_arbiter(request: Request, group_id: str) -> Response:
         question = from_wire(Question, body, "question")
     except PeerViolation as error:
         raise bad_request(str(error)) from None
-    current_actor.set(Actor(f"worker in {question.site}"[:255]))
+    current_actor.set(Actor(f"worker in {question.site}"[:255], request_id=known_request(question.request_id)))
     answer = await controller_of(request).arbiter.answer(group_id, question)
     refused = isinstance(answer, Refusal)
     row = answer.row if isinstance(answer, Refusal) else answer

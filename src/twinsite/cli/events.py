@@ -54,9 +54,12 @@ def events(
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
-    """List what was done to a group and what happened to it, with what a failover would have cost at that time."""
+    """List what was done to a group and what happened to it, with what a failover would have cost at that time.
+
+    The events of a group that was deleted are found by its full id.
+    """
     with open_api(data, cloud) as api:
-        group_id = api.find_group(group).id
+        group_id = api.find_group_id(group)
         if follow:
             _follow(api.follow_events(group_id), output)
             return

@@ -108,6 +108,7 @@ class Calls:
     groups = planned(group_plans.list_groups)
     group = planned(group_plans.show_group)
     find_group = planned(lookup.find_group)
+    find_group_id = planned(lookup.find_group_id)
     create_group = planned(group_plans.create_group)
     update_group = planned(group_plans.update_group)
     delete_group = planned(group_plans.delete_group)

@@ -55,6 +55,13 @@ def find_group(session: Session, text: str) -> Plan[Group]:
     return (yield from _find("group", text, session, show_group, lambda name: list_groups(session, name=name)))
 
 
+def find_group_id(session: Session, text: str) -> Plan[str]:
+    """Return the id of the group that `text` means. A full id is given back as it is: the group may be deleted."""
+    if _is_full_id(text):
+        return text.lower()
+    return (yield from find_group(session, text)).id
+
+
 def find_webhook(session: Session, text: str) -> Plan[Webhook]:
     """Return the webhook that `text` means, as `find_volume` does."""
     return (yield from _find("webhook", text, session, show_webhook, lambda name: webhooks_named(session, name)))

@@ -5,6 +5,7 @@ A context variable, because everything between the two does the same whoever ask
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -16,6 +17,15 @@ class Actor:
     name: str
     user_id: str | None = None
     request_id: str | None = None
+
+
+REQUEST_ID = re.compile(r"req-[0-9a-f-]{36}")
+"""What the API calls a request; see `api.envelope`."""
+
+
+def known_request(text: str) -> str | None:
+    """Return the id of a request that a worker or a node names; None when it names none, or what cannot be one."""
+    return text if REQUEST_ID.fullmatch(text) else None
 
 
 CONTROLLER = Actor("controller")

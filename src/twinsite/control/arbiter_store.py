@@ -34,12 +34,16 @@ class ArbiterCall(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A worker's call. `site`, `term` and `version` are what the worker believes; `read` needs none of them."""
+    """A worker's call. `site`, `term` and `version` are what the worker believes; `read` needs none of them.
+
+    `request_id` is the request of the API that the call follows from, as far as the worker knows.
+    """
 
     call: ArbiterCall
     site: str = ""
     term: int = 0
     version: int = 0
+    request_id: str = ""
 
 
 Rule = Callable[[Row], Row | Refusal]

@@ -19,6 +19,7 @@ from twinsite.control.actor import Actor
 from twinsite.control.audit_entry import Entry, Expected, record_of
 from twinsite.control.context import Context
 from twinsite.control.lifecycle import chronicle
+from twinsite.control.lifecycle.event_kinds import action_of
 from twinsite.control.models import AuditRecord
 from twinsite.control.repository import audit
 
@@ -100,12 +101,18 @@ class AuditLog:
             await audit.forget_beyond(session, project_id, self._context.settings.audit_records_max)
 
     async def _write_event(self, session: AsyncSession, entry: Entry, group_id: str) -> None:
-        action = entry.operation.partition(":")[2]
         actor = Actor(entry.user_name, entry.user_id, entry.request_id)
         message = entry.message if entry.status >= 400 else chronicle.NOTHING_TO_DO
         result = chronicle.DONE if entry.status < 400 else chronicle.REFUSED
         await chronicle.record_without_change(
-            self._context, session, entry.project_id, group_id, actor, action, result, message
+            self._context,
+            session,
+            entry.project_id,
+            group_id,
+            actor,
+            action_of(entry.operation),
+            result,
+            message,
         )
 
     async def page(

@@ -154,4 +154,5 @@ def solo_worker(volume: Volume) -> WorkerSpec:
         term=0,
         replication=Replication.PAUSED,
         members=[MemberSpec(0, volume.id, volume.worker_gib * GIB)],
+        request_id=volume.request_id or "",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, UniqueConstraint, true
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, UniqueConstraint, text, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME_BYTES_MAX = 255
@@ -89,7 +89,7 @@ class Volume(Base):
     failure_code: Mapped[str | None] = mapped_column(String(32))
     failure_message: Mapped[str | None]
     spec_version: Mapped[int] = mapped_column(BigInteger)  # Of the worker that serves the volume outside any group.
-    request_id: Mapped[str | None] = mapped_column(String(64))  # That made it; its node's log names it.
+    request_id: Mapped[str | None] = mapped_column(String(64))  # The last one that changed it; node and worker log it.
     created_at: Mapped[datetime.datetime]
     updated_at: Mapped[datetime.datetime | None]
 
@@ -177,23 +177,35 @@ class ArbiterRow(Base):
     unheard: Mapped[str] = mapped_column(String(1024), default="")  # Sites that must speak first: "az1,az2".
 
 
+_DELETION = text("action = 'delete' AND result = 'done'")
+
+
 class GroupEvent(Base):
-    """What was done to a group, or happened to it. `before` is how the event before this one left it."""
+    """What was done to a group, or happened to it. `before` is how the event before this one left it.
+
+    No foreign key: it outlives its group, and tells of its deletion.
+    """
 
     __tablename__ = "group_events"
     __table_args__ = (
         UniqueConstraint("group_id", "number", name="uq_group_events_number"),
         Index("ix_group_events_position", "position", unique=True),
+        Index("ix_group_events_project", "project_id", "position"),
+        Index(
+            "ix_group_events_deletion", "project_id", "created_at", sqlite_where=_DELETION, postgresql_where=_DELETION
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    group_id: Mapped[str] = mapped_column(ForeignKey("replication_groups.id", ondelete="CASCADE"))
+    group_id: Mapped[str] = mapped_column(String(36))
+    project_id: Mapped[str] = mapped_column(String(64))
+    group_name: Mapped[str | None] = mapped_column(String(255))  # As the group was called then.
     number: Mapped[int] = mapped_column(BigInteger)
     position: Mapped[int | None] = mapped_column(BigInteger)  # Among all events, once it is published.
     created_at: Mapped[datetime.datetime]
     actor: Mapped[str] = mapped_column(String(255))
     user_id: Mapped[str | None] = mapped_column(String(64))
-    request_id: Mapped[str | None] = mapped_column(String(64))  # Of the request that it was recorded with.
+    request_id: Mapped[str | None] = mapped_column(String(64))  # That it was recorded with, or follows from.
     action: Mapped[str] = mapped_column(String(64))
     result: Mapped[str] = mapped_column(String(32))
     message: Mapped[str | None]

@@ -23,6 +23,7 @@ from twinsite.messages import Activity, Mode, ObservedWorker, PoolReport, Role, 
 from twinsite.node.http import Answer, Page
 
 GROUP_LABELS = ["site", "group"]
+VOLUME_LABELS = ["site", "volume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,20 @@ def metrics_page(facts: Callable[[], NodeFacts]) -> Page:
 def node_families(facts: NodeFacts) -> list[Metric]:
     """Return the families of a node."""
     families = [*_of_the_node(facts), *_of_workers(facts)]
-    groups = [
+    statuses = [
         ([facts.site, worker.id], worker.status)
         for worker in facts.workers
-        if worker.alive and worker.status is not None and worker.status.role is not Role.SOLO
+        if worker.alive and worker.status is not None
     ]
-    families += _counters(groups)
+    groups = [(labels, status) for labels, status in statuses if status.role is not Role.SOLO]
+    families += _counters("twinsite_group", GROUP_LABELS, (*_OF_HOSTS, *_OF_STREAMS), groups)
+    volumes = [(labels, status) for labels, status in statuses if status.role is Role.SOLO]
+    families += _counters("twinsite_volume", VOLUME_LABELS, _OF_HOSTS, volumes)
+    families += _latencies("twinsite_volume", VOLUME_LABELS, _with_activity(volumes))
     primaries = [(labels, status) for labels, status in groups if status.role is Role.PRIMARY]
     families += _states(primaries)
-    activities = [(labels, status.activity) for labels, status in primaries if status.activity is not None]
+    activities = _with_activity(primaries)
+    families += _latencies("twinsite_group", GROUP_LABELS, activities)
     families += _activities(activities)
     return families
 
@@ -99,36 +105,62 @@ def _of_workers(facts: NodeFacts) -> list[Metric]:
     return [up]
 
 
-Groups = list[tuple[list[str], WorkerStatus]]
+Statuses = list[tuple[list[str], WorkerStatus]]
+Activities = list[tuple[list[str], Activity]]
+Counter = tuple[str, str, Callable[[WorkerStatus], int]]
 
-_COUNTERS: tuple[tuple[str, str, Callable[[WorkerStatus], int]], ...] = (
-    ("twinsite_group_writes", "Writes of hosts.", lambda s: s.counters.writes),
-    ("twinsite_group_written_bytes", "Bytes that hosts wrote.", lambda s: s.counters.write_bytes),
-    ("twinsite_group_reads", "Reads of hosts.", lambda s: s.counters.reads),
-    ("twinsite_group_read_bytes", "Bytes that hosts read.", lambda s: s.counters.read_bytes),
-    ("twinsite_group_flushes", "Flushes of hosts.", lambda s: s.counters.flushes),
+_OF_HOSTS: tuple[Counter, ...] = (
+    ("writes", "Writes of hosts.", lambda s: s.counters.writes),
+    ("written_bytes", "Bytes that hosts wrote.", lambda s: s.counters.write_bytes),
+    ("reads", "Reads of hosts.", lambda s: s.counters.reads),
+    ("read_bytes", "Bytes that hosts read.", lambda s: s.counters.read_bytes),
+    ("flushes", "Flushes of hosts.", lambda s: s.counters.flushes),
+)
+_OF_STREAMS: tuple[Counter, ...] = (
     (
-        "twinsite_group_stream_sent_bytes",
+        "stream_sent_bytes",
         "Bytes sent to the other site, without heartbeats.",
         lambda s: s.counters.stream_bytes_sent,
     ),
     (
-        "twinsite_group_stream_received_bytes",
+        "stream_received_bytes",
         "Bytes received from the other site, without heartbeats.",
         lambda s: s.counters.stream_bytes_received,
     ),
-    ("twinsite_group_stream_connects", "How often the stream came up.", lambda s: s.counters.stream_connects),
+    ("stream_connects", "How often the stream came up.", lambda s: s.counters.stream_connects),
 )
 
 
-def _counters(groups: Groups) -> list[Metric]:
+def _counters(prefix: str, names: list[str], counters: Sequence[Counter], statuses: Statuses) -> list[Metric]:
     families: list[Metric] = []
-    for name, text, count in _COUNTERS:
-        family = CounterMetricFamily(name, f"{text} Counted since the worker took its role.", labels=GROUP_LABELS)
-        for labels, status in groups:
+    for name, text, count in counters:
+        explained = f"{text} Counted since the worker took its role."
+        family = CounterMetricFamily(f"{prefix}_{name}", explained, labels=names)
+        for labels, status in statuses:
             family.add_metric(labels, count(status))
         families.append(family)
     return families
+
+
+def _with_activity(statuses: Statuses) -> Activities:
+    return [(labels, status.activity) for labels, status in statuses if status.activity is not None]
+
+
+def _latencies(prefix: str, names: list[str], activities: Activities) -> list[Metric]:
+    writes = HistogramMetricFamily(
+        f"{prefix}_write_duration_seconds",
+        "From the arrival of a host's write to its acknowledgement. Those with FUA are among the flushes.",
+        labels=names,
+    )
+    flushes = HistogramMetricFamily(
+        f"{prefix}_flush_duration_seconds",
+        "From the arrival of a host's flush, or write with FUA, to its acknowledgement.",
+        labels=names,
+    )
+    for labels, activity in activities:
+        add_latency(writes, labels, activity.write_latency)
+        add_latency(flushes, labels, activity.flush_latency)
+    return [writes, flushes]
 
 
 def _resync_left(status: WorkerStatus) -> int:
@@ -154,7 +186,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[WorkerStatus], float]], ...] = (
 )
 
 
-def _states(primaries: Groups) -> list[Metric]:
+def _states(primaries: Statuses) -> list[Metric]:
     mode = GaugeMetricFamily(
         "twinsite_group_mode", "1 for what the primary does, 0 for everything else.", labels=[*GROUP_LABELS, "mode"]
     )
@@ -170,17 +202,7 @@ def _states(primaries: Groups) -> list[Metric]:
     return families
 
 
-def _activities(activities: list[tuple[list[str], Activity]]) -> list[Metric]:
-    writes = HistogramMetricFamily(
-        "twinsite_group_write_duration_seconds",
-        "From the arrival of a host's write to its acknowledgement. Those with FUA are among the flushes.",
-        labels=GROUP_LABELS,
-    )
-    flushes = HistogramMetricFamily(
-        "twinsite_group_flush_duration_seconds",
-        "From the arrival of a host's flush, or write with FUA, to its acknowledgement.",
-        labels=GROUP_LABELS,
-    )
+def _activities(activities: Activities) -> list[Metric]:
     arbiter = HistogramMetricFamily(
         "twinsite_group_arbiter_call_duration_seconds",
         "Calls of the arbiter, those without an answer too.",
@@ -202,12 +224,10 @@ def _activities(activities: list[tuple[list[str], Activity]]) -> list[Metric]:
         "twinsite_group_in_flight_bytes", "The same in bytes; hosts are slowed at 64 MiB.", labels=GROUP_LABELS
     )
     for labels, activity in activities:
-        add_latency(writes, labels, activity.write_latency)
-        add_latency(flushes, labels, activity.flush_latency)
         add_latency(arbiter, labels, activity.arbiter_latency)
         failures.add_metric(labels, activity.arbiter_failures)
         holds.add_metric(labels, activity.holds)
         hold_seconds.add_metric(labels, activity.hold_seconds)
         frames.add_metric(labels, activity.frames_in_flight)
         payload.add_metric(labels, activity.bytes_in_flight)
-    return [writes, flushes, arbiter, failures, holds, hold_seconds, frames, payload]
+    return [arbiter, failures, holds, hold_seconds, frames, payload]

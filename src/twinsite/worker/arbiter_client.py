@@ -6,6 +6,7 @@ The client of the standard library, and imported at the first call: a machine ma
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twinsite.core.arbiter import Reason, Refusal, Row, Secondary
@@ -34,9 +35,11 @@ class ArbiterClient:
         *,
         ca_file: str | None = None,
         timeout_seconds: float = ARBITER_SECONDS_MAX,
+        cause: Callable[[], str] = lambda: "",
     ) -> None:
         """Ask at `url` (http or https), with the group's `token`. Nothing is sent before the first call.
 
+        `cause` gives the request of the API that a call follows from, for the event log; empty for nobody's.
         At an https address who answers must be vouched for by `ca_file` alone, or by the system's authorities.
         """
         self.url = url
@@ -45,6 +48,7 @@ class ArbiterClient:
         self._term = term
         self._ca_file = ca_file
         self._timeout_seconds = timeout_seconds
+        self._cause = cause
 
     def read(self) -> Row:
         """Return the group's row. Raises `RetryableError` when the arbiter cannot be reached or answers nonsense."""
@@ -75,7 +79,8 @@ class ArbiterClient:
         return answer
 
     def _ask(self, call: str, version: int) -> Row | Refusal:
-        status, text = self._post({"call": call, "site": self._site, "term": self._term, "version": version})
+        question = {"call": call, "site": self._site, "term": self._term, "version": version}
+        status, text = self._post({**question, "request_id": self._cause()})
         if status != 200:
             raise RetryableError(f"the arbiter at {self.url} answers {status}: {text[:EXCERPT_CHARACTERS_MAX]!r}")
         try:

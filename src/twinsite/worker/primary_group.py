@@ -36,6 +36,7 @@ from twinsite.messages import (
 from twinsite.stores.base import Store
 from twinsite.worker.arbitration import Arbiter, Arbitration
 from twinsite.worker.block_digests import digest_order
+from twinsite.worker.cause import Cause
 from twinsite.worker.cooling import Cooling
 from twinsite.worker.device import ReplySink
 from twinsite.worker.flush_both import FlushBoth
@@ -90,6 +91,7 @@ class PrimaryGroup:
         """What ended a task of this group that nothing but a bug of ours ends."""
         self._loop = asyncio.get_running_loop()
         self._wish = Replication.PAUSED
+        self._cause = Cause(spec.request_id)
         self._failure: Failure | None = None
         self._sinks: set[ReplySink] = set()
         self._is_throttled = False
@@ -145,6 +147,7 @@ class PrimaryGroup:
         """Take a newer spec of the same members: follow the wish, the endpoint and the arbiter's place."""
         self._spec = spec
         self._wish = spec.replication
+        self._cause.hear(spec.request_id, self._session_count)
         if spec.loss_acceptances > self._state.loss_acceptances and self.failed_flush is None:
             # What is accepted after a flush failed counts for the role that starts with new stores.
             self._run(self._accept_loss(spec.loss_acceptances))
@@ -376,6 +379,7 @@ class PrimaryGroup:
     def link_down(self, failure: Failure | None) -> None:
         """Hold, or go on alone if the secondary is known to be recorded as stale."""
         self._attempt += 1
+        self._cause.stream_broke(self._session_count, is_wanted=self._wants_stream)
         self.machine.broken()
         self._in_sync_since = None
         self._handover = None
@@ -414,6 +418,11 @@ class PrimaryGroup:
         if self._arbitration.failure is not None and self.machine.wants_grant:
             return self._arbitration.failure
         return self._failure if self._wish is not Replication.PAUSED else None
+
+    @property
+    def cause(self) -> str:
+        """Return the request of the API that this group's present doing follows from; empty for nobody's."""
+        return self._cause.request_id
 
     @property
     def newest_row(self) -> Row | None:

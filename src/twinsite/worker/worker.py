@@ -17,6 +17,7 @@ from twinsite.core.limits import RESYNC_READS_MAX
 from twinsite.durable_file import Files
 from twinsite.errors import ConfigurationError, InternalError, RetryableError, StorageFault, TwinsiteError
 from twinsite.messages import (
+    Activity,
     Counters,
     Failure,
     Knowledge,
@@ -36,13 +37,14 @@ from twinsite.worker.arbiter_client import ArbiterClient
 from twinsite.worker.arbitration import Arbiter
 from twinsite.worker.control import STATUS_SECONDS_MIN, ControlServer
 from twinsite.worker.growing import grow, grown_members
+from twinsite.worker.measured_device import MeasuredDevice
 from twinsite.worker.nbd_server import NbdServer
 from twinsite.worker.primary_group import PrimaryGroup
 from twinsite.worker.renewal import Renewal
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.spec_check import check_spec
 from twinsite.worker.state import ReplicaState, StateDirectory
-from twinsite.worker.store_device import StoreDevice, export_info
+from twinsite.worker.store_device import StoreDevice
 from twinsite.worker.taking_over import flush_what_was_left, refuse_half_copy, return_to_common_point
 
 log = structlog.get_logger(__name__)
@@ -144,8 +146,16 @@ class Worker:
             counters=self._counters(),
             failure=failure,
             knowledge=self._knowledge(spec),
-            activity=group.activity() if isinstance(group, PrimaryGroup) else None,
+            activity=self._activity(),
+            request_id=self._cause(),
         )
+
+    def _activity(self) -> Activity | None:
+        """Return how hosts are served, since the role began; None where none are."""
+        if isinstance(self._group, PrimaryGroup):
+            return self._group.activity()
+        solo = next((device for device in self._devices.values() if isinstance(device, MeasuredDevice)), None)
+        return solo.activity() if solo is not None else None
 
     def _knowledge(self, spec: WorkerSpec) -> Knowledge | None:
         """Return what is durable here of terms and grants; None before that was read, and for a volume of no group."""
@@ -275,8 +285,13 @@ class Worker:
             return None
         key = (spec.arbiter_url, spec.arbiter_token, spec.site, spec.term)
         if self._arbiter_made is None or self._arbiter_made[0] != key:
-            self._arbiter_made = (key, ArbiterClient(*key, ca_file=spec.arbiter_ca_file))
+            self._arbiter_made = (key, ArbiterClient(*key, ca_file=spec.arbiter_ca_file, cause=self._cause))
         return self._arbiter_made[1]
+
+    def _cause(self) -> str:
+        """Return the request of the API that what is done follows from; empty for nobody's. Any thread may ask."""
+        group = self._group
+        return group.cause if isinstance(group, PrimaryGroup) else ""
 
     def _group_changed(self) -> None:
         """The group's status changed: tell it, and see whether hosts may be served now, or no more."""
@@ -370,7 +385,7 @@ class Worker:
         if isinstance(self._group, PrimaryGroup):
             return self._group.devices[member.volume_id]
         store = self._stores[member.index]
-        return StoreDevice(export_info(member, store), store, self._executor)
+        return MeasuredDevice(member, store, self._executor)
 
     def _member_devices(self) -> dict[int, StoreDevice]:
         """Return the devices that there are, by member index: a primary has them all, whether it serves or not."""

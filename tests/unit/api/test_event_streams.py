@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.support.accounts import make_project, make_token
 from tests.support.controller import GROUPS, WAIT_SECONDS_MAX, Json, Site, make_settings, serve, until
 from tests.support.site_fixtures import Prepared
+from tests.unit.api.test_events import gone_group
 from tests.unit.api.test_moves import active_group
 from twinsite.api import event_stream
 from twinsite.api.answers import FeedEventAnswer, FeedEventList
@@ -195,11 +197,49 @@ async def test_a_stream_ends_with_its_group(live: Site) -> None:
     removal = {"replication_consistency_group": {"remove_replication_ids": group["replication_ids"]}}
     assert (await live.call("PUT", f"{GROUPS}/{group['id']}", removal)).status_code == 202
     await live.settle()
-    async with follow(live, f"{GROUPS}/{group['id']}/events") as stream:
+    path = f"{GROUPS}/{group['id']}/events"
+    async with follow(live, path) as stream:
         assert (await live.call("DELETE", f"{GROUPS}/{group['id']}")).status_code == 202
+        last = await stream.next()
+        assert last["kinds"] == ["delete"]
         await stream.until_end()
-    refused = await live.call("GET", f"{GROUPS}/{group['id']}/events?follow=true")
+    refused = await live.call("GET", f"{path}?follow=true")
     assert refused.status_code == 404
+    # Who was away gets what it missed, and is then told that this was all.
+    async with follow(live, path, after=last["position"] - 1) as stream:
+        assert await stream.next() == last
+        await stream.until_end()
+    headers = {"Last-Event-ID": str(last["position"])}
+    url = f"/v2/{live.project_id}{path}?follow=true"
+    assert (await live.http.get(url, headers=headers)).status_code == 404
+
+
+async def test_a_stream_does_not_end_before_the_deletion_is_published(
+    live: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = await live.make_group()
+    removal = {"replication_consistency_group": {"remove_replication_ids": group["replication_ids"]}}
+    assert (await live.call("PUT", f"{GROUPS}/{group['id']}", removal)).status_code == 202
+    await live.settle()
+    held, go_on = asyncio.Event(), asyncio.Event()
+    find = feed.unpublished
+
+    async def slow(session: AsyncSession, limit: int) -> Sequence[GroupEvent]:
+        found = await find(session, limit)
+        if any(event.action == "delete" for event in found) and not go_on.is_set():
+            held.set()
+            return []
+        return found
+
+    monkeypatch.setattr(feed, "unpublished", slow)
+    async with follow(live, f"{GROUPS}/{group['id']}/events") as stream, asyncio.timeout(WAIT_SECONDS_MAX):
+        assert (await live.call("DELETE", f"{GROUPS}/{group['id']}")).status_code == 202
+        await held.wait()
+        coming = asyncio.create_task(stream.next())
+        position = await live.controller.feed.start(live.project_id, group["id"], None)
+        assert await live.controller.feed.wait(live.project_id, group["id"], position, 0.0) is None
+        go_on.set()
+        assert (await coming)["kinds"] == ["delete"]
 
 
 async def test_streams_are_counted(live: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,12 +258,15 @@ async def test_tenants_see_their_own(live: Site) -> None:
     project_id = await make_project(live, "others")
     token = await make_token(live, "member", project_id)
     headers = {"X-Auth-Token": token}
+    gone = await gone_group(live)
     listed = await live.http.get(f"/v2/{project_id}{FEED}", headers=headers)
     assert listed.json() == {"events": []}
     (group,) = (await live.call("GET", GROUPS)).json()["replication_consistency_groups"]
-    for query in ("", "?follow=true"):
-        answer = await live.http.get(f"/v2/{project_id}{GROUPS}/{group['id']}/events{query}", headers=headers)
+    for query, group_id in itertools.product(("", "?follow=true"), (group["id"], gone["id"])):
+        place = {**headers, "Last-Event-ID": "0"}
+        answer = await live.http.get(f"/v2/{project_id}{GROUPS}/{group_id}/events{query}", headers=place)
         assert answer.status_code == 404
+    assert (await live.call("GET", f"{GROUPS}/{gone['id']}/events")).status_code == 200
     marker = (await live.call("GET", FEED)).json()["events"][0]["id"]
     answer = await live.http.get(f"/v2/{project_id}{FEED}?marker={marker}", headers=headers)
     assert answer.status_code == 400

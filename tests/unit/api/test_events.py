@@ -16,6 +16,7 @@ from tests.unit.api.test_extend import EXTEND, FULL, sizes
 from tests.unit.api.test_moves import active_group, silenced, stale_group
 from twinsite.api.answers import EventList
 from twinsite.control.lifecycle import chronicle
+from twinsite.control.repository import events as repository
 from twinsite.messages import Mode
 
 
@@ -75,7 +76,18 @@ async def test_the_life_of_a_group(site: Site) -> None:
         assert (await site.call("DELETE", f"{GROUPS}/{group['id']}")).status_code == 202
     (deleted,) = [line for line in logs if line["event"] == "group is deleted"]
     assert (deleted["group"], deleted["actor"]) == (group["id"], "admin")
-    assert (await site.call("GET", f"{GROUPS}/{group['id']}/events")).status_code == 404
+    (last, *before) = await events(site, group)
+    assert before == found, "what led to the deletion outlives the group"
+    assert brief(last, "status", "pairs") == ("admin", "delete", "done", ("available", "deleted"), (0, 0))
+    assert (last["kinds"], last["number"], last["user_id"]) == (
+        ["delete"],
+        found[0]["number"] + 1,
+        found[-1]["user_id"],
+    )
+    audited = (await site.call("GET", "/os-vendor-audit-records?limit=1")).json()["audit_records"]
+    assert [record["request_id"] for record in audited] == [last["request_id"]]
+    assert (await site.call("DELETE", f"{GROUPS}/{group['id']}")).status_code == 404
+    assert (await events(site, group))[0] == last, "nothing comes after the end"
 
 
 async def test_a_failover_carries_what_was_known_before_it(site: Site) -> None:
@@ -193,6 +205,89 @@ async def test_pages_and_a_bound(site: Site, monkeypatch: pytest.MonkeyPatch) ->
     assert (await site.call("PUT", f"{GROUPS}/{group['id']}", body)).status_code == 202
     left = await events(site, group)
     assert (len(left), left[1:]) == (3, everything[:2])
+
+
+async def test_what_follows_from_a_request_names_it(site: Site) -> None:
+    group = await active_group(site)
+    (active, recorded, *_) = await events(site, group)
+    assert (active["request_id"], recorded["request_id"]) == (None, None), "no worker said what it follows from"
+    found = await events(site, group)
+    asked = next(event for event in found if event["action"] == "create" and event["user_id"])
+    done = next(event for event in found if event["action"] == "create" and not event["user_id"])
+    assert (done["result"], done["request_id"]) == ("done", asked["request_id"])
+    cause = "req-0f9f4c1e-6b0d-4f0e-9a55-6ac8a9f6d5f1"
+    site.az1.alter(group["id"], mode=Mode.CONNECTING, request_id=cause)
+    site.settings.sync_grace_seconds = 1e-9
+    await site.az1.post()
+    event = (await events(site, group))[0]
+    assert brief(event, "replication_status")[-1] == ("active", "inactive")
+    assert event["request_id"] == cause
+    # That hosts wait follows from nothing that anybody asked for, whatever the worker did last.
+    site.az1.alter(group["id"], holding_since=1.0)
+    await site.az1.post()
+    event = (await events(site, group))[0]
+    assert brief(event, "holding", "replication_status")[-2:] == ((False, True), ("inactive", "inactive"))
+    assert event["request_id"] is None
+    site.az1.alter(group["id"], mode=Mode.IN_SYNC, holding_since=None, request_id="x" * 1000)
+    await site.az1.post()
+    assert (await events(site, group))[0]["request_id"] is None
+
+
+async def test_a_deletion_that_is_refused_is_none(site: Site) -> None:
+    group = await site.make_group()
+    assert (await site.call("DELETE", f"{GROUPS}/{group['id']}")).status_code == 400
+    last = (await events(site, group))[0]
+    assert (last["kinds"], last["after"]["status"]) == (["delete", "refused"], "available")
+
+
+async def gone_group(site: Site) -> Json:
+    """Make a group and delete it."""
+    group = await site.make_group()
+    removal = {"replication_consistency_group": {"remove_replication_ids": group["replication_ids"]}}
+    assert (await site.call("PUT", f"{GROUPS}/{group['id']}", removal)).status_code == 202
+    await site.settle()
+    assert (await site.call("DELETE", f"{GROUPS}/{group['id']}")).status_code == 202
+    return group
+
+
+async def test_the_events_of_deleted_groups_have_a_bound(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = await site.make_group()
+    groups = [await gone_group(site) for _ in range(3)]
+    kept = [await events(site, group) for group in groups]
+    assert [found[0]["action"] for found in kept] == ["delete"] * 3
+    before = await events(site, alive)
+    lengths = [len(found) for found in kept]
+    # One more deletion leaves room for itself and for the youngest of the others: whole, or not at all.
+    monkeypatch.setattr(chronicle, "DELETED_EVENTS_MAX", 2 * max(lengths))
+    last = await gone_group(site)
+    for group in groups[:2]:
+        assert (await site.call("GET", f"{GROUPS}/{group['id']}/events")).status_code == 404
+    assert await events(site, groups[2]) == kept[2]
+    assert (await events(site, last))[0]["action"] == "delete"
+    assert await events(site, alive) == before
+    await site.controller.feed.publish()
+    listed = (await site.call("GET", "/os-vendor-events")).json()["events"]
+    assert {event["group_id"] for event in listed} == {alive["id"], groups[2]["id"], last["id"]}
+
+
+async def test_the_bound_of_one_project_is_not_that_of_another(site: Site) -> None:
+    group = await gone_group(site)
+    async with site.controller.context.database.write() as session:
+        await repository.forget_deleted(session, "another", 0, chronicle.EVENTS_MAX)
+    assert len(await events(site, group)) > 1
+    async with site.controller.context.database.write() as session:
+        await repository.forget_deleted(session, site.project_id, 0, chronicle.EVENTS_MAX)
+    assert (await site.call("GET", f"{GROUPS}/{group['id']}/events")).status_code == 404
+
+
+async def test_an_event_keeps_the_name_that_its_group_had(site: Site) -> None:
+    group = await site.make_group()
+    for name in ("shop", "store"):
+        body = {"replication_consistency_group": {"name": name}}
+        assert (await site.call("PUT", f"{GROUPS}/{group['id']}", body)).status_code == 202
+    await site.controller.feed.publish()
+    listed = (await site.call("GET", "/os-vendor-events")).json()["events"]
+    assert [event["group_name"] for event in listed if event["action"] == "update"] == ["store", "shop"]
 
 
 async def test_other_projects_see_nothing(site: Site) -> None:

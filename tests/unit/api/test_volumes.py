@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.controller import GROUPS, Site
+from tests.support.controller import GROUPS, Json, Site
 from twinsite.api.answers import ConnectionOne, VolumeOne
 from twinsite.core.limits import GIB
 from twinsite.messages import Failure
@@ -184,6 +184,33 @@ async def test_the_solo_worker_that_is_wanted(site: Site) -> None:
     site.az1.obey(desired)
     await site.az1.post()
     assert (await call).status_code == 200
+
+
+async def test_node_and_worker_are_told_which_request_changed_a_volume(site: Site) -> None:
+    body = {"volume": {"size": 1, "availability_zone": "az1", "multiattach": True}}
+    made = await site.call("POST", "/volumes", body)
+    await site.settle()
+    path = f"/volumes/{made.json()['volume']['id']}/action"
+
+    def told() -> list[str]:
+        assert site.az1.desired is not None
+        (volume,) = site.az1.desired.volumes
+        return [volume.request_id, *(worker.request_id for worker in site.az1.desired.workers)]
+
+    async def asked(action: Json) -> str:
+        async with site.nodes_running():
+            answer = await site.call("POST", path, action)
+        assert answer.status_code in (200, 202), answer.text
+        await site.settle()
+        return str(answer.headers["x-openstack-request-id"])
+
+    assert told() == [made.headers["x-openstack-request-id"]]
+    connected = await asked({"os-initialize_connection": {"connector": {"host": "host-1"}}})
+    assert told() == [connected] * 2
+    await asked({"os-initialize_connection": {"connector": {"host": "host-2"}}})
+    assert told() == [connected] * 2, "the second host changes nothing"
+    extended = await asked({"os-extend": {"new_size": 2}})
+    assert told() == [extended] * 2
 
 
 async def test_a_connection_that_nobody_serves_is_given_up_and_leaves_nothing(site: Site) -> None:

@@ -306,6 +306,12 @@ def test_the_events_of_a_group(shell: Shell, name: str) -> None:
     assert "wish paused -> running" in shown
     assert "a failover would have lost nothing (term 1" in shown
     assert len(shell.json("group", "events", name, "--limit", "1")) == 1
+    ok(shell.run("group", "stop", name, "--yes"))
+    ok(shell.run("group", "update", name, "--remove-pair", name, "--wait"))
+    ok(shell.run("group", "delete", name, "--wait", "--yes"))
+    assert shell.json("group", "events", group.id, "--limit", "1")[0]["action"] == "delete", "its id finds it still"
+    missing = shell.run("group", "events", name)
+    assert (missing.status, "no group has the name or id" in missing.errors) == (1, True)
 
 
 def test_sites_are_listed_and_one_that_is_there_is_not_given_up(shell: Shell) -> None:

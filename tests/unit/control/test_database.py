@@ -116,6 +116,34 @@ async def test_roles_that_were_given_stay_given(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_events_that_exist_outlive_their_groups_too(tmp_path: Path) -> None:
+    database = Database(address(tmp_path))
+    await database.open()
+    async with database.connection() as connection:
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0001"))
+        for statement in OLD_ROWS:
+            await connection.execute(text(statement))
+        await connection.run_sync(lambda sync: alembic.command.upgrade(alembic_config(sync), "0014"))
+        await connection.execute(text("UPDATE replication_groups SET name = 'shop'"))
+        await connection.execute(text(OLD_EVENT.replace(":", "\\:")))
+    await database.open()
+    async with database.connection() as connection:
+        await connection.execute(text("UPDATE replication_pairs SET group_id = NULL"))
+        await connection.execute(text("DELETE FROM replication_groups"))
+        (event,) = await connection.execute(text("SELECT * FROM group_events"))
+        assert (event.id, event.group_id, event.project_id, event.group_name) == ("e", "g", "p", "shop")
+        assert (event.number, event.position, event.after) == (1, 1, '{"status": "creating"}')
+        await connection.run_sync(lambda sync: alembic.command.downgrade(alembic_config(sync), "0014"))
+        assert (await connection.execute(text("SELECT count(*) FROM group_events"))).scalar() == 0
+    await database.close()
+
+
+OLD_EVENT = """
+INSERT INTO group_events (id, group_id, number, position, created_at, actor, action, result, after, proof)
+VALUES ('e', 'g', 1, 1, '2026-01-01 00:00:00.000000', 'admin', 'create', 'accepted', '{"status": "creating"}', '{}')
+"""
+
+
 async def test_migrations_can_be_taken_back(tmp_path: Path) -> None:
     database = Database(address(tmp_path))
     await database.open()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from twinsite.control.lifecycle.event_kinds import ACTIONS, CHANGES, KINDS, OBSERVED, kinds_of
+from tests.support.tables import table_under
+from twinsite.api.auditing import GROUP_PARAMETER, READING_METHODS
+from twinsite.control.lifecycle.event_kinds import ACTIONS, CHANGES, KINDS, OBSERVED, TEST, action_of, kinds_of
+from twinsite.control.policy.rules import RULES, operations_of
 
 CALM: dict[str, Any] = {
     "status": "available",
@@ -77,3 +82,21 @@ def test_what_an_older_release_did_not_record_has_not_changed() -> None:
     new = ("failover_possible", "connected", "failing_disks")
     before = {key: value for key, value in CALM.items() if key not in new}
     assert kinds_of(OBSERVED, "done", before, {**CALM, "holding": True}) == ["hold_began"]
+
+
+def test_the_guide_explains_every_kind() -> None:
+    rows = table_under(Path("docs/events.md"), "### Kinds")
+    explained = [kind for row in rows for kind in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(explained) == sorted(KINDS - {TEST}), "each once; what a test delivers is explained with webhooks"
+
+
+def test_what_is_asked_of_a_group_has_its_own_kind() -> None:
+    asked = {
+        rule.name
+        for rule in RULES
+        for method, path in operations_of(rule)
+        if f"{{{GROUP_PARAMETER}}}" in path and method not in READING_METHODS
+    }
+    assert {action_of(name) for name in asked} == set(ACTIONS) - {"create", "restored", "action"}
+    assert all(name.endswith(f":{action_of(name)}") for name in asked)
+    assert action_of("replication_consistency_groups:action") == "action"

@@ -116,10 +116,28 @@ async def test_a_secondary_a_volume_and_what_does_not_run() -> None:
     )
     assert of(found, "twinsite_group_stream_received_bytes_total", group="g") == 7
     assert of(found, "twinsite_worker_up", worker="v", role="solo") == 1
+    told = {name: value for (name, labels), value in found.items() if labels == {("volume", "v")}}
+    assert told == {
+        "twinsite_volume_writes_total": 1,
+        "twinsite_volume_written_bytes_total": 2,
+        "twinsite_volume_reads_total": 3,
+        "twinsite_volume_read_bytes_total": 4,
+        "twinsite_volume_flushes_total": 5,
+    }
     assert of(found, "twinsite_worker_up", worker="dead", role="") == 0
     groups = {dict(labels).get("group") for _, labels in found}
     assert groups == {None, "g", "p"}, "a volume outside of any group is no group"
     assert ("twinsite_group_dirty_bytes", frozenset({("group", "g")})) not in found
+
+
+async def test_the_latency_of_a_volume() -> None:
+    recorder = LatencyRecorder()
+    recorder.add(0.002, 3)
+    found = await scrape(worker("v", Role.SOLO, Activity(recorder.latency(), Latency([1] * 18, 2.0))))
+    assert of(found, "twinsite_volume_write_duration_seconds_count", volume="v") == 3
+    assert of(found, "twinsite_volume_write_duration_seconds_bucket", volume="v", le="0.001") == 0
+    assert of(found, "twinsite_volume_flush_duration_seconds_sum", volume="v") == 2.0
+    assert not [labels for name, labels in found if name.startswith("twinsite_group_")]
 
 
 async def test_the_buckets_of_another_release_are_left_out() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.controller import Site, make_settings, serve
+from tests.support.controller import GROUPS, Site, make_settings, serve
 from twinsite.control.arbiter_store import worker_token
 from twinsite.core.arbiter import Reason, Refusal, Row, Secondary
 from twinsite.errors import RetryableError
@@ -37,6 +37,7 @@ class Real:
     token: str
     group_id: str
     http: httpx.AsyncClient
+    project_id: str
 
     def client(self, **values: Any) -> ArbiterClient:
         """Return a client of the group's first primary."""
@@ -61,7 +62,7 @@ async def real(tmp_path: Path) -> AsyncIterator[Real]:
         group = await site.make_group()
         node_token = (settings.secrets_dir / "node-token").read_text().strip()
         address = f"{url}/internal/v1/groups/{group['id']}/arbiter"
-        yield Real(address, worker_token(node_token, group["id"]), group["id"], http)
+        yield Real(address, worker_token(node_token, group["id"]), group["id"], http, site.project_id)
 
 
 async def test_a_primary_and_its_arbiter(real: Real) -> None:
@@ -77,6 +78,25 @@ async def test_a_primary_and_its_arbiter(real: Real) -> None:
     assert isinstance(suspended, Row)
     assert (suspended.secondary, suspended.version) == (Secondary.STALE, 3)
     assert await asyncio.to_thread(client.read) == suspended
+
+
+@pytest.mark.parametrize(
+    ("cause", "recorded"),
+    [
+        ("req-0f9f4c1e-6b0d-4f0e-9a55-6ac8a9f6d5f1", "req-0f9f4c1e-6b0d-4f0e-9a55-6ac8a9f6d5f1"),
+        ("", None),
+        ("req-" + "0" * 100, None),
+        ("<b>", None),
+    ],
+)
+async def test_an_event_names_the_request_that_the_call_follows_from(
+    real: Real, cause: str, recorded: str | None
+) -> None:
+    await asyncio.to_thread(real.client(cause=lambda: cause).secondary_in_sync, 1)
+    events = await real.http.get(f"/v2/{real.project_id}{GROUPS}/{real.group_id}/events?limit=1")
+    (event,) = events.json()["events"]
+    assert (event["actor"], event["after"]["secondary"]) == ("worker in az1", "in_sync")
+    assert event["request_id"] == recorded
 
 
 async def test_who_was_replaced_is_told_so(real: Real) -> None:

@@ -1,23 +1,25 @@
 """The event log of groups: who changed what, when, from what to what, and what a failover would have cost then.
 
 Every event is written in the transaction of its change. The state that the last event ended in is kept with the group,
-so what happens by itself is noticed by comparing, and the events of a group form a chain without a gap.
+so what happens by itself is noticed by comparing, and the events of a group form a chain without a gap. It ends with
+the group's deletion, and outlives the group.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from twinsite.control.actor import Actor, current_actor
+from twinsite.control.actor import Actor, current_actor, known_request
 from twinsite.control.audit_entry import current_request, record_of
 from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.database import after_commit
-from twinsite.control.lifecycle.event_kinds import OBSERVED
+from twinsite.control.lifecycle.event_kinds import OBSERVED, Action, Observed
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.proof import proof_of
 from twinsite.control.lifecycle.states import GroupStatus
@@ -27,6 +29,11 @@ from twinsite.messages import Failure, ObservedWorker
 
 EVENTS_MAX = 1000
 """Most events of one group; the oldest go first."""
+DELETED_EVENTS_MAX = 10_000
+"""Most events of deleted groups of one project. Those of a group go together; of the group that was deleted first,
+first. It is more than one group has, so a deletion is always told of."""
+DELETED = "deleted"
+"""The status after a group's last event."""
 
 ACCEPTED, DONE, FAILED, REFUSED = "accepted", "done", "failed", "refused"
 """Results: recorded and to be finished by itself; finished; given up; never begun."""
@@ -34,9 +41,12 @@ REFUSED_MAX = 200
 """Most events of refused requests of one group, so that a client that tries for ever drives nothing else out."""
 NOTHING_TO_DO = "there was nothing to do"
 
+_FOLLOWING = ("replication_status", "secondary")
+"""What changes because the primary does what was asked; all else that is noticed happens by itself."""
+
 Reports = Mapping[tuple[str, str], ObservedWorker]
 
-_ACTION_OF_STATUS: Mapping[str, str] = {
+_ACTION_OF_STATUS: Mapping[str, Action] = {
     GroupStatus.CREATING: "create",
     GroupStatus.UPDATING: "update",
     GroupStatus.FAILING_OVER: "failover",
@@ -78,15 +88,17 @@ async def record(
     context: Context,
     session: AsyncSession,
     group_id: str,
-    action: str,
+    action: Action,
     result: str = ACCEPTED,
     *,
     message: str | None = None,
     proof: Mapping[str, Any] | None = None,
+    status: str | None = None,
 ) -> None:
-    """Write an event of what was just done to a group in this session. `proof` is that of now when left out.
+    """Write an event of what was just done to a group in this session.
 
-    The audit's record of the request that did it is written along.
+    `proof` is that of now when left out, and so is the `status` that the group has afterwards. The audit's record of
+    the request that did it is written along.
     """
     group = await objects.fresh_group(session, group_id)
     if group is None:
@@ -95,11 +107,20 @@ async def record(
     connected = context.sites_to_believe_in(await context.connected_sites(session))
     health = context.health(group, reports, connected)
     after = state_of(group, health, connected)
+    if status is not None:
+        after["status"] = status
     await _add(session, group, health, action, result, message, proof, after=after)
     expected = current_request.get()
     if expected is not None and expected.entry.group_id == group_id and not expected.is_recorded:
         session.add(record_of(expected.entry))
         after_commit(session, expected.note_recorded)
+
+
+async def record_deletion(context: Context, session: AsyncSession, project_id: str, group_id: str) -> None:
+    """Write the last event of a group that is about to be deleted in this session."""
+    await record(context, session, group_id, "delete", DONE, status=DELETED)
+    await session.flush()
+    await events.forget_deleted(session, project_id, DELETED_EVENTS_MAX, EVENTS_MAX)
 
 
 async def observe(
@@ -111,14 +132,33 @@ async def observe(
     before, after = group.recorded_state, state_of(group, health, believed)
     if not _has_changed(before, after):
         return
-    action, result = OBSERVED, DONE
+    action: Action | Observed = OBSERVED
+    result = DONE
     if before is not None and (before["status"], before["term"]) != (after["status"], after["term"]):
         action = _ACTION_OF_STATUS.get(before["status"], OBSERVED)
     failure = health.failure
     if group.status.startswith("error") and group.failure_code is not None:
         result, failure = FAILED, Failure(group.failure_code, group.failure_message or "")
     message = f"{failure.code}: {failure.message}" if failure is not None else None
-    await _add(session, group, health, action, result, message, None, after=after)
+    actor = current_actor.get()
+    if actor.request_id is None:
+        actor = replace(actor, request_id=_cause(group, health, action, before, after))
+    await _add(session, group, health, action, result, message, None, after=after, actor=actor)
+
+
+def _cause(
+    group: Group,
+    health: GroupHealth,
+    action: Action | Observed,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any],
+) -> str | None:
+    """Return the request that a change which was noticed follows from, as far as is known."""
+    if action != OBSERVED:
+        return group.request_id  # It has come to its end.
+    if health.status is None or before is None or all(before.get(key) == after[key] for key in _FOLLOWING):
+        return None
+    return known_request(health.status.request_id)
 
 
 async def record_without_change(
@@ -127,7 +167,7 @@ async def record_without_change(
     project_id: str,
     group_id: str,
     actor: Actor,
-    action: str,
+    action: Action,
     result: str,
     message: str | None,
 ) -> None:
@@ -167,7 +207,7 @@ async def _add(
     session: AsyncSession,
     group: Group,
     health: GroupHealth,
-    action: str,
+    action: Action | Observed,
     result: str,
     message: str | None,
     proof: Mapping[str, Any] | None,
@@ -175,13 +215,15 @@ async def _add(
     after: dict[str, Any],
     actor: Actor | None = None,
 ) -> None:
-    """Add an event of what the current actor did; with an `actor`, of what that one asked for in vain."""
+    """Add an event of what the current actor did, or another `actor`."""
     actor = actor or current_actor.get()
     number = await events.next_number(session, group.id)
     session.add(
         GroupEvent(
             id=str(uuid.uuid4()),
             group_id=group.id,
+            project_id=group.project_id,
+            group_name=group.name,
             number=number,
             created_at=utc_now(),
             actor=actor.name,

@@ -19,7 +19,7 @@ from twinsite.control.lifecycle.event_views import ShownEvent
 from twinsite.control.lifecycle.group_calls import find_group
 from twinsite.control.lifecycle.webhooks import queue_events
 from twinsite.control.refusals import RequestRefused
-from twinsite.control.repository import feed
+from twinsite.control.repository import events, feed
 
 PUBLISH_MAX = 200
 """Most events that are published in one transaction."""
@@ -75,9 +75,9 @@ class EventFeed:
                 position = await feed.lock(session)
                 found = await feed.unpublished(session, PUBLISH_MAX)
                 shown = []
-                for number, (event, project_id, group_name) in enumerate(found, position + 1):
+                for number, event in enumerate(found, position + 1):
                     await feed.place(session, event.id, number)
-                    shown.append((project_id, ShownEvent(event, group_name, number)))
+                    shown.append((event.project_id, ShownEvent(event, number)))
                 await queue_events(session, shown)
                 await feed.set_position(session, position + len(found))
             count += len(found)
@@ -90,32 +90,35 @@ class EventFeed:
         """Return the events of all of a project's groups, the newest first."""
         async with self._context.database.read() as session:
             found = await feed.page(session, project_id, marker, limit, offset)
-        return [ShownEvent(event, name, event.position) for event, name in found]
+        return [ShownEvent(event, event.position) for event in found]
 
     async def start(self, project_id: str, group_id: str | None, after: int | None) -> int:
-        """Return where a stream begins: after what it has, or now. `RequestRefused` (404) for a group that is none."""
+        """Return where a stream begins: after what it has, or now.
+
+        `RequestRefused` (404) for a group that is none, and for one that was deleted and of which nothing is to come.
+        """
         async with self._context.database.read() as session:
-            if group_id is not None:
-                await find_group(session, project_id, group_id)
             newest = await feed.newest_position(session)
-        # A place of the future is that of a database that was restored from a backup: then everything is new.
-        return newest if after is None or after > newest else after
+            # A place of the future is that of a database that was restored from a backup: then everything is new.
+            position = newest if after is None or after > newest else after
+            if group_id is not None and not await events.has_any(session, project_id, group_id, position):
+                await find_group(session, project_id, group_id)
+        return position
 
     async def wait(self, project_id: str, group_id: str | None, position: int, seconds: float) -> Batch | None:
         """Return the next events after a position, waiting for them; None when none came in time.
 
-        `RequestRefused` (404) when the group is gone.
+        `RequestRefused` (404) when the group is gone, and its last event was given out.
         """
 
         async def look() -> Batch | None:
             async with self._context.database.read() as session:
                 found = await feed.after(session, project_id, group_id, position, STREAM_BATCH_MAX)
-                if not found and group_id is not None:
+                if not found and group_id is not None and not await feed.has_unpublished(session, group_id):
                     await find_group(session, project_id, group_id)
             if not found:
                 return None
-            events = [ShownEvent(event, name, event.position) for event, name in found]
-            return Batch(events, events[-1].position or position)
+            return Batch([ShownEvent(event, event.position) for event in found], found[-1].position or position)
 
         return await self._context.wakeups.until(look, seconds)
 

@@ -7,14 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 State = Mapping[str, Any]
 
-OBSERVED = "observed"
-"""The action of an event that nobody asked for."""
-ACTIONS = ("create", "update", "sync", "stop", "failover", "reverse", "reprotect", "extend", "delete")
-"""What can be asked for; an event of it has its name as a kind."""
+Observed = Literal["observed"]
+OBSERVED: Observed = "observed"
+"""The action of an event that nobody asked for, and that is no move."""
+Action = Literal[
+    "create",
+    "update",
+    "sync",
+    "stop",
+    "failover",
+    "reverse",
+    "reprotect",
+    "extend",
+    "delete",
+    "restored",
+    "action",
+]
+"""What is done to a group; an event of it has its name as a kind. `action` is one that there is not."""
+ACTIONS: tuple[Action, ...] = get_args(Action)
 RESULTS = ("refused", "failed")
 """Results that are kinds of their own."""
 TEST = "test"
@@ -76,6 +90,12 @@ def _is_error(state: State) -> bool:
 
 KINDS = frozenset({*ACTIONS, *RESULTS, *CHANGES, TEST})
 """Every kind that there is."""
+
+
+def action_of(operation: str) -> Action:
+    """Return the action that the name of a rule of policy is for: that of `…:stop` is `stop`."""
+    name = operation.partition(":")[2]
+    return next((action for action in ACTIONS if action == name), "action")
 
 
 def kinds_of(action: str, result: str, before: State | None, after: State) -> list[str]:

@@ -12,10 +12,9 @@ from twinsite.control.models import GroupEvent
 
 @dataclass(frozen=True, slots=True)
 class ShownEvent:
-    """An event with its group's name, and its position in the feed, None until it is published."""
+    """An event with its position in the feed, None until it is published."""
 
     event: GroupEvent
-    group_name: str | None
     position: int | None
 
     @property
@@ -46,4 +45,4 @@ def event_view(event: GroupEvent) -> dict[str, Any]:
 
 def feed_event_view(shown: ShownEvent) -> dict[str, Any]:
     """Return an event of one of several groups."""
-    return {**event_view(shown.event), "group_name": shown.group_name, "position": shown.position}
+    return {**event_view(shown.event), "group_name": shown.event.group_name, "position": shown.position}

@@ -137,9 +137,10 @@ class GroupService(GroupCalls):
     async def events(
         self, project_id: str, group_id: str, marker: str | None, limit: int, offset: int
     ) -> list[GroupEvent]:
-        """Return a group's events, the newest first."""
+        """Return the events of a group, also of one that was deleted, the newest first."""
         async with self._context.database.read() as session:
-            await find_group(session, project_id, group_id)
+            if not await events.has_any(session, project_id, group_id):
+                await find_group(session, project_id, group_id)
             return await events.page(session, group_id, marker, limit, offset)
 
     async def change(self, project_id: str, group_id: str, wanted: GroupChange) -> ShownGroup:
@@ -242,6 +243,10 @@ class GroupService(GroupCalls):
                 "Remove them first (PUT with remove_replication_ids)."
             )
         async with self._context.database.write() as session:
+            current = await objects.find(session, Group, project_id, group_id, locked=True)
+            if current is None or current.version != group.version:
+                raise lost(group_id, "deletion")
+            await chronicle.record_deletion(self._context, session, project_id, group_id)
             if not await objects.delete_group(session, group_id, group.version):
                 raise lost(group_id, "deletion")
             both = [group.priority_station, group.secondary_station]

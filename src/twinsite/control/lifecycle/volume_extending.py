@@ -185,6 +185,7 @@ class VolumeExtendService:
             await self._check_space(session, volume, new_size_gib - volume.size_gib)
             volume.status = VolumeStatus.EXTENDING.value
             volume.target_gib, volume.is_grown = new_size_gib, False
+            objects.note_request(volume)
         volume.failure_code = volume.failure_message = None
         volume.updated_at = utc_now()
         await session.flush()

@@ -164,6 +164,7 @@ class VolumeService:
             await self._context.require_connected(
                 session, [volume.site], "The volume cannot be removed there; try again later.", or_lost=True
             )
+            objects.note_request(volume)
             if volume.site in await sites.lost_names(session):
                 await tombstones.add(session, volume.site, tombstones.Kind.VOLUME, volume_id)
                 await session.delete(volume)
@@ -204,6 +205,8 @@ class VolumeService:
             await self._context.require_connected(session, [volume.site], "The volume cannot be served; try again.")
             if len(others) < len(volume.attachments):
                 return False
+            if not volume.attachments:
+                objects.note_request(volume)
             volume.attachments.append(Attachment(id=str(uuid.uuid4()), host=host, attached_at=utc_now()))
             volume.status = VolumeStatus.IN_USE.value
             volume.failure_code = volume.failure_message = None

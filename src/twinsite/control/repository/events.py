@@ -1,8 +1,8 @@
-"""The events of groups: numbered from 1 within each group."""
+"""The events of groups, of those that were deleted too: numbered from 1 within each group."""
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.models import GroupEvent
@@ -34,6 +34,36 @@ async def forget_refused(session: AsyncSession, group_id: str, keep: int) -> Non
     number = (await session.scalars(place)).one_or_none()
     if number is not None:
         await session.execute(delete(GroupEvent).where(*refused, GroupEvent.number <= number))
+
+
+async def has_any(session: AsyncSession, project_id: str, group_id: str, after: int | None = None) -> bool:
+    """Say whether there are events of a project's group, whether it still is or not; after a position, if one is given.
+
+    An event that has no position yet is after all of them.
+    """
+    statement = select(GroupEvent.id).where(GroupEvent.project_id == project_id, GroupEvent.group_id == group_id)
+    if after is not None:
+        statement = statement.where(or_(GroupEvent.position.is_(None), GroupEvent.position > after))
+    return (await session.scalars(statement.limit(1))).one_or_none() is not None
+
+
+async def forget_deleted(session: AsyncSession, project_id: str, keep: int, each_max: int) -> None:
+    """Delete the events of a project's deleted groups beyond the newest `keep`: all of a group, those deleted first.
+
+    No group has more than `each_max`.
+    """
+    deletions = (
+        select(GroupEvent.group_id, GroupEvent.number)
+        .where(GroupEvent.project_id == project_id, GroupEvent.action == "delete", GroupEvent.result == "done")
+        .order_by(GroupEvent.created_at.desc(), GroupEvent.id.desc())
+    )
+    too_old, total = [], 0
+    for group_id, number in await session.execute(deletions):
+        total += min(number, each_max)  # The last number of a group is at least as much as it has events.
+        if total > keep:
+            too_old.append(group_id)
+    for group_id in too_old:
+        await session.execute(delete(GroupEvent).where(GroupEvent.group_id == group_id))
 
 
 async def page(session: AsyncSession, group_id: str, marker: str | None, limit: int, offset: int) -> list[GroupEvent]:

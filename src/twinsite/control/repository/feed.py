@@ -6,16 +6,20 @@ an event gets its position when everybody can see it, by one publisher at a time
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from twinsite.control.models import EventFeed, Group, GroupEvent
+from twinsite.control.models import EventFeed, GroupEvent
 from twinsite.control.repository.listing import UnknownMarker
 
 
-async def has_unpublished(session: AsyncSession) -> bool:
-    """Say whether an event has no position yet."""
+async def has_unpublished(session: AsyncSession, group_id: str | None = None) -> bool:
+    """Say whether an event, of a group if one is given, has no position yet."""
     statement = select(GroupEvent.id).where(GroupEvent.position.is_(None)).limit(1)
+    if group_id is not None:
+        statement = statement.where(GroupEvent.group_id == group_id)
     return (await session.scalars(statement)).one_or_none() is not None
 
 
@@ -26,20 +30,19 @@ async def lock(session: AsyncSession) -> int:
     return int((await session.scalars(statement.returning(EventFeed.position))).one())
 
 
-async def unpublished(session: AsyncSession, limit: int) -> list[tuple[GroupEvent, str, str | None]]:
-    """Return events without a position, those of one group in their order, with their groups' projects and names."""
+async def unpublished(session: AsyncSession, limit: int) -> Sequence[GroupEvent]:
+    """Return events without a position, those of one group in their order."""
     statement = (
-        select(GroupEvent, Group.project_id, Group.name)
-        .join(Group, Group.id == GroupEvent.group_id)
+        select(GroupEvent)
         .where(GroupEvent.position.is_(None))
         .order_by(GroupEvent.created_at, GroupEvent.group_id, GroupEvent.number)
         .limit(limit)
     )
-    return [(event, project_id, name) for event, project_id, name in await session.execute(statement)]
+    return (await session.scalars(statement)).all()
 
 
 async def place(session: AsyncSession, event_id: str, position: int) -> None:
-    """Give an event its position, unless it was deleted with its group meanwhile."""
+    """Give an event its position, unless it was forgotten meanwhile."""
     await session.execute(update(GroupEvent).where(GroupEvent.id == event_id).values(position=position))
 
 
@@ -55,33 +58,30 @@ async def newest_position(session: AsyncSession) -> int:
 
 async def after(
     session: AsyncSession, project_id: str, group_id: str | None, position: int, limit: int
-) -> list[tuple[GroupEvent, str | None]]:
-    """Return a project's, or one of its groups', events after a position, the oldest first, with the groups' names."""
+) -> Sequence[GroupEvent]:
+    """Return a project's, or one of its groups', events after a position, the oldest first."""
     statement = (
-        select(GroupEvent, Group.name)
-        .join(Group, Group.id == GroupEvent.group_id)
-        .where(Group.project_id == project_id, GroupEvent.position > position)
+        select(GroupEvent)
+        .where(GroupEvent.project_id == project_id, GroupEvent.position > position)
         .order_by(GroupEvent.position)
         .limit(limit)
     )
     if group_id is not None:
         statement = statement.where(GroupEvent.group_id == group_id)
-    return [(event, name) for event, name in await session.execute(statement)]
+    return (await session.scalars(statement)).all()
 
 
 async def page(
     session: AsyncSession, project_id: str, marker: str | None, limit: int, offset: int
-) -> list[tuple[GroupEvent, str | None]]:
-    """Return a project's published events, the newest first, those after `marker`, with the names of their groups.
+) -> Sequence[GroupEvent]:
+    """Return a project's published events, the newest first, those after `marker`.
 
     `UnknownMarker` when it is none of them.
     """
-    of_project = select(GroupEvent, Group.name).join(Group, Group.id == GroupEvent.group_id)
-    of_project = of_project.where(Group.project_id == project_id, GroupEvent.position.is_not(None))
+    of_project = select(GroupEvent).where(GroupEvent.project_id == project_id, GroupEvent.position.is_not(None))
     if marker is not None:
-        found = (await session.execute(of_project.where(GroupEvent.id == marker))).one_or_none()
+        found = (await session.scalars(of_project.where(GroupEvent.id == marker))).one_or_none()
         if found is None:
             raise UnknownMarker(marker)
-        of_project = of_project.where(GroupEvent.position < found[0].position)
-    statement = of_project.order_by(GroupEvent.position.desc()).offset(offset).limit(limit)
-    return [(event, name) for event, name in await session.execute(statement)]
+        of_project = of_project.where(GroupEvent.position < found.position)
+    return (await session.scalars(of_project.order_by(GroupEvent.position.desc()).offset(offset).limit(limit))).all()

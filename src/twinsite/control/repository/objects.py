@@ -160,6 +160,12 @@ async def grouped_volume_ids(session: AsyncSession, site: str) -> set[str]:
     return set((await session.scalars(statement)).all())
 
 
+def note_request(volume: Volume) -> None:
+    """Let what a volume's node, and the worker outside any group, are told from now on carry the request under way."""
+    volume.request_id = current_actor.get().request_id or volume.request_id
+    volume.spec_version += 1
+
+
 async def change_group(session: AsyncSession, group_id: str, expected_version: int, values: dict[str, Any]) -> bool:
     """Write `values` to a group if nobody changed it since `expected_version`; say whether that was so.
 
