@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import WithJsonSchema
+from pydantic import TypeAdapter, WithJsonSchema
 
+from twinsite.api.literals import parse_literal
 from twinsite.control.models import Group, Pair, Volume
 from twinsite.control.refusals import bad_request
 from twinsite.control.repository.listing import FILTERS, SORT_KEYS, PageQuery
@@ -19,7 +19,7 @@ LIMIT_MAX = 1000
 """Most objects in one answer; also the default, because the Go SDK never asks for a second page."""
 OFFSET_MAX = 2**31
 Kind = type[Volume] | type[Pair] | type[Group]
-METADATA_FILTER_CHARACTERS_MAX = 4096
+_METADATA = TypeAdapter(dict[str, str])
 
 
 def _documented(schema: dict[str, object]) -> WithJsonSchema:
@@ -192,13 +192,7 @@ def _time(text: str | None) -> datetime.datetime | None:
 
 
 def _metadata(text: str | None) -> dict[str, str]:
-    """Read the filter as Cinder's clients write it: a dictionary in Python's or JSON's spelling."""
+    """Read the filter as Cinder's clients write it."""
     if text is None:
         return {}
-    try:
-        value = ast.literal_eval(text) if len(text) <= METADATA_FILTER_CHARACTERS_MAX else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
-        raise bad_request('metadata must be a dictionary of texts, such as {"key": "value"}.')
-    return value
+    return parse_literal("metadata", text, _METADATA, "a dictionary of texts, such as {'key': 'value'}")
