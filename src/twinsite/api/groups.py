@@ -6,24 +6,51 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from twinsite.api import answers
+from twinsite.api.auditing import GROUP_PARAMETER, READING_METHODS
 from twinsite.api.listing import group_page
-from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, is_allowed, require
+from twinsite.api.routes import TOKEN_DOCUMENTATION, Handler, ProjectRoute, controller_of, is_allowed, require
 from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
 from twinsite.api.validation import parse_value
 from twinsite.api.views import group_full_view, group_view
 from twinsite.api.volumes import single_action
+from twinsite.control import overlap
+from twinsite.control.controller import Controller
 from twinsite.control.lifecycle.groups import GroupChange, NewGroup
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.states import GroupStatus, ReplicationStatus
-from twinsite.control.refusals import bad_request
+from twinsite.control.refusals import StateRefused, bad_request
 from twinsite.control.repository.listing import PageQuery
+
+
+class GroupRoute(ProjectRoute):
+    """A call on groups. Of changes of one group that are under way at once one wins, and all others get a 409."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make the call and send its answer, and let the other calls on the group know all that time."""
+        group_id = scope["path_params"].get(GROUP_PARAMETER)
+        if group_id is None or scope["method"] in READING_METHODS:
+            await super().handle(scope, receive, send)
+            return
+        controller: Controller = scope["app"].state.controller
+        with controller.overlaps.under_way(group_id):
+            await super().handle(scope, receive, send)
+
+    async def serve(self, handle: Handler, request: Request) -> Response:
+        """Make the call; refuse it with a 409 where it is another one's doing that the state does not allow it."""
+        try:
+            return await handle(request)
+        except StateRefused as refusal:
+            this = overlap.current.get()
+            raise (refusal if this is None else this.judged(refusal)) from None
+
 
 router = APIRouter(
     prefix="/v2/{project_id}/os-vendor-replication-consistency-groups",
     tags=["Replication consistency groups"],
-    route_class=ProjectRoute,
+    route_class=GroupRoute,
     dependencies=TOKEN_DOCUMENTATION,
 )
 

@@ -24,7 +24,7 @@ from twinsite.control.lifecycle.outlook import (
 )
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group
-from twinsite.control.refusals import bad_request, wrong_state
+from twinsite.control.refusals import StateRefused, bad_request, wrong_state
 from twinsite.core.arbiter import Secondary
 from twinsite.messages import Mode, Replication
 
@@ -90,18 +90,18 @@ def refuse_promotion(group_id: str, facts: FailoverFacts, *, force: bool) -> Non
     row, target = facts.row, facts.target
     is_stale = row.secondary is Secondary.STALE or bool(row.unheard)
     if force and is_stale and is_known_inconsistent(facts.secondary):
-        raise bad_request(
+        raise StateRefused(
             f"The group {group_id} cannot be failed over, not even by force: {inconsistent(target)}. "
             "Bring its primary site back and synchronize it (os-sync-replication-consistency-group)."
         )
     if force and is_stale and is_silent(facts.secondary):
-        raise bad_request(
+        raise StateRefused(
             f"The group {group_id} cannot be failed over now, not even by force: {silent(target)}. Wait until "
             "it runs; if it does not, its node says why (twinsite group status)."
         )
     loss = loss_of(facts)
     if not force and loss is not None:
-        raise bad_request(
+        raise StateRefused(
             f"The group {group_id} cannot be failed over: {would_lose(target, loss)}. Synchronize "
             'it first (os-sync-replication-consistency-group), or accept the loss with {"force": true}.'
         )
@@ -186,7 +186,7 @@ def _is_at(group: Group, to: str | None, statuses: frozenset[GroupStatus]) -> bo
 def _refuse_other_target(group: Group, to: str | None, target: str) -> None:
     """Refuse (400) a move that would not end where the client wants it to."""
     if to is not None and to != target:
-        raise bad_request(
+        raise StateRefused(
             f"The group {group.id} is {group.status!r}, from where this makes {target} primary, not {to}. "
             f"Name {target}, or read the group first."
         )
@@ -194,4 +194,4 @@ def _refuse_other_target(group: Group, to: str | None, target: str) -> None:
 
 def _check_pairs(group: Group, what: str) -> None:
     if not group.pairs:
-        raise bad_request(f"The group {group.id} has no pairs, so there is nothing to {what}. Add pairs to it first.")
+        raise StateRefused(f"The group {group.id} has no pairs, so there is nothing to {what}. Add pairs to it first.")

@@ -22,6 +22,7 @@ from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.proof import proof_of
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.models import Group, GroupEvent
+from twinsite.control.overlap import note_change
 from twinsite.control.repository import events, objects
 from twinsite.messages import Failure, ObservedWorker
 
@@ -88,6 +89,8 @@ async def record(
 
     The audit's record of the request that did it is written along.
     """
+    if result == ACCEPTED:
+        note_change(group_id)
     group = await objects.fresh_group(session, group_id)
     if group is None:
         return

@@ -34,6 +34,7 @@ from twinsite.control.models import Extend, Group, Pair
 from twinsite.control.refusals import (
     PEER_UNREACHABLE,
     RequestRefused,
+    StateRefused,
     bad_request,
     conflict,
     not_in_time,
@@ -175,7 +176,7 @@ def _targets(group: Group, sizes_gib: Sequence[tuple[str, int]]) -> dict[str, in
     targets: dict[str, int] = {}
     for pair_id, size_gib in sizes_gib:
         if pair_id not in members:
-            raise bad_request(f"The replication pair {pair_id} is not in the group {group.id}; leave it out.")
+            raise StateRefused(f"The replication pair {pair_id} is not in the group {group.id}; leave it out.")
         present_gib = members[pair_id].production_volume.size_gib
         if size_gib < present_gib:
             raise bad_request(

@@ -37,7 +37,7 @@ from twinsite.control.lifecycle.restored import give_up_hearing
 from twinsite.control.lifecycle.settling import settle_group
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
 from twinsite.control.models import Group, GroupEvent, Pair
-from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
+from twinsite.control.refusals import StateRefused, bad_request, not_found, not_in_time, wrong_state
 from twinsite.control.repository import arbiter_rows, events, objects, sites, tombstones
 from twinsite.control.repository import shown as shown_objects
 from twinsite.control.repository.listing import Page, PageQuery
@@ -185,7 +185,7 @@ class GroupService(GroupCalls):
         removed = list(dict.fromkeys(wanted.remove_pair_ids))
         for pair_id in removed:
             if pair_id not in members:
-                raise bad_request(f"The replication pair {pair_id!r} is not in the group {group.id}; leave it out.")
+                raise StateRefused(f"The replication pair {pair_id!r} is not in the group {group.id}; leave it out.")
         added: list[Pair] = []
         if wanted.add_pair_ids:
             added = await _free_pairs(session, group.project_id, wanted.add_pair_ids, group.priority_station)
@@ -237,7 +237,7 @@ class GroupService(GroupCalls):
         group = shown.group
         admit_group(group_id, group.status, GroupCall.DELETE)
         if group.pairs:
-            raise bad_request(
+            raise StateRefused(
                 f"The group {group_id} still has {len(group.pairs)} pairs. "
                 "Remove them first (PUT with remove_replication_ids)."
             )
@@ -375,7 +375,7 @@ async def _free_pairs(
                 "replication pair", pair_id, pair.status, {PairStatus.AVAILABLE}, "Wait until it is available."
             )
         if pair.group_id is not None:
-            raise bad_request(
+            raise StateRefused(
                 f"The replication pair {pair_id} is already in the group {pair.group_id}. Remove it there first."
             )
         if pair.priority_station != priority_station:
