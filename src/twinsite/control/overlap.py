@@ -29,7 +29,7 @@ class UnderWay:
     is_overtaken: bool = False
 
     def judged(self, refusal: StateRefused) -> RequestRefused:
-        """Return the refusal of a request that the object's state does not allow: 409 if another one made that state."""
+        """Return the refusal of a request that the state does not allow: a 409 if another one made that state."""
         if not self.is_overtaken and not any(peer.has_changed for peer in self.peers if peer is not self):
             return refusal
         return conflict(

@@ -35,7 +35,13 @@ from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.restored import give_up_hearing
 from twinsite.control.lifecycle.settling import settle_group
-from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
+from twinsite.control.lifecycle.states import (
+    GroupCall,
+    GroupStatus,
+    ReplicationStatus,
+    admit_available_pair,
+    admit_group,
+)
 from twinsite.control.models import Group, GroupEvent, Pair
 from twinsite.control.refusals import StateRefused, bad_request, not_found, not_in_time, wrong_state
 from twinsite.control.repository import arbiter_rows, events, objects, sites, tombstones
@@ -238,8 +244,8 @@ class GroupService(GroupCalls):
         admit_group(group_id, group.status, GroupCall.DELETE)
         if group.pairs:
             raise StateRefused(
-                f"The group {group_id} still has {len(group.pairs)} pairs. "
-                "Remove them first (PUT with remove_replication_ids)."
+                f"The group {group_id} is {group.status!r} and still has {len(group.pairs)} pairs. Pause it "
+                "(os-stop-replication-consistency-group) and remove them first (PUT with remove_replication_ids)."
             )
         async with self._context.database.write() as session:
             if not await objects.delete_group(session, group_id, group.version):
@@ -370,10 +376,7 @@ async def _free_pairs(
         pair = found.get(pair_id)
         if pair is None:
             raise not_found("replication pair", pair_id)
-        if pair.status != PairStatus.AVAILABLE:
-            raise wrong_state(
-                "replication pair", pair_id, pair.status, {PairStatus.AVAILABLE}, "Wait until it is available."
-            )
+        admit_available_pair(pair_id, pair.status)
         if pair.group_id is not None:
             raise StateRefused(
                 f"The replication pair {pair_id} is already in the group {pair.group_id}. Remove it there first."
