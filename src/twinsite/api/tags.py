@@ -10,12 +10,12 @@ from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 
 from twinsite.api import answers
+from twinsite.api.action_values import single_action
 from twinsite.api.literals import parse_literal
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, public_url
 from twinsite.api.schemas import TagBody, TagsBody
 from twinsite.api.validation import parse_value
 from twinsite.api.views import volume_view
-from twinsite.api.volumes import single_action
 from twinsite.control.lifecycle.labels import TagQuery, without
 from twinsite.control.models import Volume
 from twinsite.control.refusals import bad_request, not_found
