@@ -84,10 +84,6 @@ _PASSWORD: Schema = {"type": "object", "required": ["user"], "properties": {"use
 _TOKEN: Schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
 
 
-def _scope(**targets: Schema) -> Schema:
-    return {"type": "object", "required": [next(iter(targets))], "properties": targets}
-
-
 _LOGIN: Schema = {
     "type": "object",
     "required": ["auth"],
@@ -115,9 +111,19 @@ _LOGIN: Schema = {
                             "type": "object",
                             "required": ["project"],
                             "properties": {"project": _TARGET, "domain": _NULL},
+                            "additionalProperties": False,
                         },
-                        {"type": "object", "required": ["domain"], "properties": {"domain": _DOMAIN, "project": _NULL}},
-                        {"type": "object", "properties": {"domain": _NULL, "project": _NULL}},
+                        {
+                            "type": "object",
+                            "required": ["domain"],
+                            "properties": {"domain": _DOMAIN, "project": _NULL},
+                            "additionalProperties": False,
+                        },
+                        {
+                            "type": "object",
+                            "properties": {"domain": _NULL, "project": _NULL},
+                            "additionalProperties": False,
+                        },
                     ]
                 },
             },

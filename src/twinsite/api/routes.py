@@ -88,7 +88,8 @@ class OpenRoute(APIRoute):
 
     checks_body = True
     reserved: ClassVar[Mapping[str, frozenset[str]]] = {
-        "volume_id": frozenset({"detail", "summary", "resource_instances"})
+        "domain_id": frozenset({"config"}),
+        "volume_id": frozenset({"detail", "summary", "resource_instances"}),
     }
     """Words that are no ids, because paths of their own have them in the same place."""
 

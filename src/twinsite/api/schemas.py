@@ -251,7 +251,9 @@ class AuthIdentity(Body):
 
 
 class AuthScope(Body):
-    """What the token is to be good for."""
+    """What the token is to be good for. What else is named is refused: a token for less would be no answer to it."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
 
     project: NamedTarget | None = None
     domain: DomainName | None = None
