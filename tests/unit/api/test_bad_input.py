@@ -354,6 +354,26 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
             ("name=%00", "EVS.5400", "NUL"),
         )
     ],
+    *[
+        ("GET", f"{path}?{query}", None, 400, code, field)
+        for path, query, code, field in (
+            ("/volumes", "status=bogus", "EVS.5400", "error_extending"),
+            ("/volumes/detail", "status=", "EVS.5400", "status"),
+            ("/volumes", "availability_zone=az9", "EVS.1036", "az1, az2"),
+            (PAIRS, "status=in-use", "EVS.5400", "error_deleting"),
+            (PAIRS, "replication_consistency_group_id=x", "EVS.5400", "UUIDs"),
+            (GROUPS, "status=Available", "EVS.5400", "failovered"),
+            (GROUPS, f"replication_consistency_group_id={NOBODY.replace('-', '')}", "EVS.5400", "UUIDs"),
+            *[(path, "priority_station=zz", "EVS.1036", "az1, az2") for path in (PAIRS, GROUPS)],
+            *[(path, "volume_id=x", "EVS.5400", "volume_id") for path in (PAIRS, GROUPS)],
+            *[(path, "volume_ids=a,b,c", "EVS.5400", "one or two") for path in (PAIRS, GROUPS)],
+            *[(path, f"volume_ids={NOBODY},", "EVS.5400", "UUIDs") for path in (PAIRS, GROUPS)],
+            ("/os-vendor-traffic", "status=bogus", "EVS.5400", "failovered"),
+            ("/os-vendor-audit-records", "all_projects=maybe", "EVS.5400", "true or false"),
+            ("/os-vendor-audit-records", "result=good", "EVS.5400", "refused"),
+            ("/os-quota-sets/x", "usage=maybe", "EVS.5400", "true or false"),
+        )
+    ],
     ("GET", "/volumes?metadata=[1]", None, 400, "EVS.5400", "metadata"),
     ("GET", f"/volumes?metadata={'(' * 3000}", None, 400, "EVS.5400", "metadata"),
     # Others

@@ -98,7 +98,9 @@ FILTERS: Mapping[type, Mapping[str, Callable[[str], ColumnElement[bool]]]] = {
         "name": lambda value: Group.name == value,
         "status": lambda value: Group.status == value,
         "priority_station": lambda value: Group.priority_station == value,
+        "replication_consistency_group_id": lambda value: Group.id == value,
         "volume_id": lambda value: Group.pairs.any(_has_volume(value)),
+        "volume_ids": lambda value: Group.pairs.any(_has_volumes(value)),
     },
 }
 """Query parameters that narrow each list."""
