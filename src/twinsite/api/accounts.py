@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
 from twinsite.api import answers
+from twinsite.api.filters import Flag, flag_of
 from twinsite.api.routes import (
     TOKEN_DOCUMENTATION,
     TokenRoute,
@@ -142,13 +143,13 @@ def given(fields: Body, *without: str) -> dict[str, Any]:
 
 
 def flag(text: str | None) -> bool | None:
-    """Return what a query's true or false means; None when it is left out."""
-    return None if text is None else text.lower() not in ("0", "false", "no", "off")
+    """Return what a query's `enabled` means; None when it is left out. Without a value it is true, as in Keystone."""
+    return None if text is None else not text or flag_of("enabled", text)
 
 
 @router.get("/users")
 async def list_users(
-    request: Request, name: str | None = None, domain_id: str | None = None, enabled: str | None = None
+    request: Request, name: str | None = None, domain_id: str | None = None, enabled: Flag = None
 ) -> Response:
     """List the users."""
     found = await controller_of(request).directory.listed(User, name=name, domain_id=domain_id, enabled=flag(enabled))
@@ -206,7 +207,7 @@ def _project_list(request: Request, projects: Sequence[Project]) -> Response:
 
 @router.get("/projects")
 async def list_projects(
-    request: Request, name: str | None = None, domain_id: str | None = None, enabled: str | None = None
+    request: Request, name: str | None = None, domain_id: str | None = None, enabled: Flag = None
 ) -> Response:
     """List the projects that the caller has a role on; for administrators all of them."""
     controller = controller_of(request)
@@ -265,7 +266,7 @@ async def delete_project(request: Request, project_id: str) -> Response:
 
 
 @router.get("/domains")
-async def list_domains(request: Request, name: str | None = None, enabled: str | None = None) -> Response:
+async def list_domains(request: Request, name: str | None = None, enabled: Flag = None) -> Response:
     """List the domains."""
     found = await controller_of(request).directory.listed(Domain, name=name, enabled=flag(enabled))
     return JSONResponse({"domains": [domain_view(request, domain) for domain in found], "links": links(request)})

@@ -114,5 +114,7 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         app.include_router(quotas.router, prefix=version)
         app.include_router(volume_metadata.router, prefix=version)
         app.include_router(unoffered.router, prefix=version)
-        app.include_router(unoffered.unoffered_router, prefix=version)
+    app.include_router(unoffered.unoffered_router)
+    if settings.keystone_auth_url is None:
+        app.include_router(unoffered.unoffered_identity_router)
     return app

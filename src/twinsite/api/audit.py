@@ -6,13 +6,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from twinsite.api import answers
+from twinsite.api.filters import Flag, check_choice, flag_of
 from twinsite.api.listing import PlaceQuery, place_query
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, require
+from twinsite.control.audit_entry import DONE, FAILED, REFUSED
 from twinsite.control.lifecycle.proof import timestamp
 from twinsite.control.models import AuditRecord
+
+_RESULT = WithJsonSchema({"type": "string", "enum": [DONE, REFUSED, FAILED]})
 
 router = APIRouter(
     prefix="/v2/{project_id}/os-vendor-audit-records",
@@ -53,11 +57,13 @@ async def list_audit_records(
     object_id: Annotated[str | None, Query(description="Of one object.")] = None,
     user_id: Annotated[str | None, Query(description="Of one user.")] = None,
     request_id: Annotated[str | None, Query(description="Of one request.")] = None,
-    result: Annotated[str | None, Query(description="done, refused or failed.")] = None,
-    all_projects: Annotated[str, Query(description="True for those of all projects; for administrators.")] = "False",
+    result: Annotated[str | None, Query(description="How it ended."), _RESULT] = None,
+    all_projects: Annotated[Flag, Query(description="True for those of all projects; for administrators.")] = None,
 ) -> Response:
     """List who asked for what change with the project's tokens, the newest first; refused requests too."""
-    everywhere = all_projects.lower() in ("true", "1", "yes")
+    everywhere = flag_of("all_projects", all_projects)
+    if result is not None:
+        check_choice("result", result, (DONE, REFUSED, FAILED))
     if everywhere:
         require(request, "audit_records:get_any")
     wanted = {"object_id": object_id, "user_id": user_id, "request_id": request_id, "result": result}

@@ -129,11 +129,12 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
-            return fault_response(404, "EVS.5404", f"There is no resource at {request.url.path!r}; see /docs.")
+            path = request.url.path
+            return fault_response(404, "EVS.5404", f"There is no resource at {path!r}; see /docs.", path=path)
         if error.status_code == 405:
             allowed = ", ".join(allowed_methods(request))
             message = f"{request.method} is not offered here; use {allowed}."
-            return fault_response(405, "EVS.5405", message, {"Allow": allowed})
+            return fault_response(405, "EVS.5405", message, {"Allow": allowed}, path=request.url.path)
         phrase = str(error.detail) or HTTPStatus(error.status_code).phrase
         code = _DEFAULT_CODES.get(error.status_code, f"EVS.5{error.status_code}")
         return fault_response(error.status_code, code, phrase, error.headers)

@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from twinsite.api import answers
+from twinsite.api.action_values import options_of, require_no_options, single_action
+from twinsite.api.auditing import GROUP_PARAMETER, READING_METHODS
 from twinsite.api.listing import group_page
-from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, is_allowed, require
+from twinsite.api.routes import TOKEN_DOCUMENTATION, Handler, ProjectRoute, controller_of, is_allowed, require
 from twinsite.api.schemas import ExtendFields, GroupCreate, GroupUpdate
 from twinsite.api.validation import parse_value
 from twinsite.api.views import group_full_view, group_view
-from twinsite.api.volumes import single_action
+from twinsite.control import overlap
+from twinsite.control.controller import Controller
 from twinsite.control.lifecycle.groups import GroupChange, NewGroup
 from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.states import GroupStatus, ReplicationStatus
-from twinsite.control.refusals import bad_request
+from twinsite.control.refusals import StateRefused, bad_request
 from twinsite.control.repository.listing import PageQuery
+
+
+class GroupRoute(ProjectRoute):
+    """A call on groups. Of changes of one group that are under way at once one wins, and all others get a 409."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make the call and send its answer, and let the other calls on the group know all that time."""
+        group_id = scope["path_params"].get(GROUP_PARAMETER)
+        if group_id is None or scope["method"] in READING_METHODS:
+            await super().handle(scope, receive, send)
+            return
+        controller: Controller = scope["app"].state.controller
+        with controller.overlaps.under_way(group_id):
+            await super().handle(scope, receive, send)
+
+    async def serve(self, handle: Handler, request: Request) -> Response:
+        """Make the call; refuse it with a 409 where it is another one's doing that the state does not allow it."""
+        try:
+            return await handle(request)
+        except StateRefused as refusal:
+            this = overlap.current.get()
+            raise (refusal if this is None else this.judged(refusal)) from None
+
 
 router = APIRouter(
     prefix="/v2/{project_id}/os-vendor-replication-consistency-groups",
     tags=["Replication consistency groups"],
-    route_class=ProjectRoute,
+    route_class=GroupRoute,
     dependencies=TOKEN_DOCUMENTATION,
 )
 
@@ -36,6 +64,8 @@ REVERSE = "os-reverse-replication-consistency-group"
 REPROTECT = "os-reprotect-replication-consistency-group"
 EXTEND = "os-extend-replication-volumes"
 FORCE_RULE = "replication_consistency_groups:force"
+FORCE = "force"
+"""Key in the value of a failover or a stop: the loss that is stated is accepted."""
 TARGET = "priority_station"
 """Key in the value of a move: the site that is to be primary afterwards."""
 ACTIONS = (SYNC, STOP, FAIL_OVER, REVERSE, REPROTECT, EXTEND)
@@ -162,20 +192,22 @@ async def act_on_group(
         known = ", ".join(ACTIONS)
         raise bad_request(f"There is no action {action[:80]!r} on groups; there are {known}.")
     if action == FAIL_OVER:
-        await moves.failover(project_id, group_id, force=_force(request, action, value), to=_target(action, value))
+        options = options_of(action, value, FORCE, TARGET)
+        force, to = _force(request, action, options), _target(action, options)
+        await moves.failover(project_id, group_id, force=force, to=to)
         return Response(status_code=200)
     if action == STOP:
-        await groups.stop(project_id, group_id, force=_force(request, action, value))
+        force = _force(request, action, options_of(action, value, FORCE))
+        await groups.stop(project_id, group_id, force=force)
         return Response(status_code=200)
     if action == EXTEND:
         await controller_of(request).extends.extend(project_id, group_id, _new_sizes(value))
         return Response(status_code=200)
-    if action == REVERSE and isinstance(value, dict) and set(value) <= {TARGET}:
-        await moves.reverse(project_id, group_id, to=_target(action, value))
+    if action == REVERSE:
+        await moves.reverse(project_id, group_id, to=_target(action, options_of(action, value, TARGET)))
         return Response(status_code=200)
-    if value not in (None, {}):
-        raise bad_request(f"The value of {action} must be null.")
-    calls = {SYNC: groups.sync, REVERSE: moves.reverse, REPROTECT: moves.reprotect}
+    require_no_options(action, value)
+    calls = {SYNC: groups.sync, REPROTECT: moves.reprotect}
     await calls[action](project_id, group_id)
     return Response(status_code=200)
 
@@ -187,21 +219,19 @@ def _new_sizes(value: Any) -> list[tuple[str, int]]:
     return [(item.id, item.new_size) for item in wanted.replications]
 
 
-def _target(action: str, value: Any) -> str | None:
-    """Return the site that a move is to make primary: null, or named so that a repeated request does nothing more."""
-    target = value.get(TARGET) if isinstance(value, dict) else None
+def _target(action: str, options: Mapping[str, Any]) -> str | None:
+    """Return the site that a move is to make primary: none, or named so that a repeated request does nothing more."""
+    target = options.get(TARGET)
     if target is not None and not isinstance(target, str):
         raise bad_request(f"The {TARGET} of {action} must be the name of an availability zone.")
     return target
 
 
-def _force(request: Request, action: str, value: Any) -> bool:
-    """Return whether an action is forced, which has a rule of its own: null or {"force": true or false}."""
-    force = value.get("force", False) if isinstance(value, dict) else value
-    if force is None:
-        return False
-    if not isinstance(force, bool) or not isinstance(value, dict):
-        raise bad_request(f'The value of {action} must be null or {{"force": true}}.')
+def _force(request: Request, action: str, options: Mapping[str, Any]) -> bool:
+    """Return whether an action is forced, which has a rule of its own."""
+    force = options.get(FORCE, False)
+    if not isinstance(force, bool):
+        raise bad_request(f"The {FORCE} of {action} must be true or false.")
     if force:
         require(request, FORCE_RULE)
     return force

@@ -30,6 +30,7 @@ login_router = APIRouter(prefix="/identity/v3", tags=["Identity"], route_class=O
 router = APIRouter(prefix="/identity/v3", tags=["Identity"], route_class=TokenRoute, dependencies=TOKEN_DOCUMENTATION)
 
 SUBJECT_HEADER = "X-Subject-Token"
+UNOFFERED_SCOPES = ("system", "OS-TRUST:trust")
 VOLUME_SERVICES = (("volumev2", "v2"), ("volumev3", "v3"), ("block-storage", "v3"))
 
 
@@ -109,6 +110,10 @@ def _scope(fields: AuthFields) -> Scope:
         if scope not in (None, "unscoped"):
             raise bad_request('scope must be an object, or the text "unscoped".')
         return Scope()
+    for name in (name for name, value in (scope.model_extra or {}).items() if value is not None):
+        if name in UNOFFERED_SCOPES:
+            raise not_implemented(f"scope.{name} is not offered here; log in to a project or a domain.")
+        raise bad_request(f"scope names {name[:80]!r}; it may name a project or a domain.")
     if scope.project is not None and scope.domain is not None:
         raise bad_request("scope names both a project and a domain; give one.")
     if scope.project is not None:

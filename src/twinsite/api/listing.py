@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import WithJsonSchema
+from pydantic import TypeAdapter, WithJsonSchema
 
+from twinsite.api.filters import STATUSES, check_filters
+from twinsite.api.literals import parse_literal
+from twinsite.api.routes import controller_of
 from twinsite.control.models import Group, Pair, Volume
 from twinsite.control.refusals import bad_request
 from twinsite.control.repository.listing import FILTERS, SORT_KEYS, PageQuery
@@ -19,7 +21,7 @@ LIMIT_MAX = 1000
 """Most objects in one answer; also the default, because the Go SDK never asks for a second page."""
 OFFSET_MAX = 2**31
 Kind = type[Volume] | type[Pair] | type[Group]
-METADATA_FILTER_CHARACTERS_MAX = 4096
+_METADATA = TypeAdapter(dict[str, str])
 
 
 def _documented(schema: dict[str, object]) -> WithJsonSchema:
@@ -29,6 +31,10 @@ def _documented(schema: dict[str, object]) -> WithJsonSchema:
 
 def _sorted_by(kind: Kind) -> WithJsonSchema:
     return _documented({"type": "string", "enum": list(SORT_KEYS[kind])})
+
+
+def _has_status(kind: Kind) -> WithJsonSchema:
+    return _documented({"type": "string", "enum": list(STATUSES[kind])})
 
 
 _TEXT = _documented({"type": "string"})
@@ -54,12 +60,18 @@ ChangesSince = Annotated[
     Query(alias="changes-since", description="Only what was created or changed since then, UTC."),
     _documented({"type": "string", "format": "date-time"}),
 ]
+_STATUS = Query(description="Only those in this status.")
+VolumeStatusFilter = Annotated[str | None, _STATUS, _has_status(Volume)]
+PairStatusFilter = Annotated[str | None, _STATUS, _has_status(Pair)]
+GroupStatusFilter = Annotated[str | None, _STATUS, _has_status(Group)]
 _SORT_KEY = Query(description="Field to sort by; created_at when left out.")
 VolumeSortKey = Annotated[str | None, _SORT_KEY, _sorted_by(Volume)]
 PairSortKey = Annotated[str | None, _SORT_KEY, _sorted_by(Pair)]
 GroupSortKey = Annotated[str | None, _SORT_KEY, _sorted_by(Group)]
 Filter = Annotated[str | None, Query(description="Only those that have it."), _TEXT]
-VolumeFilter = Annotated[str | None, Query(description="Only what has to do with this volume."), _TEXT]
+_ID = _documented({"type": "string", "format": "uuid"})
+GroupFilter = Annotated[str | None, Query(description="Only those of this group."), _ID]
+VolumeFilter = Annotated[str | None, Query(description="Only what has to do with this volume."), _ID]
 VolumesFilter = Annotated[str | None, Query(description="One volume id, or two joined by a comma."), _TEXT]
 MetadataFilter = Annotated[
     str | None,
@@ -77,12 +89,12 @@ def volume_page(
     sort: Sort = None,
     changes_since: ChangesSince = None,
     name: Filter = None,
-    status: Filter = None,
+    status: VolumeStatusFilter = None,
     availability_zone: Filter = None,
     metadata: MetadataFilter = None,
 ) -> PageQuery:
     """Read the query parameters of a list of volumes. They are named here for the OpenAPI page."""
-    return _page_query(Volume, request.query_params)
+    return _page_query(Volume, request)
 
 
 def pair_page(
@@ -94,14 +106,14 @@ def pair_page(
     sort_dir: SortDir = None,
     changes_since: ChangesSince = None,
     name: Filter = None,
-    status: Filter = None,
+    status: PairStatusFilter = None,
     priority_station: Filter = None,
-    replication_consistency_group_id: Filter = None,
+    replication_consistency_group_id: GroupFilter = None,
     volume_id: VolumeFilter = None,
     volume_ids: VolumesFilter = None,
 ) -> PageQuery:
     """Read the query parameters of a list of pairs (EVS API reference, Querying All EVS Replication Pairs)."""
-    return _page_query(Pair, request.query_params)
+    return _page_query(Pair, request)
 
 
 def group_page(
@@ -113,18 +125,22 @@ def group_page(
     sort_dir: SortDir = None,
     changes_since: ChangesSince = None,
     name: Filter = None,
-    status: Filter = None,
+    status: GroupStatusFilter = None,
     priority_station: Filter = None,
+    replication_consistency_group_id: GroupFilter = None,
     volume_id: VolumeFilter = None,
+    volume_ids: VolumesFilter = None,
 ) -> PageQuery:
     """Read the query parameters of a list of groups (EVS API reference, "Querying All Replication Consistency Groups").
 
     They are named here for the OpenAPI page.
     """
-    return _page_query(Group, request.query_params)
+    return _page_query(Group, request)
 
 
-def _page_query(kind: Kind, parameters: Mapping[str, str]) -> PageQuery:
+def _page_query(kind: Kind, request: Request) -> PageQuery:
+    parameters: Mapping[str, str] = request.query_params
+    filters = {name: parameters[name] for name in FILTERS[kind] if name in parameters}
     order_key, _, order_dir = (parameters.get("sort") or "").split(",")[0].partition(":")
     return PageQuery(
         marker=parameters.get("marker") or None,
@@ -133,7 +149,7 @@ def _page_query(kind: Kind, parameters: Mapping[str, str]) -> PageQuery:
         sort_key=_sort_key(kind, parameters.get("sort_key", order_key or "created_at")),
         descending=_descending(parameters.get("sort_dir", order_dir or "desc")),
         changed_since=_time(parameters.get("changes-since")),
-        filters={name: parameters[name] for name in FILTERS[kind] if name in parameters},
+        filters=check_filters(kind, filters, controller_of(request).settings.availability_zones),
         metadata=_metadata(parameters.get("metadata")) if kind is Volume else {},
     )
 
@@ -192,13 +208,7 @@ def _time(text: str | None) -> datetime.datetime | None:
 
 
 def _metadata(text: str | None) -> dict[str, str]:
-    """Read the filter as Cinder's clients write it: a dictionary in Python's or JSON's spelling."""
+    """Read the filter as Cinder's clients write it."""
     if text is None:
         return {}
-    try:
-        value = ast.literal_eval(text) if len(text) <= METADATA_FILTER_CHARACTERS_MAX else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
-        raise bad_request('metadata must be a dictionary of texts, such as {"key": "value"}.')
-    return value
+    return parse_literal("metadata", text, _METADATA, "a dictionary of texts, such as {'key': 'value'}")

@@ -15,7 +15,8 @@ _SIZE: Schema = {"type": "integer", "minimum": 1, "maximum": SIZE_GIB_MAX, "desc
 _ID: Schema = {"type": "string", "format": "uuid"}
 _FORCED: Schema = {
     "type": ["null", "object"],
-    "properties": {"force": {"type": ["boolean", "null"], "description": "Accept the loss that is stated."}},
+    "properties": {groups.FORCE: {"type": ["boolean", "null"], "description": "Accept the loss that is stated."}},
+    "additionalProperties": False,
 }
 _STATION: Schema = {"type": ["null", "string"], "description": "The site that is to be primary: then safe to repeat."}
 _FORCED_TO: Schema = {**_FORCED, "properties": {**_FORCED["properties"], groups.TARGET: _STATION}}
@@ -24,21 +25,31 @@ _NEW_SIZE: Schema = {
     "type": "object",
     "required": ["id", "new_size"],
     "properties": {"id": {**_ID, "description": "A pair of the group."}, "new_size": _SIZE},
+    "additionalProperties": False,
 }
 _NEW_SIZES: Schema = {
     "type": "object",
     "required": ["replications"],
     "properties": {"replications": {"type": "array", "items": _NEW_SIZE, "minItems": 1, "maxItems": 256}},
+    "additionalProperties": False,
 }
 _HOST: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
 _CONNECTOR: Schema = {
     "type": "object",
     "required": ["connector"],
     "properties": {"connector": {"type": "object", "required": ["host"], "properties": {"host": _HOST}}},
+    "additionalProperties": False,
 }
 _ANY_CONNECTOR: Schema = {
     "type": ["null", "object"],
     "properties": {"connector": {"type": ["null", "object"], "properties": {"host": {"type": ["null", "string"]}}}},
+    "additionalProperties": False,
+}
+_EXTEND: Schema = {
+    "type": "object",
+    "required": ["new_size"],
+    "properties": {"new_size": _SIZE},
+    "additionalProperties": False,
 }
 _TAGS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 
@@ -73,10 +84,6 @@ _PASSWORD: Schema = {"type": "object", "required": ["user"], "properties": {"use
 _TOKEN: Schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
 
 
-def _scope(**targets: Schema) -> Schema:
-    return {"type": "object", "required": [next(iter(targets))], "properties": targets}
-
-
 _LOGIN: Schema = {
     "type": "object",
     "required": ["auth"],
@@ -104,9 +111,19 @@ _LOGIN: Schema = {
                             "type": "object",
                             "required": ["project"],
                             "properties": {"project": _TARGET, "domain": _NULL},
+                            "additionalProperties": False,
                         },
-                        {"type": "object", "required": ["domain"], "properties": {"domain": _DOMAIN, "project": _NULL}},
-                        {"type": "object", "properties": {"domain": _NULL, "project": _NULL}},
+                        {
+                            "type": "object",
+                            "required": ["domain"],
+                            "properties": {"domain": _DOMAIN, "project": _NULL},
+                            "additionalProperties": False,
+                        },
+                        {
+                            "type": "object",
+                            "properties": {"domain": _NULL, "project": _NULL},
+                            "additionalProperties": False,
+                        },
                     ]
                 },
             },
@@ -158,7 +175,7 @@ BODIES: Mapping[str, Schema] = {
                 groups.FAIL_OVER: _FORCED_TO,
                 groups.REVERSE: _TO,
                 groups.REPROTECT: _EMPTY,
-                groups.EXTEND: {"oneOf": [_NEW_SIZES, {**_NEW_SIZE, "not": {"required": ["replications"]}}]},
+                groups.EXTEND: {"oneOf": [_NEW_SIZES, _NEW_SIZE]},
             }
         ),
         "examples": groups.ACTION_EXAMPLES,
@@ -168,7 +185,7 @@ BODIES: Mapping[str, Schema] = {
             {
                 "os-initialize_connection": _CONNECTOR,
                 "os-terminate_connection": _ANY_CONNECTOR,
-                "os-extend": {"type": "object", "required": ["new_size"], "properties": {"new_size": _SIZE}},
+                "os-extend": _EXTEND,
             }
         ),
         "examples": volumes.ACTION_EXAMPLES,

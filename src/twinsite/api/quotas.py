@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
 from twinsite.api import answers
+from twinsite.api.filters import Flag, flag_of
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, is_allowed
 from twinsite.api.schemas import Body
 from twinsite.control.lifecycle.quotas import LIMIT_MAX, UNLIMITED, Quota, Resource
@@ -66,11 +67,12 @@ async def _check_target(request: Request, project_id: str, target_id: str) -> No
 
 
 @router.get("/{target_id}", responses=answers.ERRORS_OF_ADMIN_ONE)
-async def show_quota(request: Request, project_id: str, target_id: str, usage: str = "False") -> Response:
+async def show_quota(request: Request, project_id: str, target_id: str, usage: Flag = None) -> Response:
     """Show a project's quota, with what it uses when `usage` is True."""
+    with_usage = flag_of("usage", usage)
     await _check_target(request, project_id, target_id)
     quotas = await controller_of(request).quotas.show(target_id)
-    if usage.lower() in ("true", "1", "yes"):
+    if with_usage:
         return JSONResponse({"quota_set": _usage_view(quotas, target_id)})
     limits = {resource: quota.limit for resource, quota in quotas.items()}
     return JSONResponse({"quota_set": _limits_view(limits, target_id)})

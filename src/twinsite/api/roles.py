@@ -10,6 +10,7 @@ from pydantic import Field
 
 from twinsite.api import answers
 from twinsite.api.accounts import given, links
+from twinsite.api.filters import flag_of
 from twinsite.api.routes import TOKEN_DOCUMENTATION, TokenRoute, controller_of, public_url
 from twinsite.api.schemas import Body
 from twinsite.control.directory import Target
@@ -152,7 +153,8 @@ async def list_assignments(request: Request) -> Response:
     # There are no groups of users, and nothing is assigned to the system.
     if "group.id" in query or "scope.system" in query:
         found = []
-    with_names = query.get("include_names", "false").lower() not in ("0", "false", "no")
+    names = query.get("include_names")
+    with_names = names == "" or flag_of("include_names", names)
     shown = [_assignment_view(request, item, with_names) for item in found]
     return JSONResponse({"role_assignments": shown, "links": links(request)})
 

@@ -88,7 +88,8 @@ class OpenRoute(APIRoute):
 
     checks_body = True
     reserved: ClassVar[Mapping[str, frozenset[str]]] = {
-        "volume_id": frozenset({"detail", "summary", "resource_instances"})
+        "domain_id": frozenset({"config"}),
+        "volume_id": frozenset({"detail", "summary", "resource_instances"}),
     }
     """Words that are no ids, because paths of their own have them in the same place."""
 
@@ -111,7 +112,7 @@ class OpenRoute(APIRoute):
                 request = await request_with_sound_body(request, controller_of(request).settings.body_seconds_max)
             await self.admit_body(request)
             self.announce(request)
-            return await handle(request)
+            return await self.serve(handle, request)
 
         async def concluded(request: Request) -> Response:
             try:
@@ -138,6 +139,10 @@ class OpenRoute(APIRoute):
 
     async def admit_body(self, request: Request) -> None:
         """Refuse who may not make the call that the body, which is sound, turns out to be."""
+
+    async def serve(self, handle: Handler, request: Request) -> Response:
+        """Make the call."""
+        return await handle(request)
 
     def announce(self, request: Request) -> None:
         """Do what is to be done once a request is admitted."""

@@ -1,4 +1,7 @@
-"""Bodies that clients send. Types are checked strictly; fields that are not listed are tolerated, as Cinder does."""
+"""Bodies that clients send. Types are checked strictly.
+
+Fields that are not listed are tolerated, as Cinder does, but for the values of actions.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,12 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
+class ActionValue(BaseModel):
+    """Root of values of actions, in which an unknown key is a misspelt one: see `action_values`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
 class VolumeFields(Body):
     """A new volume. `size` is in GiB. The last three are for later releases and answer 501 when set."""
 
@@ -91,7 +100,7 @@ class VolumeUpdate(Body):
     volume: VolumeChangeFields
 
 
-class VolumeExtendFields(Body):
+class VolumeExtendFields(ActionValue):
     """Value of os-extend: the size that the volume is to have, in GiB."""
 
     new_size: Gib = Field(examples=[20])
@@ -175,14 +184,14 @@ class GroupUpdate(Body):
     replication_consistency_group: GroupChangeFields
 
 
-class NewSize(Body):
+class NewSize(ActionValue):
     """A pair and the size that its two disks are to have, in GiB."""
 
     id: Id
     new_size: Gib = Field(examples=[20])
 
 
-class ExtendFields(Body):
+class ExtendFields(ActionValue):
     """Value of os-extend-replication-volumes."""
 
     replications: list[NewSize] = Field(max_length=MEMBERS_MAX)
@@ -194,7 +203,7 @@ class Connector(Body):
     host: str | None = Field(None, examples=["host-1"])
 
 
-class ConnectorBody(Body):
+class ConnectorBody(ActionValue):
     """Value of os-initialize_connection and os-terminate_connection."""
 
     connector: Connector | None = None
@@ -242,7 +251,9 @@ class AuthIdentity(Body):
 
 
 class AuthScope(Body):
-    """What the token is to be good for."""
+    """What the token is to be good for. What else is named is refused: a token for less would be no answer to it."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
 
     project: NamedTarget | None = None
     domain: DomainName | None = None

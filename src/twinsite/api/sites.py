@@ -8,9 +8,9 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers
+from twinsite.api.action_values import require_no_options, single_action
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
 from twinsite.api.views import site_view
-from twinsite.api.volumes import single_action
 from twinsite.control.refusals import bad_request
 
 router = APIRouter(
@@ -60,7 +60,6 @@ async def act_on_site(
     calls = {FORGET: sites.forget, RESTORE: sites.restore}
     if action not in calls:
         raise bad_request(f"There is no action {action[:80]!r} on sites; there are {', '.join(calls)}.")
-    if value not in (None, {}):
-        raise bad_request(f"The value of {action} must be null.")
+    require_no_options(action, value)
     await calls[action](site_name)
     return Response(status_code=200)

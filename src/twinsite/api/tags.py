@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from twinsite.api import answers
+from twinsite.api.action_values import single_action
+from twinsite.api.literals import parse_literal
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of, public_url
 from twinsite.api.schemas import TagBody, TagsBody
 from twinsite.api.validation import parse_value
 from twinsite.api.views import volume_view
-from twinsite.api.volumes import single_action
 from twinsite.control.lifecycle.labels import TagQuery, without
 from twinsite.control.models import Volume
 from twinsite.control.refusals import bad_request, not_found
@@ -43,7 +43,6 @@ vendor_router = APIRouter(
 """The same tags, where the Go SDK looks for them."""
 
 DELETE_TAGS = "os-delete_tags"
-FILTER_CHARACTERS_MAX = 4096
 ALL = {200: {"model": answers.Tags}, **answers.ERRORS_OF_ONE}
 ONE = {200: {"model": answers.Tag}, **answers.ERRORS_OF_ONE}
 ACTION_EXAMPLES = {"delete": {"summary": "Delete tags", "value": {DELETE_TAGS: {"owner": "finance"}}}}
@@ -85,15 +84,10 @@ async def search_by_tags(
 
 
 def _wanted(name: str, text: str | None) -> dict[str, list[str]]:
-    """Read a filter as clients of the EVS API write it: a dictionary of lists, in Python's or JSON's spelling."""
+    """Read a filter as clients of the EVS API write it."""
     if text is None:
         return {}
-    try:
-        return _WANTED.validate_python(
-            ast.literal_eval(text) if len(text) <= FILTER_CHARACTERS_MAX else None, strict=True
-        )
-    except (ValueError, SyntaxError, MemoryError, RecursionError, ValidationError):
-        raise bad_request(f"{name} must be a dictionary of lists of texts, such as {{'key': ['value']}}.") from None
+    return parse_literal(name, text, _WANTED, "a dictionary of lists of texts, such as {'key': ['value']}")
 
 
 @router.get("/{volume_id}", responses=ALL)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from twinsite.api import answers, cloud_answers
+from twinsite.api.action_values import single_action
 from twinsite.api.listing import volume_page
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, caller_of, controller_of, public_url
 from twinsite.api.schemas import ConnectorBody, VolumeCreate, VolumeExtendFields, VolumeUpdate
@@ -164,13 +165,6 @@ async def act_on_volume(
         raise not_implemented(f"{action} is not offered here; see docs/api.md for what is, and why.")
     known = "os-initialize_connection, os-terminate_connection, os-extend"
     raise bad_request(f"There is no action {action[:80]!r} on volumes; there are {known}.")
-
-
-def single_action(body: dict[str, Any]) -> tuple[str, Any]:
-    """Return the one key of an action's body and its value."""
-    if len(body) != 1:
-        raise bad_request(f"The body has {len(body)} keys; an action's body has exactly one, the action's name.")
-    return next(iter(body.items()))
 
 
 @router.get(

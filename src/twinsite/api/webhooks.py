@@ -10,9 +10,10 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from twinsite.api import answers, schemas
+from twinsite.api.action_values import require_no_options, single_action
+from twinsite.api.filters import check_choice
 from twinsite.api.listing import PlaceQuery, place_query
 from twinsite.api.routes import TOKEN_DOCUMENTATION, ProjectRoute, controller_of
-from twinsite.api.volumes import single_action
 from twinsite.control.lifecycle.event_kinds import KINDS
 from twinsite.control.lifecycle.webhooks import (
     SECRET_BYTES_MAX,
@@ -157,8 +158,8 @@ async def list_deliveries(
     ] = None,
 ) -> Response:
     """List what was sent to a webhook, is to be sent, or was given up."""
-    if state is not None and state not in STATES:
-        raise bad_request(f"state is {state[:20]!r}; give one of {', '.join(STATES)}.")
+    if state is not None:
+        check_choice("state", state, STATES)
     found = await controller_of(request).webhooks.deliveries(
         project_id, webhook_id, state, place.marker, place.limit, place.offset
     )
@@ -179,7 +180,6 @@ async def act_on_webhook(
     action, value = single_action(body)
     if action != TEST:
         raise bad_request(f"There is no action {action[:80]!r} on webhooks; there is {TEST}.")
-    if value not in (None, {}):
-        raise bad_request(f"The value of {action} must be null.")
+    require_no_options(action, value)
     delivery = await controller_of(request).webhook_sender.test(project_id, webhook_id)
     return JSONResponse({"delivery": delivery_view(delivery)})

@@ -34,6 +34,7 @@ from twinsite.control.lifecycle.volumes import VolumeService
 from twinsite.control.lifecycle.webhooks import WebhookService
 from twinsite.control.measuring import Measuring
 from twinsite.control.models import Installation, Site
+from twinsite.control.overlap import Overlaps
 from twinsite.control.passwords import Passwords
 from twinsite.control.policy.enforcer import Policy
 from twinsite.control.reconciler import Reconciler
@@ -87,6 +88,7 @@ class Controller:
         self.identity = IdentityService(context, passwords)
         self.directory = DirectoryService(context, passwords)
         self.policy = policy
+        self.overlaps = Overlaps()
         self.audit = AuditLog(context)
         self.authenticator: Authenticator = self.identity if keystone is None else keystone
         self._keystone = keystone

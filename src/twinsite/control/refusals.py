@@ -26,6 +26,17 @@ class RequestRefused(TwinsiteError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class StateRefused(RequestRefused):
+    """What is asked is well-formed, and the state of its object does not allow it: 400.
+
+    Where another request made that state while this one was under way, a 409 takes its place (`overlap`).
+    """
+
+    def __init__(self, message: str, code: str = "EVS.5400") -> None:
+        """Refuse with a sentence that names the object, its state, and the way out."""
+        super().__init__(400, code, message)
+
+
 def bad_request(message: str, code: str = "EVS.5400") -> RequestRefused:
     """Return a 400."""
     return RequestRefused(400, code, message)
@@ -68,11 +79,11 @@ def not_in_time(message: str) -> RequestRefused:
 
 def wrong_state(
     kind: str, object_id: str, status: str, allowed: Collection[str], way_out: str, code: str = "EVS.5400"
-) -> RequestRefused:
+) -> StateRefused:
     """Return a 400 that names the state, the states that would do, and the way out."""
     # Members of an enumeration would show their names.
     needed = " or ".join(repr(str(item)) for item in sorted(allowed))
-    return bad_request(
+    return StateRefused(
         f"The {kind} {object_id} is {str(status)!r}; this needs {needed}. {way_out}",
         code,
     )

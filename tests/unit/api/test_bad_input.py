@@ -150,6 +150,7 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
             ("$p", {"new_size": 60_000}, 413, "EVS.1034", "quota"),
             ("$paired_p", {"new_size": 2}, 400, "EVS.1048", "$pair"),
             ("$paired_d", {"new_size": 2}, 400, "EVS.1048", "os-extend-replication-volumes"),
+            ("$p", {"new_size": 2, "force": True}, 400, "EVS.5400", "force"),
             (NOBODY, {"new_size": 2}, 404, "EVS.5404", NOBODY),
         )
     ],
@@ -211,6 +212,8 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
     ("GET", "/cloudvolumes/detail", None, 501, "EVS.5501", "cloudvolumes are not offered"),
     ("DELETE", f"/attachments/{NOBODY}", None, 501, "EVS.5501", "attachments are not offered"),
     ("POST", "/volumes/$p/action", {"os-initialize_connection": None}, 400, "EVS.5400", "os-initialize_connection"),
+    ("POST", "/volumes/$p/action", {"os-initialize_connection": {"conector": {"host": "h"}}}, 400, "EVS.5400", "conec"),
+    ("POST", "/volumes/$p/action", {"os-terminate_connection": {"host": "h"}}, 400, "EVS.5400", "host"),
     ("POST", "/volumes/$p/action", {"os-initialize_connection": {"connector": {}}}, 400, "EVS.5400", "host"),
     ("POST", "/volumes/$p/action", {"os-initialize_connection": {"connector": {"host": 3}}}, 400, "EVS.5400", "host"),
     ("POST", "/volumes/$p/action", {"os-initialize_connection": {"connector": {"host": ""}}}, 400, "EVS.5400", "host"),
@@ -295,6 +298,24 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
     ("POST", ACTION, {"os-reverse-replication-consistency-group": {"force": True}}, 400, "EVS.5400", "must be null"),
     ("POST", ACTION, {"os-reprotect-replication-consistency-group": None}, 400, "EVS.5400", "failovered"),
     *[
+        ("POST", ACTION, {key: value}, 400, "EVS.5400", word)
+        for key in (
+            "os-sync-replication-consistency-group",
+            "os-stop-replication-consistency-group",
+            "os-failover-replication-consistency-group",
+            "os-reverse-replication-consistency-group",
+            "os-reprotect-replication-consistency-group",
+            "os-extend-replication-volumes",
+        )
+        for value, word in (
+            ({"forse": True}, key),
+            ({"replications": [{"id": "$member", "new_size": 2, "sise": 3}]}, key),
+            ({"id": "$member", "new_size": 2, "forse": True}, key),
+            ({"Force": True, "priority_station": "az2"}, key),
+            ({"": None}, key),
+        )
+    ],
+    *[
         ("POST", ACTION, {"os-extend-replication-volumes": value}, status, code, words)
         for value, status, code, words in (
             (None, 400, "EVS.5400", "os-extend-replication-volumes"),
@@ -331,6 +352,26 @@ ROWS: list[tuple[str, str, Any, int, str, str]] = [
             ("sort_dir=up", "EVS.1040", "asc"),
             ("changes-since=yesterday", "EVS.5400", "changes-since"),
             ("name=%00", "EVS.5400", "NUL"),
+        )
+    ],
+    *[
+        ("GET", f"{path}?{query}", None, 400, code, field)
+        for path, query, code, field in (
+            ("/volumes", "status=bogus", "EVS.5400", "error_extending"),
+            ("/volumes/detail", "status=", "EVS.5400", "status"),
+            ("/volumes", "availability_zone=az9", "EVS.1036", "az1, az2"),
+            (PAIRS, "status=in-use", "EVS.5400", "error_deleting"),
+            (PAIRS, "replication_consistency_group_id=x", "EVS.5400", "UUIDs"),
+            (GROUPS, "status=Available", "EVS.5400", "failovered"),
+            (GROUPS, f"replication_consistency_group_id={NOBODY.replace('-', '')}", "EVS.5400", "UUIDs"),
+            *[(path, "priority_station=zz", "EVS.1036", "az1, az2") for path in (PAIRS, GROUPS)],
+            *[(path, "volume_id=x", "EVS.5400", "volume_id") for path in (PAIRS, GROUPS)],
+            *[(path, "volume_ids=a,b,c", "EVS.5400", "one or two") for path in (PAIRS, GROUPS)],
+            *[(path, f"volume_ids={NOBODY},", "EVS.5400", "UUIDs") for path in (PAIRS, GROUPS)],
+            ("/os-vendor-traffic", "status=bogus", "EVS.5400", "failovered"),
+            ("/os-vendor-audit-records", "all_projects=maybe", "EVS.5400", "true or false"),
+            ("/os-vendor-audit-records", "result=good", "EVS.5400", "refused"),
+            ("/os-quota-sets/x", "usage=maybe", "EVS.5400", "true or false"),
         )
     ],
     ("GET", "/volumes?metadata=[1]", None, 400, "EVS.5400", "metadata"),

@@ -57,7 +57,7 @@ async def test_domain_scope_and_no_scope(site: Site) -> None:
     assert token["domain"] == {"id": "default", "name": "Default"}
     assert "project" not in token
     assert [service["type"] for service in token["catalog"]] == ["identity"]
-    nothing: list[Any] = [{}, "unscoped"]
+    nothing: list[Any] = [{}, "unscoped", {"system": None}]
     for unscoped in nothing:
         text, token = await log_in(site, login_body(site.password, unscoped))
         assert not {"project", "domain", "roles", "catalog"} & set(token)
@@ -88,6 +88,11 @@ async def test_a_token_buys_another_that_lives_no_longer(site: Site) -> None:
         (login_body("wrong", {"project": ADMIN_PROJECT, "domain": {"id": "default"}}), 400),
         (login_body("wrong", {"domain": {}}), 400),
         (login_body("wrong", "everything"), 400),
+        # A scope that is not offered never becomes a token of another one.
+        (login_body("wrong", {"system": {"all": True}}), 501),
+        (login_body("wrong", {"system": {"all": True}, "project": ADMIN_PROJECT}), 501),
+        (login_body("wrong", {"OS-TRUST:trust": {"id": "x"}}), 501),
+        (login_body("wrong", {"projekt": ADMIN_PROJECT}), 400),
         (token_body("nonsense", None), 401),
     ],
 )

@@ -39,6 +39,7 @@ async def test_filters(site: Site) -> None:
     assert await names(site, "availability_zone=az2") == ["b", "a"]
     assert await names(site, "metadata={'tier':'2'}") == ["d", "c"]
     assert await names(site, "status=error") == []
+    assert await names(site, "status=error_deleting") == []
     assert await names(site, "status=available&offset=3") == ["a", "c"]
     assert await names(site, f"changes-since={volumes[3]['created_at']}") == ["d", "b"]
     assert await names(site, f"changes-since={volumes[3]['created_at']}Z") == ["d", "b"]
@@ -100,4 +101,9 @@ async def test_pairs_and_groups_are_filtered(site: Site) -> None:
     assert await ids("status=available&limit=2&sort_dir=asc") == grouped
     assert await ids(f"volume_id={production}", GROUPS, "replication_consistency_groups") == {group["id"]}
     assert await ids(f"volume_id={other['volume_ids'][:36]}", GROUPS, "replication_consistency_groups") == set()
+    kind = "replication_consistency_groups"
+    assert await ids(f"volume_ids={dr},{production}", GROUPS, kind) == {group["id"]}
+    assert await ids(f"volume_ids={other['volume_ids'][:36]},{production}", GROUPS, kind) == set()
+    assert await ids(f"replication_consistency_group_id={group['id']}", GROUPS, kind) == {group["id"]}
+    assert await ids(f"replication_consistency_group_id={other['id']}", GROUPS, kind) == set()
     assert await ids(f"marker={group['id']}", GROUPS, "replication_consistency_groups") == set()

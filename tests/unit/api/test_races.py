@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.controller import GROUPS, PAIRS, Site
+from tests.support.controller import GROUPS, PAIRS, Site, until
+from twinsite.control.caller import Caller
 from twinsite.control.lifecycle import groups
 from twinsite.control.lifecycle.group_calls import ShownGroup
 from twinsite.control.lifecycle.groups import GroupChange, GroupService
@@ -175,6 +176,54 @@ async def test_many_actions_at_once_leave_the_last_wish_that_was_granted(site: S
         assert (await site.act(group["id"], "stop")).status_code == 200
     shown = await site.show_group(group["id"])
     assert (shown["status"], shown["twinsite"]["mode"]) == ("available", "paused")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("failover", "failover"), ("reverse", "failover"), ("failover", "reverse")]
+)
+async def test_who_looks_after_the_winner_is_told_so_and_who_comes_later_is_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    group = await site.make_group()
+    await site.act(group["id"], "sync")
+    await site.settle()
+    committed, answered, authenticate = asyncio.Event(), asyncio.Event(), site.controller.authenticator.authenticate
+
+    async def held(_text: str | None) -> Caller:
+        await answered.wait()
+        return await authenticate(_text)
+
+    async def notify() -> None:
+        committed.set()
+        await may_answer.wait()
+
+    may_answer = asyncio.Event()
+    monkeypatch.setattr(site.controller.authenticator, "authenticate", held)
+    early = asyncio.create_task(site.act(group["id"], second))
+    await until(lambda: len(site.controller.overlaps) == 1)
+    monkeypatch.setattr(site.controller.authenticator, "authenticate", authenticate)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.controller.context.wakeups, "notify", notify)
+        winner = asyncio.create_task(site.act(group["id"], first))
+        await committed.wait()
+        # The winner's change is in the database, and its answer is not sent.
+        during = await site.act(group["id"], second)
+        may_answer.set()
+        assert (await winner).status_code == 200
+    answered.set()
+    for loser in (during, await early):
+        assert loser.status_code == 409, loser.text
+        assert group["id"] in loser.json()["conflictingRequest"]["message"]
+    assert len(site.controller.overlaps) == 0
+    assert (await site.act(group["id"], second)).status_code == 400
+
+
+async def test_a_change_that_is_undone_overtakes_nobody(site: Site) -> None:
+    group = await site.make_group()
+    async with site.nodes_running():
+        # Each fails in its transaction, after it has written its wish: the DR side is stale.
+        answers = await asyncio.gather(*(site.act(group["id"], "failover") for _ in range(6)))
+    assert {answer.status_code for answer in answers} == {400}
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from twinsite.control.lifecycle.admission import refuse_promotion
 from twinsite.control.lifecycle.outlook import (
     FailoverFacts,
     Loss,
@@ -15,6 +16,7 @@ from twinsite.control.lifecycle.outlook import (
     loss_of,
 )
 from twinsite.control.lifecycle.states import GroupStatus
+from twinsite.control.refusals import RequestRefused
 from twinsite.core.arbiter import Row, Secondary
 from twinsite.messages import Failure, Mode, ObservedWorker, Role, WorkerStatus
 
@@ -222,3 +224,27 @@ def test_an_image_that_can_go_back_to_a_common_point_may_be_forced_and_nobody_kn
     reason = failover_outlook(facts).reason
     assert reason is not None
     assert "2026-01-01T00:00:00 UTC" in reason
+
+
+@pytest.mark.parametrize(
+    ("status", "report", "way_out"),
+    [
+        (GroupStatus.AVAILABLE, secondary(consistent=False), "os-sync-replication-consistency-group"),
+        (GroupStatus.ERROR_REVERSING, secondary(consistent=False), "os-sync-replication-consistency-group"),
+        (GroupStatus.ERROR_FAILING_OVER, secondary(consistent=False), "repeat the failover without force"),
+        (GroupStatus.AVAILABLE, None, "Wait until it runs"),
+    ],
+)
+def test_no_refusal_of_a_promotion_leads_into_another_one(
+    status: GroupStatus, report: ObservedWorker | None, way_out: str
+) -> None:
+    facts = replace(FACTS, status=status, row=STALE, secondary=report)
+    with pytest.raises(RequestRefused, match=f"not even by force: .*{way_out}"):
+        refuse_promotion("g-1", facts, force=True)
+    # Who has not tried force yet is not sent there, where force would be refused too.
+    with pytest.raises(RequestRefused) as refusal:
+        refuse_promotion("g-1", facts, force=False)
+    assert "force" not in refusal.value.message
+    refuse_promotion("g-1", replace(facts, secondary=secondary()), force=True)
+    with pytest.raises(RequestRefused, match="or accept the loss"):
+        refuse_promotion("g-1", replace(facts, secondary=secondary()), force=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
@@ -13,13 +14,17 @@ from twinsite.control.lifecycle.states import (
     GroupCall,
     GroupStatus,
     PairStatus,
+    ReplicationStatus,
     VolumeCall,
     VolumeStatus,
+    admit_available_pair,
     admit_group,
     admit_pair_delete,
     admit_volume,
     pair_status_after_volumes,
     volume_status_after_report,
+    way_out_of_group,
+    way_to_active,
 )
 from twinsite.control.refusals import RequestRefused
 
@@ -79,6 +84,84 @@ def test_group_calls_by_status(call: GroupCall, status: GroupStatus) -> None:
     assert repr(status.value) in refusal.value.message
     for allowed in GROUP_ADMITS[call]:
         assert repr(allowed.value) in refusal.value.message
+
+
+KEYS = {
+    "os-sync-replication-consistency-group": GroupCall.SYNC,
+    "os-stop-replication-consistency-group": GroupCall.STOP,
+    "os-failover-replication-consistency-group": GroupCall.FAIL_OVER,
+    "os-reverse-replication-consistency-group": GroupCall.REVERSE,
+    "os-reprotect-replication-consistency-group": GroupCall.REPROTECT,
+    "os-extend-replication-volumes": GroupCall.EXTEND,
+    "PUT with": GroupCall.UPDATE,
+}
+BECOMES = {
+    GroupStatus.CREATING: GroupStatus.AVAILABLE,
+    GroupStatus.UPDATING: GroupStatus.AVAILABLE,
+    GroupStatus.REVERSING: GroupStatus.AVAILABLE,
+    GroupStatus.FAILING_OVER: GroupStatus.FAILED_OVER,
+    GroupStatus.ERROR: GroupStatus.AVAILABLE,
+}
+"""What a status becomes by itself, once what it waits for is there."""
+
+
+@pytest.mark.parametrize(("call", "status"), list(itertools.product(GroupCall, GroupStatus)))
+def test_the_next_step_of_a_refusal_is_a_legal_one(call: GroupCall, status: GroupStatus) -> None:
+    if status in GROUP_ADMITS[call]:
+        return
+    hint = way_out_of_group(status, call)
+    with pytest.raises(RequestRefused, match=re.escape(hint)):
+        admit_group("g-1", status, call)
+    steps = [step for key, step in KEYS.items() if key in hint]
+    waits = "Wait until" in hint or hint.startswith("Repair")
+    if status in (GroupStatus.DELETING, GroupStatus.ERROR_DELETING):
+        assert not steps
+        assert not waits
+        return
+    assert waits == (status in BECOMES and (status, call) != (GroupStatus.ERROR, GroupCall.REPROTECT))
+    then = BECOMES[status] if waits else status
+    for step in steps:
+        assert then in GROUP_ADMITS[step]
+    # Without a step of its own, the hint is to ask again after the wait.
+    assert steps or then in GROUP_ADMITS[call]
+    assert call not in steps
+
+
+@pytest.mark.parametrize("status", ReplicationStatus)
+def test_the_way_to_active_is_a_legal_one(status: ReplicationStatus) -> None:
+    # A switchover is asked for in these statuses; a sync is admitted in both.
+    assert GROUP_ADMITS[GroupCall.REVERSE] <= GROUP_ADMITS[GroupCall.SYNC]
+    assert ("os-sync" in way_to_active(status)) == (status is not ReplicationStatus.COPYING)
+
+
+@pytest.mark.parametrize(("call", "status"), list(itertools.product(VolumeCall, VolumeStatus)))
+def test_the_next_step_for_a_volume_is_a_legal_one(call: VolumeCall, status: VolumeStatus) -> None:
+    if status in VOLUME_ADMITS[call]:
+        return
+    with pytest.raises(RequestRefused) as refusal:
+        admit_volume("v-1", status, call)
+    hint = refusal.value.message.partition(f"To {call}: ")[2]
+    steps = {
+        "os-terminate_connection": VolumeCall.DISCONNECT,
+        "os-extend": VolumeCall.EXTEND,
+        "delete the volume": VolumeCall.DELETE,
+    }
+    named = [step for key, step in steps.items() if key in hint]
+    assert all(status in VOLUME_ADMITS[step] for step in named)
+    # Those that pass by themselves are waited for.
+    assert bool(named) == (status in (VolumeStatus.IN_USE, VolumeStatus.ERROR, VolumeStatus.ERROR_EXTENDING))
+
+
+@pytest.mark.parametrize("status", PairStatus)
+def test_the_next_step_for_a_pair_is_a_legal_one(status: PairStatus) -> None:
+    if status is PairStatus.AVAILABLE:
+        admit_available_pair("p-1", status)
+        return
+    with pytest.raises(RequestRefused) as refusal:
+        admit_available_pair("p-1", status, "EVS.1048")
+    assert refusal.value.code == "EVS.1048"
+    assert ("Wait until" in refusal.value.message) == (status is PairStatus.CREATING)
+    assert ("delete it" in refusal.value.message) == (status in PAIR_DELETABLE)
 
 
 def test_transitional_statuses_admit_only_reads() -> None:

@@ -22,9 +22,9 @@ from twinsite.control.lifecycle.outlook import (
     silent,
     would_lose,
 )
-from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group
+from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group, way_to_active
 from twinsite.control.models import Group
-from twinsite.control.refusals import bad_request, wrong_state
+from twinsite.control.refusals import StateRefused, bad_request, wrong_state
 from twinsite.core.arbiter import Secondary
 from twinsite.messages import Mode, Replication
 
@@ -87,24 +87,32 @@ async def decide_failover(
 
 def refuse_promotion(group_id: str, facts: FailoverFacts, *, force: bool) -> None:
     """Refuse (400) a promotion that would lose writes, unless by `force`; and one that nobody may make."""
-    row, target = facts.row, facts.target
-    is_stale = row.secondary is Secondary.STALE or bool(row.unheard)
-    if force and is_stale and is_known_inconsistent(facts.secondary):
-        raise bad_request(
-            f"The group {group_id} cannot be failed over, not even by force: {inconsistent(target)}. "
-            "Bring its primary site back and synchronize it (os-sync-replication-consistency-group)."
-        )
-    if force and is_stale and is_silent(facts.secondary):
-        raise bad_request(
-            f"The group {group_id} cannot be failed over now, not even by force: {silent(target)}. Wait until "
-            "it runs; if it does not, its node says why (twinsite group status)."
-        )
     loss = loss_of(facts)
+    hindrance = _hindrance_to_force(facts)
+    if force and hindrance is not None:
+        raise StateRefused(f"The group {group_id} cannot be failed over now, not even by force: {hindrance}")
     if not force and loss is not None:
-        raise bad_request(
-            f"The group {group_id} cannot be failed over: {would_lose(target, loss)}. Synchronize "
-            'it first (os-sync-replication-consistency-group), or accept the loss with {"force": true}.'
+        way_out = "Synchronize it first (os-sync-replication-consistency-group)"
+        if hindrance is None:
+            way_out += ', or accept the loss with {"force": true}'
+        raise StateRefused(f"The group {group_id} cannot be failed over: {would_lose(facts.target, loss)}. {way_out}.")
+
+
+def _hindrance_to_force(facts: FailoverFacts) -> str | None:
+    """Return why nobody may promote the target now, and what to do; None if a forced failover would be admitted."""
+    row, target = facts.row, facts.target
+    if row.secondary is not Secondary.STALE and not row.unheard:
+        return None
+    if is_known_inconsistent(facts.secondary):
+        way_out = (
+            f"Bring {row.primary_site} back and repeat the failover without force"
+            if facts.status == GroupStatus.ERROR_FAILING_OVER
+            else f"Bring {row.primary_site} back and synchronize it (os-sync-replication-consistency-group)"
         )
+        return f"{inconsistent(target)}. {way_out}."
+    if is_silent(facts.secondary):
+        return f"{silent(target)}. Wait until it runs; if it does not, its node says why (twinsite group status)."
+    return None
 
 
 def reverse_is_due(shown: ShownGroup, to: str | None) -> bool:
@@ -121,7 +129,7 @@ def reverse_is_due(shown: ShownGroup, to: str | None) -> bool:
             group.id,
             shown.health.replication_status.value,
             {ReplicationStatus.ACTIVE.value},
-            "Synchronize it first (os-sync-replication-consistency-group).",
+            way_to_active(shown.health.replication_status),
         )
     return True
 
@@ -186,7 +194,7 @@ def _is_at(group: Group, to: str | None, statuses: frozenset[GroupStatus]) -> bo
 def _refuse_other_target(group: Group, to: str | None, target: str) -> None:
     """Refuse (400) a move that would not end where the client wants it to."""
     if to is not None and to != target:
-        raise bad_request(
+        raise StateRefused(
             f"The group {group.id} is {group.status!r}, from where this makes {target} primary, not {to}. "
             f"Name {target}, or read the group first."
         )
@@ -194,4 +202,4 @@ def _refuse_other_target(group: Group, to: str | None, target: str) -> None:
 
 def _check_pairs(group: Group, what: str) -> None:
     if not group.pairs:
-        raise bad_request(f"The group {group.id} has no pairs, so there is nothing to {what}. Add pairs to it first.")
+        raise StateRefused(f"The group {group.id} has no pairs, so there is nothing to {what}. Add pairs to it first.")

@@ -24,6 +24,7 @@ from twinsite.control.lifecycle.health import GroupHealth
 from twinsite.control.lifecycle.proof import proof_of
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.models import Group, GroupEvent
+from twinsite.control.overlap import note_change
 from twinsite.control.repository import events, objects
 from twinsite.messages import Failure, ObservedWorker
 
@@ -100,6 +101,8 @@ async def record(
     `proof` is that of now when left out, and so is the `status` that the group has afterwards. The audit's record of
     the request that did it is written along.
     """
+    if result == ACCEPTED:
+        note_change(group_id)
     group = await objects.fresh_group(session, group_id)
     if group is None:
         return

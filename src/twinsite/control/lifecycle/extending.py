@@ -28,12 +28,13 @@ from twinsite.control.lifecycle.group_calls import GroupCalls, find_group, growi
 from twinsite.control.lifecycle.moves import deadline_after
 from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import living_status
-from twinsite.control.lifecycle.states import GroupCall, PairStatus, ReplicationStatus, admit_group
+from twinsite.control.lifecycle.states import GroupCall, ReplicationStatus, admit_available_pair, admit_group
 from twinsite.control.lifecycle.volumes import SIZE_GIB_MAX
 from twinsite.control.models import Extend, Group, Pair
 from twinsite.control.refusals import (
     PEER_UNREACHABLE,
     RequestRefused,
+    StateRefused,
     bad_request,
     conflict,
     not_in_time,
@@ -175,7 +176,7 @@ def _targets(group: Group, sizes_gib: Sequence[tuple[str, int]]) -> dict[str, in
     targets: dict[str, int] = {}
     for pair_id, size_gib in sizes_gib:
         if pair_id not in members:
-            raise bad_request(f"The replication pair {pair_id} is not in the group {group.id}; leave it out.")
+            raise StateRefused(f"The replication pair {pair_id} is not in the group {group.id}; leave it out.")
         present_gib = members[pair_id].production_volume.size_gib
         if size_gib < present_gib:
             raise bad_request(
@@ -253,9 +254,7 @@ class ExtendService(GroupCalls):
             raise wrong_state("replication of the group", group.id, status.value, allowed, way_out, "EVS.1048")
         pairs = [pair for pair in group.pairs if pair.id in targets]
         for pair in pairs:
-            if pair.status != PairStatus.AVAILABLE:
-                way_out = "Wait until it is available."
-                raise wrong_state("replication pair", pair.id, pair.status, {PairStatus.AVAILABLE}, way_out, "EVS.1048")
+            admit_available_pair(pair.id, pair.status, "EVS.1048")
         await self._context.require_connected(
             session, [group.priority_station, group.secondary_station], NOTHING_CHANGED
         )

@@ -35,9 +35,15 @@ from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.restored import give_up_hearing
 from twinsite.control.lifecycle.settling import settle_group
-from twinsite.control.lifecycle.states import GroupCall, GroupStatus, PairStatus, ReplicationStatus, admit_group
+from twinsite.control.lifecycle.states import (
+    GroupCall,
+    GroupStatus,
+    ReplicationStatus,
+    admit_available_pair,
+    admit_group,
+)
 from twinsite.control.models import Group, GroupEvent, Pair
-from twinsite.control.refusals import bad_request, not_found, not_in_time, wrong_state
+from twinsite.control.refusals import StateRefused, bad_request, not_found, not_in_time, wrong_state
 from twinsite.control.repository import arbiter_rows, events, objects, sites, tombstones
 from twinsite.control.repository import shown as shown_objects
 from twinsite.control.repository.listing import Page, PageQuery
@@ -186,7 +192,7 @@ class GroupService(GroupCalls):
         removed = list(dict.fromkeys(wanted.remove_pair_ids))
         for pair_id in removed:
             if pair_id not in members:
-                raise bad_request(f"The replication pair {pair_id!r} is not in the group {group.id}; leave it out.")
+                raise StateRefused(f"The replication pair {pair_id!r} is not in the group {group.id}; leave it out.")
         added: list[Pair] = []
         if wanted.add_pair_ids:
             added = await _free_pairs(session, group.project_id, wanted.add_pair_ids, group.priority_station)
@@ -238,9 +244,9 @@ class GroupService(GroupCalls):
         group = shown.group
         admit_group(group_id, group.status, GroupCall.DELETE)
         if group.pairs:
-            raise bad_request(
-                f"The group {group_id} still has {len(group.pairs)} pairs. "
-                "Remove them first (PUT with remove_replication_ids)."
+            raise StateRefused(
+                f"The group {group_id} is {group.status!r} and still has {len(group.pairs)} pairs. Pause it "
+                "(os-stop-replication-consistency-group) and remove them first (PUT with remove_replication_ids)."
             )
         async with self._context.database.write() as session:
             current = await objects.find(session, Group, project_id, group_id, locked=True)
@@ -375,12 +381,9 @@ async def _free_pairs(
         pair = found.get(pair_id)
         if pair is None:
             raise not_found("replication pair", pair_id)
-        if pair.status != PairStatus.AVAILABLE:
-            raise wrong_state(
-                "replication pair", pair_id, pair.status, {PairStatus.AVAILABLE}, "Wait until it is available."
-            )
+        admit_available_pair(pair_id, pair.status)
         if pair.group_id is not None:
-            raise bad_request(
+            raise StateRefused(
                 f"The replication pair {pair_id} is already in the group {pair.group_id}. Remove it there first."
             )
         if pair.priority_station != priority_station:

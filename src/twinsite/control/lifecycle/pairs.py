@@ -18,6 +18,7 @@ from twinsite.control.lifecycle.states import (
     admit_pair_delete,
     admit_volume,
     pair_status_after_volumes,
+    way_to_delete_pair,
 )
 from twinsite.control.models import Pair, Volume
 from twinsite.control.refusals import bad_request, not_found
@@ -126,8 +127,8 @@ class PairService:
             admit_pair_delete(pair_id, pair.status)
             if pair.group_id is not None:
                 raise bad_request(
-                    f"The replication pair {pair_id} is in the replication consistency group {pair.group_id}. "
-                    "Remove it from the group first (PUT with remove_replication_ids)."
+                    f"The replication pair {pair_id} is {pair.status!r} and in a group. "
+                    f"{way_to_delete_pair(pair.group_id)}"
                 )
             await session.delete(pair)
         await self._context.wakeups.notify()
@@ -171,7 +172,8 @@ async def _check_free(session: AsyncSession, production: Volume, dr: Volume) -> 
         is_production = production.id in (pair.production_volume_id, pair.dr_volume_id)
         code, volume = ("37100053", production) if is_production else ("37100054", dr)
         raise bad_request(
-            f"{code}: the volume {volume.id} is already part of the replication pair {pair.id}. Delete that pair first."
+            f"{code}: the volume {volume.id} is already part of the replication pair {pair.id}. "
+            f"{way_to_delete_pair(pair.group_id)}"
         )
     if dr.attachments:
         raise bad_request(

@@ -144,16 +144,71 @@ _WAY_OUT_OF_VOLUME: Mapping[VolumeStatus, str] = {
     VolumeStatus.ERROR_EXTENDING: "Extend it again (os-extend), to its present size to leave it as it is.",
 }
 
+_SYNC = "os-sync-replication-consistency-group"
+_REPROTECT = "os-reprotect-replication-consistency-group"
 _WAY_OUT_OF_GROUP: Mapping[GroupStatus, str] = {
     GroupStatus.CREATING: "Wait until it is available.",
+    GroupStatus.ERROR: "Repair what failure_detail names; then it is available again by itself.",
     GroupStatus.UPDATING: "Wait until it is available.",
-    GroupStatus.REVERSING: "Wait until the switchover is over.",
-    GroupStatus.FAILING_OVER: "Wait until the failover is over.",
-    GroupStatus.DELETING: "It is on its way out.",
-    GroupStatus.FAILED_OVER: "Protect it in its new direction first (os-reprotect-replication-consistency-group).",
+    GroupStatus.REVERSING: "Wait until the switchover is over, and see which site is primary then.",
+    GroupStatus.FAILING_OVER: f"Wait until the failover is over, then protect it in its new direction ({_REPROTECT}).",
+    GroupStatus.DELETING: "It is on its way out; use another group.",
+    GroupStatus.ERROR_DELETING: "It could not be deleted, for the reason that failure_detail names.",
+    GroupStatus.FAILED_OVER: f"Protect it in its new direction first ({_REPROTECT}).",
     GroupStatus.ERROR_FAILING_OVER: "Repeat the failover first (os-failover-replication-consistency-group).",
-    GroupStatus.ERROR_REVERSING: "Synchronize it first (os-sync-replication-consistency-group).",
+    GroupStatus.ERROR_REVERSING: f"Synchronize it first ({_SYNC}).",
 }
+"""What to do in a status that does not admit a call, if nothing else is said of that call."""
+
+_NOT_FAILED_OVER = "It was not failed over, so there is nothing to reprotect"
+_WAIT_AND_SYNC = f"{_NOT_FAILED_OVER}. Wait until it is available, then synchronize it ({_SYNC})."
+_WAY_TO: Mapping[tuple[GroupStatus, GroupCall], str] = {
+    (GroupStatus.AVAILABLE, GroupCall.REPROTECT): f"{_NOT_FAILED_OVER}: synchronize it ({_SYNC}).",
+    (GroupStatus.ERROR, GroupCall.REPROTECT): f"{_NOT_FAILED_OVER}: synchronize it ({_SYNC}).",
+    (GroupStatus.ERROR_REVERSING, GroupCall.REPROTECT): f"{_NOT_FAILED_OVER}: synchronize it ({_SYNC}).",
+    (GroupStatus.CREATING, GroupCall.REPROTECT): _WAIT_AND_SYNC,
+    (GroupStatus.UPDATING, GroupCall.REPROTECT): _WAIT_AND_SYNC,
+    (GroupStatus.REVERSING, GroupCall.REPROTECT): _WAIT_AND_SYNC,
+    (GroupStatus.FAILING_OVER, GroupCall.SYNC): "Wait until the failover is over.",
+    (GroupStatus.FAILING_OVER, GroupCall.STOP): "Wait until the failover is over.",
+    (GroupStatus.FAILING_OVER, GroupCall.REPROTECT): "Wait until the failover is over.",
+}
+"""What to do for one call in one status."""
+
+_TO_DO: Mapping[GroupCall, str] = {GroupCall.FAIL_OVER: "fail it over"}
+
+_WAY_OUT_OF_PAIR: Mapping[PairStatus, str] = {
+    PairStatus.CREATING: "Wait until it is available.",
+    PairStatus.ERROR: "Repair its disks, as failure_detail says, or delete it and pair others.",
+    PairStatus.DELETING: "It is on its way out; use another pair.",
+    PairStatus.ERROR_DELETING: "It could not be deleted, for the reason that failure_detail names.",
+}
+
+_WAY_TO_ACTIVE: Mapping[ReplicationStatus, str] = {
+    ReplicationStatus.COPYING: "Wait until it is active.",
+    ReplicationStatus.ERROR: f"Repair what failure_detail names, then synchronize it ({_SYNC}).",
+}
+
+
+def way_out_of_group(status: GroupStatus, call: GroupCall) -> str:
+    """Return what to do about a group whose status does not admit a call: a sentence with a step that it admits."""
+    return _WAY_TO.get((status, call)) or _WAY_OUT_OF_GROUP[status]
+
+
+def way_to_active(status: ReplicationStatus) -> str:
+    """Return what to do about a group whose replication is not active, in a sentence."""
+    return _WAY_TO_ACTIVE.get(status, f"Synchronize it first ({_SYNC}).")
+
+
+def way_to_delete_pair(group_id: str | None) -> str:
+    """Return how a pair that may be in a group comes to be deleted, in a sentence."""
+    if group_id is None:
+        return "Delete the pair first."
+    return (
+        f"The pair is in the replication consistency group {group_id}: pause that "
+        "(os-stop-replication-consistency-group), remove the pair from it (PUT with remove_replication_ids), and "
+        "delete the pair first."
+    )
 
 
 _CODES_OF_VOLUME_CALLS: Mapping[VolumeCall, str] = {VolumeCall.DELETE: "EVS.1046", VolumeCall.EXTEND: "EVS.1048"}
@@ -164,27 +219,36 @@ def admit_volume(volume_id: str, status: str, call: VolumeCall) -> None:
     allowed = VOLUME_ADMITS[call]
     if status not in allowed:
         code = _CODES_OF_VOLUME_CALLS.get(call, "EVS.5400")
-        way_out = _WAY_OUT_OF_VOLUME.get(VolumeStatus(status), "Try again later.")
+        way_out = _WAY_OUT_OF_VOLUME[VolumeStatus(status)]
         raise wrong_state("volume", volume_id, status, allowed, f"To {call}: {way_out}", code)
 
 
 def admit_pair_delete(pair_id: str, status: str) -> None:
     """Refuse (400) to delete a pair whose status does not allow it."""
     if status not in PAIR_DELETABLE:
-        raise wrong_state("replication pair", pair_id, status, PAIR_DELETABLE, "Wait until it is available.")
+        raise wrong_state(
+            "replication pair", pair_id, status, PAIR_DELETABLE, f"To delete it: {_WAY_OUT_OF_PAIR[PairStatus(status)]}"
+        )
+
+
+def admit_available_pair(pair_id: str, status: str, code: str = "EVS.5400") -> None:
+    """Refuse (400) what needs a pair that is available."""
+    if status != PairStatus.AVAILABLE:
+        way_out = _WAY_OUT_OF_PAIR[PairStatus(status)]
+        raise wrong_state("replication pair", pair_id, status, {PairStatus.AVAILABLE}, way_out, code)
 
 
 def admit_group(group_id: str, status: str, call: GroupCall) -> None:
     """Refuse (400) what the group's status does not allow."""
     allowed = GROUP_ADMITS[call]
     if status not in allowed:
-        way_out = _WAY_OUT_OF_GROUP.get(GroupStatus(status), "Bring it back to available first.")
+        way_out = way_out_of_group(GroupStatus(status), call)
         raise wrong_state(
             "replication consistency group",
             group_id,
             status,
             allowed,
-            f"To {call} it: {way_out}",
+            f"To {_TO_DO.get(call, f'{call} it')}: {way_out}",
             "EVS.1048" if call is GroupCall.EXTEND else "EVS.5400",
         )
 

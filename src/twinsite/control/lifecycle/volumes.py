@@ -14,7 +14,7 @@ from twinsite.control.clock import utc_now
 from twinsite.control.context import Context, observed_workers
 from twinsite.control.lifecycle.quotas import Demand, check_quota
 from twinsite.control.lifecycle.reports import fatal_failure, member_failure
-from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume
+from twinsite.control.lifecycle.states import VolumeCall, VolumeStatus, admit_volume, way_to_delete_pair
 from twinsite.control.models import NAME_BYTES_MAX, Attachment, Pair, Volume
 from twinsite.control.refusals import bad_request, not_found, not_in_time
 from twinsite.control.repository import objects, sites, tombstones
@@ -158,7 +158,8 @@ class VolumeService:
             pair = await objects.pair_of_volume(session, volume_id)
             if pair is not None:
                 raise bad_request(
-                    f"The volume {volume_id} is part of the replication pair {pair.id}. Delete the pair first.",
+                    f"The volume {volume_id} is part of the replication pair {pair.id}. "
+                    f"{way_to_delete_pair(pair.group_id)}",
                     "EVS.1046",
                 )
             await self._context.require_connected(
@@ -257,7 +258,8 @@ def _check_production(volume_id: str, pair: Pair | None) -> None:
     if pair is not None and pair.dr_volume_id == volume_id:
         raise bad_request(
             f"The volume {volume_id} is the DR disk of the replication pair {pair.id} and follows its "
-            f"production disk {pair.production_volume_id}. Connect that one, or delete the pair first."
+            f"production disk {pair.production_volume_id}. Connect that one. Or: "
+            f"{way_to_delete_pair(pair.group_id)}"
         )
 
 

@@ -9,7 +9,10 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.base import ExecutableOption
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 
 from twinsite.control.models import Group, Pair, Volume
 
@@ -44,6 +47,29 @@ class Page(Generic[Row]):
     more: bool
 
 
+class _JsonEntries(GenericFunction[Any]):
+    """The keys and texts of a JSON object, as a table: SQLite's paths find no key that JSON writes with a backslash."""
+
+    name = "twinsite_json_entries"
+    inherit_cache = True
+
+
+@compiles(_JsonEntries, "sqlite")
+def _json_entries_of_sqlite(element: _JsonEntries, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_JsonEntries, "postgresql")
+def _json_entries_of_postgresql(element: _JsonEntries, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each_text({compiler.process(element.clauses, **options)})"
+
+
+def has_metadata(key: str, value: str) -> ColumnElement[bool]:
+    """Return the condition that a volume's metadata has this entry."""
+    entry = _JsonEntries(Volume.user_metadata).table_valued("key", "value")
+    return select(1).select_from(entry).where(entry.c.key == key, entry.c.value == value).exists()
+
+
 def _has_volume(volume_id: str) -> ColumnElement[bool]:
     return or_(Pair.production_volume_id == volume_id, Pair.dr_volume_id == volume_id)
 
@@ -72,7 +98,9 @@ FILTERS: Mapping[type, Mapping[str, Callable[[str], ColumnElement[bool]]]] = {
         "name": lambda value: Group.name == value,
         "status": lambda value: Group.status == value,
         "priority_station": lambda value: Group.priority_station == value,
+        "replication_consistency_group_id": lambda value: Group.id == value,
         "volume_id": lambda value: Group.pairs.any(_has_volume(value)),
+        "volume_ids": lambda value: Group.pairs.any(_has_volumes(value)),
     },
 }
 """Query parameters that narrow each list."""
@@ -118,7 +146,7 @@ async def fetch_page(
         statement = statement.where(FILTERS[model][name](value))
     if model is Volume:
         for key, value in query.metadata.items():
-            statement = statement.where(Volume.user_metadata[key].as_string() == value)
+            statement = statement.where(has_metadata(key, value))
     if query.changed_since is not None:
         statement = statement.where(func.coalesce(model.updated_at, model.created_at) >= query.changed_since)
     if query.marker is not None:
