@@ -48,8 +48,12 @@ def test_connecting_prints_every_address_and_the_same_each_time(shell: Shell, na
     assert ok(shell.run("volume", "connect", name, "--host", "a")).output == first
     assert shell.json("volume", "connect", name, "--host", "a")["driver_volume_type"] == "nbd"
     assert shell.json("volume", "show", name)["status"] == "in-use"
+    refused = shell.run("volume", "disconnect", name, "--host", "a")
+    assert (refused.status, "cut off" in refused.errors, "--yes" in refused.errors) == (2, True, True)
+    assert shell.json("volume", "show", name)["status"] == "in-use"
+    assert shell.json("volume", "disconnect", name, "--host", "a", "--yes")["status"] == "available"
+    # Nobody is cut off by what is over already.
     ok(shell.run("volume", "disconnect", name, "--host", "a"))
-    assert shell.json("volume", "show", name)["status"] == "available"
 
 
 def test_a_pair_and_a_group_from_their_creation_to_their_end(shell: Shell, name: str) -> None:
@@ -317,3 +321,5 @@ def test_sites_are_listed_and_one_that_is_there_is_not_given_up(shell: Shell) ->
     refused = shell.run("site", "forget", "az2", "--yes")
     assert (refused.status, "is connected" in refused.errors) == (1, True)
     ok(shell.run("site", "restore", "az2"))
+    assert (restored := shell.json("site", "restore", "az2"))["name"] == "az2"
+    assert restored["lost_at"] is None
