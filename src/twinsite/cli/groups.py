@@ -233,6 +233,7 @@ def _print_group(output: Output, group: Group) -> None:
             ("Pairs", group.replication_ids),
             ("Fault level", group.fault_level),
             ("Failure", group.failure_detail),
+            *([_failover_row(group.twinsite)] if group.twinsite else []),
         ],
     )
 
@@ -269,9 +270,12 @@ def _proof_rows(report: GroupReport) -> list[tuple[str, object]]:
         rows.append(("Writes wait since", report.holding_since))
     rows.append(("Last acknowledged", report.last_acknowledged_sequence))
     rows.append(("Last applied", report.last_applied_sequence))
+    return [*rows, _failover_row(report)]
+
+
+def _failover_row(report: GroupReport) -> tuple[str, object]:
     failover = report.failover
-    rows.append(("Failover", "possible, loses nothing" if failover.possible else f"refused: {failover.reason}"))
-    return rows
+    return "Failover", "possible, loses nothing" if failover.possible else f"refused: {failover.reason}"
 
 
 def _resync_rows(report: GroupReport) -> list[tuple[str, object]]:
