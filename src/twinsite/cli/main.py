@@ -23,6 +23,7 @@ from twinsite.cli.audit import audit_app
 from twinsite.cli.doctor import doctor_app
 from twinsite.cli.errors import exit_status
 from twinsite.cli.events import events_app
+from twinsite.cli.examples import add_epilogs
 from twinsite.cli.groups import group_app
 from twinsite.cli.kept import kept_app
 from twinsite.cli.pairs import pair_app
@@ -85,6 +86,9 @@ def demo(
     from twinsite.demo.story import run_demo  # noqa: PLC0415 (only this command needs it)
 
     raise typer.Exit(run_demo(svg))
+
+
+add_epilogs(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

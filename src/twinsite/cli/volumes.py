@@ -41,7 +41,15 @@ VolumeArgument = Annotated[
         autocompletion=complete_volume,
     ),
 ]
-HostOption = Annotated[str, typer.Option("--host", metavar="NAME", help="Name of the host that uses the volume.")]
+HostOption = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="NAME",
+        help="Name of the host that uses the volume.",
+        show_default="the name of this machine",
+    ),
+]
 
 
 class How(StrEnum):
