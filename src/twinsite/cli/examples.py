@@ -39,7 +39,7 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
             "--token-file /etc/twinsite/node-token"
         ),
         "controller": "twinsite controller --data /var/lib/twinsite --host 10.0.2.10",
-        "doctor": "twinsite doctor --data /var/lib/twinsite --site az1 --controller https://ctl:8776",
+        "doctor": "twinsite doctor --data /var/lib/twinsite --controller https://ctl:8776",
         "token": 'eval "$(twinsite token)"',
         "top": "twinsite top --sort writes",
         "events": "twinsite events --follow -o json",
