@@ -128,7 +128,8 @@ def _findings(asked: _Asked) -> Iterator[Finding]:
     from twinsite.doctor.network import check_controller, check_peers, check_ports  # noqa: PLC0415
     from twinsite.doctor.releases import check_node  # noqa: PLC0415
     from twinsite.doctor.secrets import check_secrets  # noqa: PLC0415
-    from twinsite.doctor.storage import check_storage, sites_of  # noqa: PLC0415
+    from twinsite.doctor.storage import check_storage  # noqa: PLC0415
+    from twinsite.node.settings import sites_of  # noqa: PLC0415
 
     yield from check_machine()
     if asked.data is not None:

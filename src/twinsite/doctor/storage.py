@@ -38,11 +38,6 @@ class Mount:
     options: frozenset[str]
 
 
-def sites_of(data: Path) -> list[str]:
-    """Return the sites whose nodes have run on a data directory."""
-    return sorted(path.parent.name for path in data.glob("*/pool"))
-
-
 def check_storage(data: Path, sites: Sequence[str]) -> Iterator[Finding]:
     """Look at a data directory, or where it is to be made. Files that are made for a trial are removed again."""
     for site in sites:

@@ -19,7 +19,8 @@ from twinsite.doctor.machine import check_machine, open_files, preloads
 from twinsite.doctor.network import check_controller, check_peers, check_ports, judge_clock
 from twinsite.doctor.releases import check_node, judge_release
 from twinsite.doctor.secrets import check_secrets, judge_expiry
-from twinsite.doctor.storage import Mount, check_storage, judge_flushes, judge_mount, judge_space, mount_of, sites_of
+from twinsite.doctor.storage import Mount, check_storage, judge_flushes, judge_mount, judge_space, mount_of
+from twinsite.node.settings import sites_of
 
 GIB = 1024**3
 NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
