@@ -4,7 +4,7 @@ UV = $(shell scripts/find-uv)
 RUN = $(UV) run --frozen --no-dev
 RUN_DEV = $(UV) run --frozen --group dev
 
-.PHONY: help demo test check unit bench sim lint format lock openapi policy images clean
+.PHONY: help demo test check unit bench sim lint format lock openapi policy man images clean
 
 help: ## Say what each target does.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ format: ## Format and fix what can be fixed.
 policy: ## Write the sample policy file anew.
 	@$(RUN) python -m twinsite.control.policy.sample > docs/policy.yaml
 
+man: ## Write the manual pages into build/man: man -M build/man twinsite.
+	@scripts/setup-python
+	@$(RUN) python -m twinsite.cli.man build/man/man1
+
 openapi: ## Write docs/openapi.json anew, from the code.
 	@$(RUN) python -m twinsite.api.openapi_file docs/openapi.json
 
@@ -59,4 +63,4 @@ lock: ## Resolve the dependencies anew.
 	@$(UV) lock
 
 clean: ## Remove what the targets made.
-	rm -rf .venv .uv-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results/latest*
+	rm -rf build .venv .uv-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results/latest*

@@ -147,7 +147,7 @@ def test_a_group_is_made_lost_saved_and_brought_home(installation: Installation)
     # And all of it is taken apart.
     for volume in ("db", "db-dr"):
         for attachment in operator.read("volume", "show", volume)["attachments"]:
-            operator.do("volume", "disconnect", volume, "--host", attachment["host_name"])
+            operator.do("volume", "disconnect", volume, "--yes", "--host", attachment["host_name"])
     operator.do("group", "stop", "shop", typed="shop")
     operator.do("group", "update", "shop", "--remove-pair", "db", "--wait")
     operator.do("group", "delete", "shop", "--yes", "--wait")

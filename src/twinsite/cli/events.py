@@ -1,10 +1,10 @@
-"""`twinsite group events`: what was done to a group, and what happened to it."""
+"""`twinsite events` and `twinsite group events`: what was done to a group, and what happened to it."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,16 +40,20 @@ _LABELS = {
 _STYLES = {"failed": "bold red", "refused": "yellow"}
 
 
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=EVENTS_MAX, help="How many, the newest first.")]
+FollowOption = Annotated[
+    bool,
+    typer.Option("--follow", "-f", help="Go on with what happens from now on, one event a line; Ctrl-C ends it."),
+]
+
+events_app = typer.Typer()
+
+
 @group_app.command("events")
 def events(
     group: GroupArgument,
-    limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=EVENTS_MAX, help="How many, the newest first.")
-    ] = EVENTS_DEFAULT,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Go on with what happens from now on, one event a line; Ctrl-C ends it."),
-    ] = False,
+    limit: LimitOption = EVENTS_DEFAULT,
+    follow: FollowOption = False,
     output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
@@ -62,19 +66,44 @@ def events(
         group_id = api.find_group_id(group)
         if follow:
             _follow(api.follow_events(group_id), output)
-            return
-        found = api.group_events(group_id, limit)
-        if output.is_data:
-            print_items(output, found, {})
-            return
-        console = console_for_results()
-        for event in found:
-            _print_event(console, event)
+        else:
+            _print_events(output, api.group_events(group_id, limit))
 
 
-def _print_event(console: Console, event: GroupEvent) -> None:
+@events_app.command("events")
+def all_events(
+    limit: LimitOption = EVENTS_DEFAULT,
+    follow: FollowOption = False,
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """List what was done to the groups of the project and what happened to them; 'group events' is for one of them."""
+    with open_api(data, cloud) as api:
+        if follow:
+            _follow(api.follow_events(), output, is_of_several=True)
+            return
+        found = api.events(limit)
+        _print_events(output, found, [_group_of(event) for event in found])
+
+
+def _group_of(event: FeedEvent) -> str:
+    return event.group_name or event.group_id
+
+
+def _print_events(output: Output, found: Sequence[GroupEvent], groups: Sequence[str] | None = None) -> None:
+    """Print events, each with its group where they are of several."""
+    if output.is_data:
+        print_items(output, found, {})
+        return
+    console = console_for_results()
+    for event, group in zip(found, groups or [""] * len(found), strict=True):
+        _print_event(console, event, group)
+
+
+def _print_event(console: Console, event: GroupEvent, group: str) -> None:
     what = "something was observed" if event.action == "observed" else event.action
-    line = Text(f"{event.created_at:%Y-%m-%d %H:%M:%S}  ")
+    line = Text(f"{event.created_at:%Y-%m-%d %H:%M:%S}  {f'{group}: ' if group else ''}")
     line.append(what, style="bold")
     line.append(f" by {event.actor}")
     if event.action != "observed" or event.result != "done":
@@ -85,7 +114,7 @@ def _print_event(console: Console, event: GroupEvent) -> None:
             console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
 
 
-def _follow(events: Iterator[FeedEvent], output: Output) -> None:
+def _follow(events: Iterator[FeedEvent], output: Output, *, is_of_several: bool = False) -> None:
     """Print events as they come, until the reader has enough."""
     try:
         for event in events:
@@ -95,7 +124,8 @@ def _follow(events: Iterator[FeedEvent], output: Output) -> None:
                 changes = ", ".join(_changes(event))
                 what = ", ".join(event.kinds) or event.action
                 said = f": {event.message}" if event.message else ""
-                typer.echo(f"{format_time(event.created_at)} {event.actor}: {what} ({event.result}){said} [{changes}]")
+                by = f"{_group_of(event)}: {event.actor}" if is_of_several else event.actor
+                typer.echo(f"{format_time(event.created_at)} {by}: {what} ({event.result}){said} [{changes}]")
             sys.stdout.flush()
     except KeyboardInterrupt:
         return

@@ -117,6 +117,7 @@ def status(
 @group_app.command("sync")
 def sync(
     group: GroupArgument,
+    yes: YesOption = False,
     wait: WaitOption = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Longest wait; none by default.")
@@ -125,9 +126,14 @@ def sync(
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
-    """Synchronize the data between the production disks and the DR disks of all pairs of a group."""
+    """Synchronize the data between the production disks and the DR disks of all pairs of a group.
+
+    After a failover this is 'twinsite group reprotect', and asks for the group's name like it.
+    """
     with open_api(data, cloud) as api:
-        group_id = api.find_group(group).id
+        found = api.find_group(group)
+        ask_with_plan(api, found, "sync", yes=yes)
+        group_id = found.id
         api.sync_group(group_id)
         if wait:
             with show_sync(console_for_progress(output)) as update:
@@ -227,6 +233,7 @@ def _print_group(output: Output, group: Group) -> None:
             ("Pairs", group.replication_ids),
             ("Fault level", group.fault_level),
             ("Failure", group.failure_detail),
+            *([_failover_row(group.twinsite)] if group.twinsite else []),
         ],
     )
 
@@ -263,9 +270,12 @@ def _proof_rows(report: GroupReport) -> list[tuple[str, object]]:
         rows.append(("Writes wait since", report.holding_since))
     rows.append(("Last acknowledged", report.last_acknowledged_sequence))
     rows.append(("Last applied", report.last_applied_sequence))
+    return [*rows, _failover_row(report)]
+
+
+def _failover_row(report: GroupReport) -> tuple[str, object]:
     failover = report.failover
-    rows.append(("Failover", "possible, loses nothing" if failover.possible else f"refused: {failover.reason}"))
-    return rows
+    return "Failover", "possible, loses nothing" if failover.possible else f"refused: {failover.reason}"
 
 
 def _resync_rows(report: GroupReport) -> list[tuple[str, object]]:

@@ -14,13 +14,16 @@ from typing import Annotated
 import typer
 
 import twinsite
-import twinsite.cli.events  # These add their commands to those of groups.
-import twinsite.cli.extend
+import twinsite.cli.extend  # These add their commands to those of groups and volumes.
+import twinsite.cli.history
 import twinsite.cli.moves
 import twinsite.cli.plans
 import twinsite.cli.volume_changes
+from twinsite.cli.audit import audit_app
 from twinsite.cli.doctor import doctor_app
 from twinsite.cli.errors import exit_status
+from twinsite.cli.events import events_app
+from twinsite.cli.examples import add_epilogs
 from twinsite.cli.groups import group_app
 from twinsite.cli.kept import kept_app
 from twinsite.cli.pairs import pair_app
@@ -46,6 +49,8 @@ app.add_typer(services_app)
 app.add_typer(doctor_app)
 app.add_typer(token_app)
 app.add_typer(top_app)
+app.add_typer(events_app)
+app.add_typer(audit_app)
 app.add_typer(volume_app, name="volume", help="Volumes: the disks.")
 app.add_typer(pair_app, name="pair", help="Pairs: a production disk and its DR disk.")
 app.add_typer(group_app, name="group", help="Groups: pairs replicated together, at one common point in time.")
@@ -81,6 +86,9 @@ def demo(
     from twinsite.demo.story import run_demo  # noqa: PLC0415 (only this command needs it)
 
     raise typer.Exit(run_demo(svg))
+
+
+add_epilogs(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,7 +23,12 @@ DataOption = Annotated[
     typer.Option("--data", metavar="DIR", envvar="TWINSITE_DATA", help="Data directory of a 'twinsite up'."),
 ]
 CloudOption = Annotated[
-    str | None, typer.Option("--os-cloud", metavar="NAME", help="Cloud of clouds.yaml to use; otherwise OS_CLOUD.")
+    str | None,
+    typer.Option(
+        "--os-cloud",
+        metavar="NAME",
+        help="Cloud of clouds.yaml to use; otherwise OS_CLOUD, or the other OS_… variables.",
+    ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="A table for people; json or yaml for programs.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it is done, not when it is ordered.")]

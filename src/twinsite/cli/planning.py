@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def ask_with_plan(
     api: Client, group: Group, action: str, *, force: bool = False, to: str | None = None, yes: bool = False
 ) -> str | None:
-    """Show what an action would do, and let a person type the group's name; unless `yes`.
+    """Show what an action would do, and let a person type the group's name; unless `yes`, or the action asks for none.
 
     Returns the site that the plan makes primary, for a move that was confirmed, else `to`: so that what is done is what
     was confirmed, whatever others do meanwhile. Raises `NotAdmitted` for an action that would be refused, and what
@@ -28,12 +28,14 @@ def ask_with_plan(
     if yes:
         return to
     plan = api.plan_group(group.id, action, force=force, to=to)
+    if action == "sync" and not plan.asks_for_name:
+        return to
     print_plan(Console(stderr=True, highlight=False), plan)
     if not plan.allowed:
         hint = ". With --force it is done all the same, at the loss that is stated" if plan.needs_force else ""
         raise NotAdmitted(f"{(plan.reason or 'it would be refused').rstrip('.')}{hint}")
     name = group.name or group.id
-    if plan.due:
+    if plan.asks_for_name:
         confirm_by_name([name], f"{_title(plan)} now", yes)
     return plan.to_site or to
 

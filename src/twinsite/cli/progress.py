@@ -137,9 +137,10 @@ class _LineWriter:
             self._console.print(state)
             return
         done, total = format_bytes(numbers.bytes_done), format_bytes(numbers.bytes_total)
-        rate = numbers.bytes_per_second
+        rate, left = numbers.bytes_per_second, numbers.seconds_left
         speed = f", {format_bytes(rate)}/s" if rate else ""
-        self._console.print(f"{state}: {percent} % ({done} of {total}{speed})")
+        time_left = f", {format_seconds(left)} left" if left else ""
+        self._console.print(f"{state}: {percent} % ({done} of {total}{speed}{time_left})")
 
 
 def describe_state(group: Group) -> str:

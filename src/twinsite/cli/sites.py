@@ -9,9 +9,10 @@ import typer
 from twinsite.cli.asking import YesOption, confirm_by_name
 from twinsite.cli.completing import complete_site
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
-from twinsite.cli.output import Output, format_bytes, format_time, print_items, print_rows
+from twinsite.cli.output import Output, format_bytes, format_time, print_data, print_items, print_rows
 
 if TYPE_CHECKING:
+    from twinsite.client.clients import Client
     from twinsite.client.models import Site
 
 site_app = typer.Typer(no_args_is_help=True)
@@ -50,7 +51,13 @@ def _row(site: Site) -> dict[str, object]:
 
 
 @site_app.command("forget")
-def forget(site: SiteArgument, yes: YesOption = False, data: DataOption = None, cloud: CloudOption = None) -> None:
+def forget(
+    site: SiteArgument,
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
     """Give up a site that is gone for good: nothing waits for its node any more, and what lies there is not used again.
 
     Its groups, pairs and volumes can be deleted then. A node that comes back removes those, and serves nothing.
@@ -59,10 +66,20 @@ def forget(site: SiteArgument, yes: YesOption = False, data: DataOption = None, 
         question = f"Give up the site {site} for good; the content of its volumes is never used again"
         confirm_by_name([site], question, yes)
         api.forget_site(site)
+        _print_changed(api, site, output)
 
 
 @site_app.command("restore")
-def restore(site: SiteArgument, data: DataOption = None, cloud: CloudOption = None) -> None:
+def restore(
+    site: SiteArgument, output: OutputOption = Output.TABLE, data: DataOption = None, cloud: CloudOption = None
+) -> None:
     """Use a site again that was given up, once all its volumes are deleted."""
     with open_api(data, cloud) as api:
         api.restore_site(site)
+        _print_changed(api, site, output)
+
+
+def _print_changed(api: Client, name: str, output: Output) -> None:
+    """Print a site as it is now, for a program."""
+    if output.is_data:
+        print_data(output, next(site.as_json() for site in api.sites() if site.name == name))

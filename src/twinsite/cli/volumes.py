@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinsite.cli.asking import YesOption
+from twinsite.cli.asking import YesOption, confirm_by_name
 from twinsite.cli.attaching import TOOLS, texts
 from twinsite.cli.completing import complete_site, complete_volume
 from twinsite.cli.deleting import delete_all
@@ -41,7 +41,15 @@ VolumeArgument = Annotated[
         autocompletion=complete_volume,
     ),
 ]
-HostOption = Annotated[str, typer.Option("--host", metavar="NAME", help="Name of the host that uses the volume.")]
+HostOption = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="NAME",
+        help="Name of the host that uses the volume.",
+        show_default="the name of this machine",
+    ),
+]
 
 
 class How(StrEnum):
@@ -169,12 +177,20 @@ def connect(
 def disconnect(
     volume: VolumeArgument,
     host: HostOption = socket.gethostname(),
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
-    """End the use of a volume by a host."""
+    """End the use of a volume by a host. A host that still uses it is cut off, so it asks for the volume's name."""
     with open_api(data, cloud) as api:
-        api.disconnect_volume(api.find_volume(volume).id, host)
+        found = api.find_volume(volume)
+        if any(attachment.host_name == host for attachment in found.attachments):
+            name = found.name or found.id
+            confirm_by_name([name], f"End the use of {name} by {host}; it is cut off if it runs", yes)
+        api.disconnect_volume(found.id, host)
+        if output.is_data:
+            print_volume(output, api.volume(found.id))
 
 
 def print_volume(output: Output, volume: Volume) -> None:

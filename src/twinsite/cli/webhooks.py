@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from twinsite.cli.asking import YesOption
+from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
 from twinsite.cli.output import Output, print_items, print_object
 from twinsite.errors import ConfigurationError
@@ -119,10 +121,12 @@ def deliveries(
 @webhook_app.command("delete")
 def delete(
     webhooks: Annotated[list[str], typer.Argument(metavar="WEBHOOK", help="Names, ids, or beginnings of ids.")],
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
     data: DataOption = None,
     cloud: CloudOption = None,
 ) -> None:
     """Delete webhooks, and what waits to be sent to them."""
     with open_api(data, cloud) as api:
-        for webhook_id in [api.find_webhook(webhook).id for webhook in webhooks]:
-            api.delete_webhook(webhook_id)
+        found = [api.find_webhook(webhook) for webhook in webhooks]
+        delete_all("webhook", found, api.delete_webhook, None, None, yes=yes, output=output)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from twinsite.client import audit as audit_plans
 from twinsite.client import groups as group_plans
 from twinsite.client import lookup, overviews, waiting
 from twinsite.client import pairs as pair_plans
@@ -141,6 +142,8 @@ class Calls:
     delete_webhook = planned(webhook_plans.delete_webhook)
     test_webhook = planned(webhook_plans.test_webhook)
     webhook_deliveries = planned(webhook_plans.list_deliveries)
+
+    audit_records = planned(audit_plans.list_audit_records)
 
     sites = planned(site_plans.list_sites)
     forget_site = planned(site_plans.forget_site)

@@ -320,6 +320,23 @@ class Delivery(Model):
     trouble: str | None
 
 
+class AuditRecord(Model):
+    """A request that was to change something: `result` is "done", "refused" or "failed", `operation` names its rule."""
+
+    id: str
+    created_at: Timestamp
+    project_id: str
+    request_id: str
+    user_id: str
+    user_name: str
+    address: str
+    operation: str
+    object_id: str | None
+    result: str
+    status: int
+    message: str | None
+
+
 class Sample(Model):
     """What a group did in the time before `at`, and how it was at the end of it.
 

@@ -18,7 +18,10 @@ KERNEL_MIN = (5, 3)
 """pidfd_open, by which a node waits for workers that are not its children."""
 OPEN_FILES_MIN = 1024
 OPEN_FILES_ADVISED = 65_536
-LIBRARIES = ("uvicorn", "fastapi", "sqlalchemy", "aiosqlite", "httpx", "uvloop", "cryptography", "xxhash", "bitarray")
+LIBRARIES = (
+    *("uvicorn", "fastapi", "sqlalchemy", "aiosqlite", "httpx", "uvloop", "cryptography", "xxhash", "bitarray"),
+    *("structlog", "nicegui", "typer"),
+)
 PRELOADS = ("eatmydata", "nosync")
 """Libraries that make flushes do nothing."""
 

@@ -15,6 +15,7 @@ import httpx
 from cryptography import x509
 
 from twinsite.doctor.findings import Finding, error, ok, warning
+from twinsite.doctor.releases import judge_release
 from twinsite.doctor.secrets import judge_expiry
 from twinsite.messages import split_endpoint
 
@@ -33,6 +34,7 @@ def check_controller(url: str, ca_file: Path | None) -> Iterator[Finding]:
             health = http.get(f"{address}/healthz")
             ready = http.get(f"{address}/readyz")
             arbiter = http.get(f"{address}/internal/v1/groups/{NOBODY}/arbiter")
+            metrics = http.get(f"{address}/metrics")
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as cause:
         mend = "see that it runs, that the address is right, and that no firewall is in between; https needs --ca-file"
         yield error("controller", f"{address} cannot be reached: {cause or type(cause).__name__}", mend)
@@ -53,6 +55,7 @@ def check_controller(url: str, ca_file: Path | None) -> Iterator[Finding]:
     else:
         mend = "let requests to /internal/ through: workers need the arbiter when the link between the sites breaks"
         yield error("arbiter", f"it answers {arbiter.status_code}", mend)
+    yield from judge_release("the controller", metrics)
     yield from judge_clock(health.headers.get("date"), datetime.datetime.now(datetime.UTC))
     if address.startswith("https://"):
         yield from _certificate_of(address)

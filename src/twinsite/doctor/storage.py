@@ -8,7 +8,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +38,10 @@ class Mount:
     options: frozenset[str]
 
 
-def check_storage(data: Path, site: str) -> Iterator[Finding]:
+def check_storage(data: Path, sites: Sequence[str]) -> Iterator[Finding]:
     """Look at a data directory, or where it is to be made. Files that are made for a trial are removed again."""
-    yield _socket_paths(data, site)
+    for site in sites:
+        yield _socket_paths(data, site)
     directory = _existing(data)
     if directory != data:
         yield ok("data directory", f"{data} is not there yet; {directory} is looked at, where it will be made")
@@ -72,7 +73,7 @@ def _socket_paths(data: Path, site: str) -> Finding:
         check_socket_paths(NodeSettings(site, "http://", data, ""))
     except ConfigurationError as trouble:
         return error("socket paths", str(trouble), "choose a shorter --data")
-    return ok("socket paths", f"those below {data} fit")
+    return ok("socket paths", f"those below {data / site} fit")
 
 
 def mount_of(directory: Path, mounts: str) -> Mount | None:

@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 from twinsite.errors import ConfigurationError
+from twinsite.node.settings import sites_of
 from twinsite.pidfile import living_pid, living_process
 
 LOOK_SECONDS = 0.2
@@ -55,7 +56,7 @@ def return_site(data_dir: Path, site: str) -> bool:
 
 
 def _site_dir(data_dir: Path, site: str) -> Path:
-    names = sorted(path.parent.name for path in data_dir.glob("*/pool"))
+    names = sites_of(data_dir)
     if site not in names:
         known = f"there are {', '.join(names)}" if names else "none was ever started there; name it with --data"
         raise ConfigurationError(f"{data_dir} has no site {site!r}; {known}")

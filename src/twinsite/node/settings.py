@@ -101,6 +101,11 @@ class NodeSettings:
             path.mkdir(parents=True, exist_ok=True)
 
 
+def sites_of(data_dir: Path) -> list[str]:
+    """Return the sites whose nodes have run on a data directory."""
+    return sorted(path.parent.name for path in data_dir.glob("*/pool"))
+
+
 def check_ca_file(path: Path) -> None:
     """Raise `ConfigurationError` when a file holds no authority that could be trusted."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import subprocess
@@ -19,6 +20,7 @@ from tests.unit.cli.conftest import Run, Shell, ok
 from twinsite.cli import asking
 from twinsite.client import groups as group_plans
 from twinsite.client import waiting
+from twinsite.client.models import History
 from twinsite.client.session import Session
 from twinsite.client.steps import Plan
 from twinsite.messages import Failure, Mode
@@ -48,8 +50,12 @@ def test_connecting_prints_every_address_and_the_same_each_time(shell: Shell, na
     assert ok(shell.run("volume", "connect", name, "--host", "a")).output == first
     assert shell.json("volume", "connect", name, "--host", "a")["driver_volume_type"] == "nbd"
     assert shell.json("volume", "show", name)["status"] == "in-use"
+    refused = shell.run("volume", "disconnect", name, "--host", "a")
+    assert (refused.status, "cut off" in refused.errors, "--yes" in refused.errors) == (2, True, True)
+    assert shell.json("volume", "show", name)["status"] == "in-use"
+    assert shell.json("volume", "disconnect", name, "--host", "a", "--yes")["status"] == "available"
+    # Nobody is cut off by what is over already.
     ok(shell.run("volume", "disconnect", name, "--host", "a"))
-    assert shell.json("volume", "show", name)["status"] == "available"
 
 
 def test_a_pair_and_a_group_from_their_creation_to_their_end(shell: Shell, name: str) -> None:
@@ -92,6 +98,7 @@ def test_a_group_goes_to_the_other_site_and_back(shell: Shell, api: Api, name: s
     assert (refused.status, "is stale" in refused.errors) == (1, True)
     status = ok(shell.run("group", "status", name)).output
     assert "refused: the DR side in az2 is stale" in status
+    assert "refused: the DR side in az2 is stale" in ok(shell.run("group", "show", name)).output
     ok(shell.run("group", "sync", name, "--wait", "--timeout", "20"))
     status = ok(shell.run("group", "status", name)).output
     assert "1, az1 is primary" in status
@@ -323,3 +330,51 @@ def test_sites_are_listed_and_one_that_is_there_is_not_given_up(shell: Shell) ->
     refused = shell.run("site", "forget", "az2", "--yes")
     assert (refused.status, "is connected" in refused.errors) == (1, True)
     ok(shell.run("site", "restore", "az2"))
+    assert (restored := shell.json("site", "restore", "az2"))["name"] == "az2"
+    assert restored["lost_at"] is None
+
+
+def test_the_events_of_all_groups_and_who_asked_for_what(shell: Shell, name: str) -> None:
+    group = shell.group(name)
+    ok(shell.run("group", "stop", name, "--yes"))
+    refused = shell.run("group", "failover", name, "--yes")
+    assert refused.status == 1
+    of_all = shell.json("events", "-n", "100")
+    assert {"create", "stop"} <= {event["action"] for event in of_all if event["group_name"] == name}
+    assert len(shell.json("events", "--limit", "1")) == 1
+    assert f"{name}: stop by admin: " in ok(shell.run("events", "-n", "100")).output
+
+    (record,) = shell.json("audit", "--object", group.id, "--result", "refused")
+    assert record["operation"] == "replication_consistency_groups:failover"
+    assert "is stale" in record["message"]
+    assert shell.json("audit", "--request", record["request_id"]) == [record]
+    shown = ok(shell.run("audit", "--user", record["user_id"], "--all-projects")).output
+    assert record["request_id"] in shown
+    assert shell.json("audit", "--user", "nobody") == []
+    assert shell.run("audit", "--result", "lost").status == 2
+
+
+def test_the_history_of_a_group(shell: Shell, name: str) -> None:
+    shell.group(name)
+    told = shell.json("group", "history", name)
+    assert told["interval_seconds"] > 0
+    assert "Writes/s" in ok(shell.run("group", "history", name, "--seconds", "60")).output
+    assert shell.run("group", "history", name, "--seconds", "3601").status == 2
+
+
+def test_what_a_person_sees_of_a_sample(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = dict.fromkeys(
+        ("read_bytes_per_second", "write_bytes_per_second", "sent_bytes_per_second", "reads_per_second"), 2048.0
+    )
+    sample = {"at": "2026-01-01T12:00:10.000000", "writes_per_second": 1234.0, "ack_seconds": 0.0005, **rates}
+    told = {
+        "interval_seconds": 10,
+        "samples": [{**sample, "dirty_bytes": 0, "resync_bytes_left": 65536, "holding": True}],
+    }
+    client = types.SimpleNamespace(
+        find_group=lambda _text: types.SimpleNamespace(id="g-1"),
+        group_history=lambda _group_id, _seconds: History.model_validate(told),
+    )
+    monkeypatch.setattr("twinsite.cli.history.open_api", lambda _data, _cloud: contextlib.nullcontext(client))
+    row = ok(run("group", "history", "g-1")).output.splitlines()[1]
+    assert row.split() == ["12:00:10", "1,234", *["2.0", "KiB/s"] * 3, "0.50", "ms", "0", "B", "64.0", "KiB", "yes"]

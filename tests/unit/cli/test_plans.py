@@ -94,6 +94,38 @@ def test_a_move_that_was_confirmed_goes_where_its_plan_said(
     assert json.loads(back.output)["priority_station"] == "az1"
 
 
+def test_a_synchronization_that_protects_again_needs_the_name(
+    shell: Shell, name: str, typing: types.SimpleNamespace
+) -> None:
+    shell.group(name)
+    typing.types("")
+    assert "Type" not in ok(shell.run("group", "sync", name, "--wait", "--timeout", "20")).errors
+    ok(shell.run("group", "failover", name, "--yes", "--wait", "--timeout", "20"))
+    typing.types("y")
+    refused = shell.run("group", "sync", name)
+    assert (refused.status, "nothing was done" in refused.errors) == (1, True)
+    assert "What is lost" in refused.errors
+    assert "What was written in az1" in refused.errors
+    assert shell.json("group", "show", name)["status"] == "failovered"
+    typing.types(name)
+    ok(shell.run("group", "sync", name, "--wait", "--timeout", "20"))
+    assert shell.json("group", "show", name)["replication_status"] == "active"
+    ok(shell.run("group", "failover", name, "--yes", "--wait", "--timeout", "20"))
+    ok(shell.run("group", "sync", name, "--yes"))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_loses_something_always_asks_for_the_name(action: str) -> None:
+    plan = ActionPlan.model_validate(
+        dict.fromkeys(("group_name", "reason", "from_site", "to_site", "loss", "hosts"))
+        | {"action": action, "group_id": "g-1", "allowed": True, "due": True, "needs_force": False}
+        | {"steps": [], "first": [], "loss_text": "What was written in az1 is overwritten."}
+    )
+    assert plan.asks_for_name
+    assert plan.model_copy(update={"loss_text": None}).asks_for_name is (action != "sync")
+    assert not plan.model_copy(update={"due": False}).asks_for_name
+
+
 def test_several_are_deleted_by_their_number(shell: Shell, name: str, typing: types.SimpleNamespace) -> None:
     ids = [shell.volume(f"{name}-{number}", "az1").id for number in range(2)]
     typing.types(f"{name}-0")

@@ -52,9 +52,9 @@ def test_lines_for_a_pipe_are_few_and_whole() -> None:
     assert cast(io.StringIO, console.file).getvalue().splitlines() == [
         "starting",
         "waiting for the DR site",
-        "copying: 1 % (10.2 MiB of 1.0 GiB, 100.0 MiB/s)",
-        "copying: 50 % (512.0 MiB of 1.0 GiB, 100.0 MiB/s)",
-        "copying: 99 % (1013.8 MiB of 1.0 GiB, 100.0 MiB/s)",
+        "copying: 1 % (10.2 MiB of 1.0 GiB, 100.0 MiB/s, 1:01 left)",
+        "copying: 50 % (512.0 MiB of 1.0 GiB, 100.0 MiB/s, 1:01 left)",
+        "copying: 99 % (1013.8 MiB of 1.0 GiB, 100.0 MiB/s, 1:01 left)",
         "in sync",
     ]
 

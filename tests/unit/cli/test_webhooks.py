@@ -38,7 +38,11 @@ def test_a_webhook_from_its_creation_to_its_end(run: Run, api: Api, tmp_path: Pa
     assert "not a public address" in delivery["trouble"]
     assert json.loads(run("webhook", "deliveries", "near", "-o", "json", *data).output) == [delivery]
 
-    assert run("webhook", "delete", "pager", "near", *data).status == 0
+    refused = run("webhook", "delete", "pager", "near", *data)
+    assert (refused.status, "their number, 2," in refused.errors) == (2, True)
+    ids = [item["id"] for item in json.loads(run("webhook", "list", "-o", "json", *data).output)]
+    gone = run("webhook", "delete", "pager", "near", "--yes", "-o", "json", *data)
+    assert (gone.status, set(json.loads(gone.output))) == (0, set(ids))
     assert json.loads(run("webhook", "list", "-o", "json", *data).output) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -90,3 +91,19 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", *map(str, made)], capture_output=True, text=True, check=False, timeout=60
     )
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("path", ["/etc/twinsite/twinsite.toml", "/etc/twinsite/node-token"])
+def test_the_run_book_gives_the_units_user_what_it_reads(path: str) -> None:
+    texts = [(DEPLOY / "node.env").read_text(), *((DEPLOY / "systemd" / unit).read_text() for unit in UNITS)]
+    assert any(path in text for text in texts), "a unit names it"
+    assert all("User=twinsite\n" in text for text in texts[1:])
+    book = (DEPLOY.parent / "docs/operating.md").read_text()
+    given = rf"(install\b.* -o twinsite\b|chown twinsite)\b.* {re.escape(path)}\b"
+    assert re.search(given, book), f"nobody makes {path} readable for the user twinsite"
+
+
+@pytest.mark.parametrize("script", ["attach", "detach"])
+def test_scripts_are_programs(script: str) -> None:
+    assert os.access(DEPLOY / script, os.X_OK)
+    subprocess.run(["sh", "-n", DEPLOY / script], check=True, timeout=10)

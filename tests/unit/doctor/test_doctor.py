@@ -9,14 +9,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+import twinsite
 from tests.support.running_api import Api, running_api
 from twinsite.doctor.findings import Finding, Level
 from twinsite.doctor.machine import check_machine, open_files, preloads
 from twinsite.doctor.network import check_controller, check_peers, check_ports, judge_clock
+from twinsite.doctor.releases import check_node, judge_release
 from twinsite.doctor.secrets import check_secrets, judge_expiry
 from twinsite.doctor.storage import Mount, check_storage, judge_flushes, judge_mount, judge_space, mount_of
+from twinsite.node.settings import sites_of
 
 GIB = 1024**3
 NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
@@ -64,17 +68,17 @@ def test_flushes_that_are_switched_off() -> None:
 
 
 def test_a_data_directory_is_looked_at_and_left_as_it_was(directory: Path) -> None:
-    found = list(check_storage(directory / "data", "az1"))
+    found = list(check_storage(directory / "data", ["az1"]))
     assert levels(found, "socket paths") == [Level.OK]
     assert levels(found, "data directory") == [Level.OK]
     assert {"file system", "free space", "holes", "reads", "flush time"} <= {finding.check for finding in found}
     assert list(directory.iterdir()) == []
     too_long = directory / ("x" * 100)
-    assert levels(check_storage(too_long, "az1"), "socket paths") == [Level.ERROR]
+    assert levels(check_storage(too_long, ["az1", "az2"]), "socket paths") == [Level.ERROR] * 2
 
 
 def test_holes_are_tried_for_real(directory: Path) -> None:
-    found = [finding for finding in check_storage(directory, "az1") if finding.check == "holes"]
+    found = [finding for finding in check_storage(directory, ["az1"]) if finding.check == "holes"]
     assert [finding.level for finding in found] == [Level.OK], found
 
 
@@ -138,6 +142,42 @@ def test_a_controller_that_answers(api: Api) -> None:
     assert levels(found, "nodes") == [Level.OK, Level.OK]
     assert levels(found, "arbiter") == [Level.OK]
     assert levels(found, "clock") == [Level.OK]
+    assert levels(found, "releases") == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, f'twinsite_node_build_info{{version="{twinsite.__version__}"}} 1.0\n', [Level.OK]),
+        (200, '# HELP x\ntwinsite_controller_build_info{version="0.0.1"} 1.0\n', [Level.WARNING]),
+        (200, "something else", []),
+        (403, 'twinsite_node_build_info{version="0.0.1"} 1.0\n', []),
+    ],
+)
+def test_releases(status: int, body: str, expected: list[Level]) -> None:
+    assert levels(judge_release("the node", httpx.Response(status, text=body)), "releases") == expected
+
+
+def test_a_node_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert levels(check_node(f"127.0.0.1:{port}"), "node") == [Level.ERROR]
+    assert levels(check_node("no node"), "node") == [Level.ERROR]
+
+
+def test_a_controller_answers_as_a_node_that_is_ready(api: Api) -> None:
+    found = list(check_node(api.url.removeprefix("http://")))
+    assert [finding.check for finding in found] == ["node", "releases"]
+    assert all(finding.level is Level.OK for finding in found)
+
+
+def test_sites_of_a_directory(directory: Path) -> None:
+    assert sites_of(directory) == []
+    for site in ("az2", "az1"):
+        (directory / site / "pool").mkdir(parents=True)
+    (directory / "controller").mkdir()
+    assert sites_of(directory) == ["az1", "az2"]
+    assert levels(check_storage(directory, sites_of(directory)), "socket paths") == [Level.OK, Level.OK]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ftp://127.0.0.1", "http://", "nonsense"])
