@@ -32,6 +32,15 @@ class ActionPlan(Model):
     first: list[str]
     hosts: str | None
 
+    @property
+    def asks_for_name(self) -> bool:
+        """Say whether a person types the group's name before it is done.
+
+        Every action that moves or pauses a group asks, and so does any other that would lose or overwrite something: a
+        synchronization of a group that was failed over protects it again.
+        """
+        return self.due and (self.action != "sync" or self.loss_text is not None)
+
 
 class SiteOverview(Model):
     """A site: "connected", "silent", "lost" or "new". Pools are None for those who may not see them."""

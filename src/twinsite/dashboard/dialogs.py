@@ -22,6 +22,7 @@ class Dialog:
         self._done: Callable[[], Awaitable[None] | None] | None = None
         self._said = ""
         self._wanted_name: str | None = None
+        self._is_name_needed = False
         self._typed_name = ""
         self._is_allowed = True
         self._is_working = False
@@ -40,6 +41,7 @@ class Dialog:
     def ask_for_name(self, name: str) -> None:
         """Let nobody go on who has not typed this name."""
         self._wanted_name = name
+        self._is_name_needed = True
         with self._name_box:
             with box("label", for_="confirm-name"):
                 text("span", "To go on, type ")
@@ -47,6 +49,11 @@ class Dialog:
             field = box("input", id="confirm-name", autocomplete="off", spellcheck="false", autocapitalize="none")
             field.on("input", lambda event: self._type(str(event.args)), js_handler="(e) => emit(e.target.value)")
             field.on("keydown.enter", lambda _event: self._act())
+
+    def need_name(self, is_needed: bool) -> None:
+        """Let the name of `ask_for_name` be needed from now on or not."""
+        self._is_name_needed = self._name_box.visible = is_needed
+        self._settle()
 
     def _type(self, name: str) -> None:
         self._typed_name = name.strip()
@@ -58,8 +65,10 @@ class Dialog:
         self._settle()
 
     def _settle(self) -> None:
-        is_named = self._wanted_name is None or self._typed_name == self._wanted_name
-        set_disabled(self._do, not (self._is_allowed and is_named) or self._is_working)
+        set_disabled(self._do, not (self._is_allowed and self._is_named()) or self._is_working)
+
+    def _is_named(self) -> bool:
+        return not self._is_name_needed or self._typed_name == self._wanted_name
 
     def open(
         self,
@@ -85,8 +94,7 @@ class Dialog:
         self._dialog.delete()
 
     async def _act(self) -> None:
-        is_named = self._wanted_name is None or self._typed_name == self._wanted_name
-        if self._call is None or self._is_working or not self._is_allowed or not is_named:
+        if self._call is None or self._is_working or not self._is_allowed or not self._is_named():
             return
         self._is_working = True
         self._do.text = f"{self._verb} …"

@@ -1,4 +1,4 @@
-"""The actions on a group: each shows its plan first, and what is destructive asks for the group's name."""
+"""The actions on a group: each shows its plan first; what moves, pauses or loses something asks for the name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class Move:
     verb: str
     done: str
     hint: str
-    asks_for_name: bool = True
 
 
 MOVES = (
@@ -33,7 +32,6 @@ MOVES = (
         "Synchronize",
         "The synchronization has begun.",
         "Copy what differs to the DR site, then keep both in step",
-        asks_for_name=False,
     ),
     Move("stop", "Pause", "Pause replication", "The replication is paused.", "Stop replicating at a common point"),
     Move("reverse", "Switch over", "Switch over", "The switch-over has begun.", "Planned move; loses nothing"),
@@ -81,8 +79,7 @@ class _MoveDialog:
                 )
                 text("span", "I accept what is lost, as stated above.")
             self._force.visible = False
-        if move.asks_for_name:
-            self._dialog.ask_for_name(name)
+        self._dialog.ask_for_name(name)
         self._dialog.allow(False)
 
     async def show(self) -> None:
@@ -106,6 +103,7 @@ class _MoveDialog:
             self._plan = plan
             self._write(plan)
         self._force.visible = plan.needs_force
+        self._dialog.need_name(plan.asks_for_name)
         self._settle(plan)
 
     def _accept(self, is_accepted: bool) -> None:
