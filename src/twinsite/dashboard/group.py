@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import Request
 
 from twinsite.client import ObjectMissing
+from twinsite.client.event_words import changes, heading, known, outcome, told_by
 from twinsite.client.models import Advice, Group, GroupEvent, GroupReport, Pair, Volume
 from twinsite.dashboard import figures
 from twinsite.dashboard.changes import change_buttons
@@ -142,30 +143,23 @@ class _EventRow:
             text("time", moment(event.created_at), datetime=event.created_at.isoformat())
             with box("div"):
                 with box("p"):
-                    text("strong", event.action.replace("_", " ").replace("-", " ").capitalize())
-                    text("span", f" · {event.result} · {event.actor}")
-                changes = ", ".join(_changes(event))
-                if changes:
-                    text("p", changes, "hint")
+                    text("strong", _capitalized(heading(event)))
+                    result = outcome(event)
+                    text("span", f", {told_by(event)}{'' if result is None else f': {result}'}")
+                changed = [f"{change.label}: {change.before} → {change.after}" for change in changes(event)]
+                if changed:
+                    text("p", _capitalized("; ".join(changed)), "hint")
                 if event.message:
                     text("p", event.message)
-                text("p", _known(event), "hint")
+                text("p", _capitalized(known(event)), "hint")
 
     def update(self, event: GroupEvent) -> None:
         """Nothing changes an event."""
 
 
-def _changes(event: GroupEvent) -> list[str]:
-    before = event.before or {}
-    return [
-        f"{key.replace('_', ' ')}: {before.get(key)} → {value}"
-        for key, value in event.after.items()
-        if before and before.get(key) != value
-    ]
-
-
-def _known(event: GroupEvent) -> str:
-    return f"Term {event.proof.term}; {event.proof.failover.in_retrospect}"
+def _capitalized(words: str) -> str:
+    """Return words as a sentence begins."""
+    return words[:1].upper() + words[1:]
 
 
 def _failover_words(report: GroupReport) -> str:
