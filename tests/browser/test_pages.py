@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 from tests.support.api_group import Group
 from tests.support.browser import NARROW, WIDE, User, installation_with_page
 from tests.support.installation import Installation, open_client
+from twinsite.embedded.rehearsal import lose_site
 
 HOSTILE = "<img src=x onerror=alert(1)>`${7*7}</script><script>alert(2)</script>{{ 7*7 }}"
 GROUPS = "/os-vendor-replication-consistency-groups"
@@ -25,7 +26,7 @@ GROUP_DIALOGS = (
     *("Synchronize", "Pause", "Switch over", "Fail over", "Reprotect"),
     *("Rename", "Change pairs", "Grow disks", "Delete group"),
 )
-VOLUME_DIALOGS = ("Connect a host", "Rename", "Disconnect", "Delete")
+VOLUME_DIALOGS = ("Connect a host", "Edit", "Grow", "Disconnect", "Delete")
 FITS = "(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.dialog'))"
 
 
@@ -99,7 +100,16 @@ def test_every_page_fits_and_can_be_used_by_everybody(
     user.log_in()
     user.go("/project")
     inspector.check("the choice of a project")
-    for path in ("/", "/protect", "/volumes", "/pairs", disk, f"/groups/{troubled.id}", f"/groups/{group.id}"):
+    for path in (
+        "/",
+        "/protect",
+        "/volumes",
+        "/pairs",
+        "/sites",
+        disk,
+        f"/groups/{troubled.id}",
+        f"/groups/{group.id}",
+    ):
         user.go(path)
         user.wait_live()
         inspector.check(path)
@@ -109,6 +119,7 @@ def test_every_page_fits_and_can_be_used_by_everybody(
     inspector.check_dialogs(disk, VOLUME_DIALOGS)
     inspector.check_dialogs("/volumes", ("Create a volume",))
     inspector.check_dialogs("/pairs", ("Create a pair",))
+    inspector.check_dialogs("/sites", ("Give up az2",))
     user.close()
 
 
@@ -224,6 +235,9 @@ def test_a_tenant_sees_their_own(browser: Browser, installation: Installation, g
         expect(meter).to_be_hidden()
     user.go("/volumes")
     user.sees("There are no volumes yet.")
+    user.go("/sites")
+    user.sees("Only administrators")
+    expect(user.page.locator("table")).to_be_hidden()
     user.go(f"/groups/{group.id}")
     user.sees("There is no such group", "h1")
     expect(user.page.locator("#content")).not_to_contain_text("accounts")
@@ -241,6 +255,7 @@ def test_volumes_and_pairs_are_made_and_ended_by_forms(browser: Browser, install
         user.page.get_by_label("Site").select_option(site)
         user.press("Create volume", ".dialog")
         expect(user.page.locator("tr", has_text=re.compile(f"^{name}az"))).to_contain_text("available")
+    user.sees(re.compile(r"Volumes\d+, of \d+"), "section")
     user.go("/pairs")
     user.wait_live()
     user.press("Create a pair")
@@ -260,6 +275,74 @@ def test_volumes_and_pairs_are_made_and_ended_by_forms(browser: Browser, install
     apart.click()
     expect(row).to_have_count(0)
     user.close()
+
+
+def test_a_volume_is_written_on_grown_and_attached(browser: Browser, installation: Installation) -> None:
+    volume_id = installation.create_volume("az1")
+    user = User(browser, installation)
+    user.go(f"/volumes/{volume_id}")
+    user.log_in()
+    user.press("Edit")
+    user.page.get_by_label("Name", exact=True).fill("files")
+    user.page.get_by_label("Description").fill("Of the accountants")
+    user.page.get_by_label("Tags").fill("owner=finance\ntier")
+    user.press("Save", ".dialog")
+    user.sees("'tier': write KEY=VALUE", ".dialog")
+    user.page.get_by_label("Tags").fill("owner=finance\ntier=1\n")
+    user.press("Save", ".dialog")
+    user.sees("files", "h1")
+    user.sees("Of the accountants")
+    user.sees("owner=finance, tier=1", ".facts")
+    user.press("Edit")
+    user.page.get_by_label("Tags").fill("tier=2")
+    user.press("Save", ".dialog")
+    user.sees("Tagstier=2", ".facts")
+    user.press("Grow")
+    user.page.get_by_label("Size, GiB").fill("2")
+    user.press("Grow volume", ".dialog")
+    user.sees("2 GiB", ".facts")
+    assert installation.volume(volume_id)["size"] == 2
+    expect(user.page.get_by_label("With")).to_be_hidden()
+    user.press("Connect a host")
+    user.page.get_by_label("Name of the host").fill("db-server")
+    user.press("Connect", ".dialog")
+    uri = user.page.locator(".addresses code").first
+    expect(uri).to_contain_text("nbd")
+    for tool, words in (("qemu", "-blockdev"), ("libvirt", "<disk type='network'"), ("nbdcopy", uri.inner_text())):
+        user.page.get_by_label("With").select_option(tool)
+        user.sees(words, "pre")
+    user.close()
+
+
+def test_a_disk_of_a_pair_leads_to_who_grows_it(browser: Browser, installation: Installation, group: Group) -> None:
+    user = User(browser, installation)
+    user.go(f"/volumes/{group.production[0]}")
+    user.log_in()
+    user.press("Grow")
+    user.page.get_by_role("link", name="Grow them on the page of the group").click()
+    user.sees("accounts", "h1")
+    user.close()
+
+
+def test_an_administrator_gives_a_site_up_and_uses_it_again(browser: Browser) -> None:
+    with installation_with_page() as installation:
+        lose_site(installation.directory, "az2")
+        user = User(browser, installation)
+        user.go("/")
+        user.log_in()
+        user.page.get_by_role("link", name="Manage the sites").click()
+        row = user.page.locator("tr", has_text="az2")
+        expect(row).to_contain_text("Not heard")
+        user.press("Give up az2")
+        give_up = user.page.locator(".dialog").get_by_role("button", name="Give up", exact=True)
+        expect(give_up).to_be_disabled()
+        user.page.get_by_label("To go on, type").fill("az2")
+        give_up.click()
+        expect(row).to_contain_text("Given up since")
+        user.press("Use az2 again")
+        user.press("Use again", ".dialog")
+        expect(row).to_contain_text("Not heard")
+        user.close()
 
 
 def test_a_group_is_changed_paused_and_ended_by_forms(browser: Browser, installation: Installation) -> None:

@@ -35,7 +35,7 @@ class Dialog:
             self._trouble.visible = False
             with box("div", "buttons"):
                 self._do = button(verb, self._act, "danger" if is_dangerous else "primary")
-                button("Cancel", self.close, "quiet")
+                self._leave = button("Cancel", self.close, "quiet")
         self._dialog.on("hide", self._forget)
 
     def ask_for_name(self, name: str) -> None:
@@ -79,6 +79,12 @@ class Dialog:
         """Show it. `call` does it, `said` is told afterwards, and then `done` is called."""
         self._call, self._said, self._done = call, said, done
         self._settle()
+        self._dialog.open()
+
+    def inform(self) -> None:
+        """Show it with nothing to do but to leave it."""
+        self._do.visible = False
+        self._leave.text = "Close"
         self._dialog.open()
 
     @property
@@ -129,18 +135,25 @@ def listed(title: str, items: Sequence[str], tag: str = "ul", classes: str = "")
 class Field:
     """A labelled input whose value follows what is typed."""
 
-    def __init__(self, name: str, label: str, value: str = "", hint: str = "", **attributes: str) -> None:
-        """Make it; `name` is unique in the page."""
+    def __init__(
+        self, name: str, label: str, value: str = "", hint: str = "", *, tag: str = "input", **attributes: str
+    ) -> None:
+        """Make it; `name` is unique in the page. The tag `textarea` takes several lines."""
         self.value = value
         with box("div", "field"):
             text("label", label, for_=name)
             # `value` would be set again with each change around it, over what has been typed since.
-            self.input = box("input", id=name, defaultValue=value, **attributes)
+            self.input = box(tag, id=name, defaultValue=value, **attributes)
             self.input.on("input", lambda event: self._type(str(event.args)), js_handler="(e) => emit(e.target.value)")
             if hint:
                 text("p", hint, "hint", id=f"{name}-hint")
                 self.input.props["aria-describedby"] = f"{name}-hint"
         self.changed: Callable[[], None] | None = None
+
+    @property
+    def whole(self) -> int:
+        """Return the number that was typed; 0, which the API refuses with a sentence, when it is none."""
+        return int(self.value) if self.value.isdecimal() else 0
 
     def _type(self, value: str) -> None:
         self.value = value

@@ -11,9 +11,10 @@ from twinsite.dashboard import figures
 from twinsite.dashboard.changes import change_buttons
 from twinsite.dashboard.charts import Charts
 from twinsite.dashboard.frame import Frame
-from twinsite.dashboard.moves import move_buttons
+from twinsite.dashboard.moves import Moves
 from twinsite.dashboard.overview import sides
-from twinsite.dashboard.parts import Chip, Facts, Markup, Rows, box, link, set_attribute, set_classes, text
+from twinsite.dashboard.parts import Chip, Facts, Markup, Rows, box, button, link, set_attribute, set_classes, text
+from twinsite.dashboard.wording import MOVE_TITLES, action_of, is_about_sites, page_words
 from twinsite.dashboard.words import NOTHING, SIGNS, Condition, Tone, amount, condition, duration, moment, since
 
 EVENTS_SHOWN = 50
@@ -57,20 +58,34 @@ class _Direction:
 
 
 class _AdviceRow:
-    def __init__(self, advice: Advice) -> None:
+    """What is the matter, and the button for what to do about it."""
+
+    def __init__(self, advice: Advice, moves: Moves) -> None:
+        self._action: str | None = None
         self.root = box("li", f"advice {advice.severity}")
+
+        async def show() -> None:
+            if self._action is not None:
+                await moves.show(self._action)
+
         with self.root:
             self._sign = text("span", "", "sign", aria_hidden="true")
             with box("div"):
                 self._text = text("p")
+                self._plan = button("", show, "small")
+                self._sites = link("Show the sites", "/sites")
                 self._command = text("code")
 
     def update(self, advice: Advice) -> None:
         set_classes(self.root, f"advice {advice.severity}")
         self._sign.text = SIGNS[Tone(advice.severity)]
-        self._text.text = advice.text
+        self._text.text = page_words(advice.text)
+        self._action = action_of(advice.command)
+        self._plan.visible = self._action is not None
+        self._plan.text = f"Show the plan: {MOVE_TITLES[self._action]}" if self._action is not None else ""
+        self._sites.visible = is_about_sites(advice.command)
         self._command.text = advice.command or ""
-        self._command.visible = bool(advice.command)
+        self._command.visible = bool(advice.command) and not self._plan.visible and not self._sites.visible
 
 
 class _Progress:
@@ -150,7 +165,7 @@ class _EventRow:
                 if changed:
                     text("p", _capitalized("; ".join(changed)), "hint")
                 if event.message:
-                    text("p", event.message)
+                    text("p", page_words(event.message))
                 text("p", _capitalized(known(event)), "hint")
 
     def update(self, event: GroupEvent) -> None:
@@ -167,7 +182,7 @@ def _failover_words(report: GroupReport) -> str:
     if outlook.possible:
         return "Possible, loses nothing" if outlook.loss is None else f"Possible, loses {outlook.loss.description}"
     loss = f"; a forced one loses {outlook.loss.description}" if outlook.loss is not None else ""
-    return f"Not possible: {outlook.reason}{loss}"
+    return f"Not possible: {page_words(outlook.reason or 'nobody says why')}{loss}"
 
 
 def _resync_words(report: GroupReport) -> str:
@@ -193,10 +208,11 @@ class _GroupPage:
             self._state = Chip()
         self._description = text("p", "", "hint")
         self._direction = _Direction()
+        moves = Moves(frame, self._named, self._again)
         with box("section", aria_label="What is the matter"):
-            self._advice = Rows(box("ul", "advices"), _AdviceRow)
+            self._advice = Rows(box("ul", "advices"), lambda advice: _AdviceRow(advice, moves))
         self._progress = _Progress()
-        move_buttons(frame, self._named, self._again)
+        moves.show_buttons()
         with box("section", aria_labelledby="activity"):
             text("h2", "The last hour", id="activity")
             self._charts = Charts()
