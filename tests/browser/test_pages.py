@@ -255,7 +255,7 @@ def test_volumes_and_pairs_are_made_and_ended_by_forms(browser: Browser, install
         user.page.get_by_label("Site").select_option(site)
         user.press("Create volume", ".dialog")
         expect(user.page.locator("tr", has_text=re.compile(f"^{name}az"))).to_contain_text("available")
-    user.sees(re.compile(r"Volumes\d+, of \d+"), "section")
+    user.sees(re.compile(r"Volumes\d+ of [\d,]+"), "section")
     user.go("/pairs")
     user.wait_live()
     user.press("Create a pair")

@@ -10,9 +10,9 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.console import Step, steps
 from tests.support.installation import WAIT_SECONDS_MAX, Installation
 
 TUTORIAL = Path(__file__).parents[2] / "docs/tutorial.md"
@@ -28,26 +28,6 @@ VARIES = (
     (re.compile(r"(connected|TIME) +\S+ +(?=[0-9]+ group)"), r"\1 NODE "),
     (re.compile(r" +"), " "),
 )
-
-
-@dataclass
-class Step:
-    """A command of the tutorial and the lines that it shows of what is printed."""
-
-    command: str
-    shown: list[str] = field(default_factory=list)
-
-
-def steps(text: str) -> list[Step]:
-    """Return the commands of a page's console blocks, in order."""
-    found: list[Step] = []
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append(Step(line[2:]))
-            else:
-                found[-1].shown.append(line)
-    return [step for step in found if not step.command.startswith(STARTED_BY_THE_TEST)]
 
 
 def comparable(line: str) -> str:
@@ -87,7 +67,7 @@ def test_each_command_prints_what_the_tutorial_shows(tmp_path: Path) -> None:
 
     try:
         installation.start()
-        todo = steps(TUTORIAL.read_text(encoding="utf-8"))
+        todo = steps(TUTORIAL.read_text(encoding="utf-8"), STARTED_BY_THE_TEST)
         assert len(todo) > 20, "the page has its commands in console blocks"
         for step in todo:
             deadline = time.monotonic() + 2 * WAIT_SECONDS_MAX

@@ -107,7 +107,8 @@ class _VolumePage:
             self._state = Chip()
         self._description = text("p", "", "hint")
         self._facts = Facts(_FACTS)
-        self._group = link("The group that it is replicated with", "/groups/")
+        with box("p", "buttons"):
+            self._group = link("The group that it is replicated with", "/groups/")
         with box("div", "buttons", role="group", aria_label="Actions"):
             button("Connect a host", self._connect, "primary")
             button("Edit", lambda: self._change(lambda volume: edit(frame, volume, self._tags, self._again)))

@@ -86,10 +86,9 @@ class _Quota:
 
 
 def _use_words(field: str, use: QuotaUse) -> str:
-    limit = "as many as there is room for" if use.limit == UNLIMITED else str(use.limit)
     if field == "per_volume_gigabytes":
-        return "any size" if use.limit == UNLIMITED else f"at most {use.limit}"
-    return f"{use.in_use}, of {limit}"
+        return "any size" if use.limit == UNLIMITED else f"at most {use.limit:,}"
+    return f"{use.in_use:,}, no limit" if use.limit == UNLIMITED else f"{use.in_use:,} of {use.limit:,}"
 
 
 async def volumes_page(request: Request) -> None:
