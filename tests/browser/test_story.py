@@ -162,7 +162,7 @@ def test_a_disk_is_protected_its_site_lost_and_the_group_returned(browser: Brows
         for block in range(BLOCKS):
             client.write(PLACE + block * len(DATA), DATA)
         client.flush()
-        user.sees(re.compile("Greatest [1-9]"), ".charts")
+        user.sees(re.compile("Greatest [0-9.]+ [KM]iB/s"), ".charts")
         user.picture("page-05-in-sync", whole=True)
         try:
             terminal.run_next("rehearse lose az1")
