@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 from playwright.sync_api import Browser, expect
 
 from tests.support.api_group import Group
@@ -59,4 +63,23 @@ def test_a_forced_failover_needs_the_name_and_the_accepted_loss(browser: Browser
     (uri,) = group.connect("az2")
     with open_client(uri) as client:
         assert client.read(0, BLOCK_BYTES) == BEFORE, "what was common to both"
+    put_back_what_only_az1_had(user, group)
     user.close()
+
+
+def put_back_what_only_az1_had(user: User, group: Group) -> None:
+    """Protect the group again; the page says where the lost writes are kept, and its command finds them."""
+    user.press("Reprotect")
+    user.page.get_by_label("To go on, type").fill("orders")
+    user.press("Reprotect", ".dialog")
+    user.sees("In sync", ".title")
+    user.sees("What one site alone had")
+    user.sees("az1, overwritten from", ".kept-logs")
+    put_back = user.page.locator(".kept-logs pre").inner_text().splitlines()[0].split()
+    assert put_back[:3] == ["twinsite", "kept", "put-back"]
+    assert put_back[-1] == "COPY-OF-THE-DISK"
+    copy = group.installation.directory / "copy.raw"
+    shutil.copyfile(group.pool_file(group.production[0]), copy)
+    subprocess.run([sys.executable, "-m", "twinsite.cli.main", *put_back[1:-1], str(copy)], check=True)
+    with copy.open("rb") as disk:
+        assert disk.read(2 * BLOCK_BYTES) == 2 * AFTER, "what was accepted to be lost"

@@ -11,6 +11,7 @@ from twinsite.dashboard import figures
 from twinsite.dashboard.changes import change_buttons
 from twinsite.dashboard.charts import Charts
 from twinsite.dashboard.frame import Frame
+from twinsite.dashboard.kept import KeptSection
 from twinsite.dashboard.moves import Moves
 from twinsite.dashboard.overview import sides
 from twinsite.dashboard.parts import Chip, Facts, Markup, Rows, box, button, link, set_attribute, set_classes, text
@@ -227,6 +228,7 @@ class _GroupPage:
                         text("th", title, scope="col")
                 self._disks = Rows(box("tbody"), _DiskRow)
             change_buttons(frame, self._named, self._pairs, self._volumes, self._again)
+        self._kept = KeptSection()
         with box("section", aria_labelledby="events"):
             text("h2", "Events", id="events")
             self._events = Rows(box("ol", "events"), _EventRow, "Nothing has happened yet.")
@@ -260,6 +262,7 @@ class _GroupPage:
             self._direction.update(group, report, self._sites)
             self._progress.update(group, report)
             self._advice.update({item.text: item for item in report.advice})
+            self._kept.update(report)
             _show_proof(self._proof, self._frame, report)
             self._disks.update({pair.id: (pair, report, self._volumes) for pair in self._pairs})
         found = await client.group_events(self._group_id, EVENTS_SHOWN)
