@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 OBSERVED = "observed"
 """The action of what nobody asked for."""
 NOTHING = "none"
+UNKNOWN = "unknown"
 
 LABELS: Mapping[str, str] = MappingProxyType(
     {
@@ -108,14 +109,18 @@ def _word(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
-        return "unknown"
+        return UNKNOWN
     if isinstance(value, list):
         return ", ".join(str(item) for item in value) or NOTHING
     return _VALUES.get(key, {}).get(value, str(value))
 
 
+def _number(sequence: int | None) -> str:
+    return UNKNOWN if sequence is None else str(sequence)
+
+
 def known(event: GroupEvent) -> str:
     """Return what a failover would have cost at that time, and how far both sides were."""
     proof = event.proof
-    acknowledged, applied = proof.last_acknowledged_sequence, proof.last_applied_sequence
+    acknowledged, applied = _number(proof.last_acknowledged_sequence), _number(proof.last_applied_sequence)
     return f"{proof.failover.in_retrospect} (term {proof.term}, acknowledged {acknowledged}, applied {applied})"

@@ -27,10 +27,10 @@ class _KeptRow:
 
 
 def kept_commands(kept: KeptWrites, volume_ids: list[str]) -> str:
-    """Return what puts a log back into copies of the site's volumes, and what discards it."""
+    """Return what puts a log back into copies of the site's volumes; what discards it is a comment."""
     path = shlex.quote(kept.path)
     put_back = [f"twinsite kept put-back {path} {volume_id} COPY-OF-THE-DISK" for volume_id in volume_ids]
-    return "\n".join([*put_back, f"twinsite kept discard {path}"])
+    return "\n".join([*put_back, "# When nobody needs it any more:", f"# twinsite kept discard {path}"])
 
 
 class KeptSection:

@@ -1,8 +1,7 @@
 """What the API says to everybody, as the page says it: its buttons instead of commands and requests. Pure.
 
 The API's sentences name a command of `twinsite` or an action of the API where there is something to do. Here these are
-exchanged for what is on the page; a test walks over all that the API can say. What can be done only on a site's own
-machine stays as it is.
+exchanged for what is on the page; a test walks over all that the API can say.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ _PHRASES: Mapping[str, str] = MappingProxyType(
         " (twinsite group status)": "",
         'with {"force": true} goes': "whose loss is accepted goes",
         ' with {"force": true}': "",
+        "in what 'twinsite kept list' shows on the machine": "in a log, which the group's page names, on the machine",
         "; twinsite.failover of the group states what that loses": "; its plan states what that loses",
     }
 )

@@ -93,3 +93,5 @@ def test_no_change_is_told_as_a_program_would_write_it() -> None:
 
 def test_what_was_known_is_told_with_its_numbers() -> None:
     assert known(event()) == "a failover would have lost nothing (term 3, acknowledged 63, applied 75)"
+    unheard = event(proof={**PROOF, "last_applied_sequence": None})
+    assert known(unheard).endswith("(term 3, acknowledged 63, applied unknown)")
