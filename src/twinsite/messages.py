@@ -256,6 +256,15 @@ class ObservedVolume:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptLog:
+    """What a former primary alone had at the node's site: the log that it is kept in, on the node's machine."""
+
+    path: str
+    point_at: float  # When it began to be overwritten, in seconds since the epoch.
+    size_bytes: int  # Of the log.
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedWorker:
     """A worker process as the node sees it; `status` is its own last word."""
 
@@ -264,6 +273,7 @@ class ObservedWorker:
     pid: int | None = None
     status: WorkerStatus | None = None
     failure: Failure | None = None  # It cannot be started, or keeps dying.
+    kept: list[KeptLog] = field(default_factory=list)  # The oldest first.
 
 
 @dataclass(frozen=True, slots=True)

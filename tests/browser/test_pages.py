@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -11,40 +12,74 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from tests.support.api_group import Group
 from tests.support.browser import NARROW, WIDE, User, installation_with_page
-from tests.support.installation import Installation, wait_for
+from tests.support.installation import Installation, open_client
+from twinsite.embedded.rehearsal import lose_site
 
 HOSTILE = "<img src=x onerror=alert(1)>`${7*7}</script><script>alert(2)</script>{{ 7*7 }}"
 GROUPS = "/os-vendor-replication-consistency-groups"
-PAIRS = "/os-vendor-replications"
 PASSWORD = "correct horse"
-
-
-def make_group(installation: Installation, name: str, version: str = "v2") -> str:
-    """Make a group of one pair by the API, and wait until it is available; return its id."""
-    ids = [installation.create_volume(site) for site in ("az1", "az2")]
-    fields = {"priority_station": "az1", "replication_model": "hypermetro", "name": name}
-    pair = installation.call("POST", PAIRS, {"replication": {**fields, "volume_ids": ids}}, version=version)
-    pair_id = pair["replication"]["id"]
-    wait_for(lambda: _show(installation, PAIRS, pair_id, "replication")["status"] == "available", "the pair")
-    body = {"replication_consistency_group": {**fields, "replication_ids": [pair_id]}}
-    group_id = str(installation.call("POST", GROUPS, body, version=version)["replication_consistency_group"]["id"])
-    wait_for(
-        lambda: _show(installation, GROUPS, group_id, "replication_consistency_group")["status"] == "available",
-        "the group",
-    )
-    return group_id
-
-
-def _show(installation: Installation, kind: str, object_id: str, key: str) -> dict[str, object]:
-    shown: dict[str, object] = installation.call("GET", f"{kind}/{object_id}", version="v2")[key]
-    return shown
+BLOCK_BYTES = 65536
+TABS_MAX = 60
+GROUP_DIALOGS = (
+    *("Synchronize", "Pause", "Switch over", "Fail over", "Reprotect"),
+    *("Rename", "Change pairs", "Grow disks", "Delete group"),
+)
+VOLUME_DIALOGS = ("Connect a host", "Edit", "Grow", "Disconnect", "Delete")
+FITS = "(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.dialog'))"
 
 
 @pytest.fixture(scope="module")
-def group_id(installation: Installation) -> str:
+def group(installation: Installation) -> Group:
     """A group that the tests look at and do not change."""
-    return make_group(installation, "accounts")
+    return Group(installation, 1, "accounts")
+
+
+@pytest.fixture(scope="module")
+def troubled(installation: Installation) -> Group:
+    """A paused group whose DR site lacks a write."""
+    made = Group(installation, 1, "paused")
+    made.synchronize()
+    made.act("stop")
+    (uri,) = made.connect("az1")
+    write(uri, 1)
+    made.wait_shown("a paused group", replication_status="active-stopped")
+    return made
+
+
+def write(uri: str, block: int) -> None:
+    """Write to a block of a disk, and flush."""
+    with open_client(uri) as client:
+        client.write(block * BLOCK_BYTES, b"w" * BLOCK_BYTES)
+        client.flush()
+
+
+class Inspector:
+    """Looks at what is shown, as a person who sees it, and one who hears it."""
+
+    def __init__(self, user: User, scheme: str) -> None:
+        self._user = user
+        self._shade = "rgb(16, 22, 29)" if scheme == "dark" else "rgb(244, 246, 249)"
+
+    def check(self, what: str) -> None:
+        """Fail when it does not fit, has the wrong colours, or axe finds something."""
+        expect(self._user.page.locator("body")).to_have_css("background-color", self._shade)
+        assert not self._user.is_too_wide(), f"{what} must be scrolled sideways"
+        found = Axe().run(self._user.page)
+        assert found.violations_count == 0, f"{what}: {found.generate_report()}"
+
+    def check_dialogs(self, path: str, buttons: Sequence[str]) -> None:
+        """Open each dialog of a page, look at it and leave it."""
+        self._user.go(path)
+        self._user.wait_live()
+        for name in buttons:
+            self._user.press(name)
+            expect(self._user.page.get_by_role("dialog")).to_be_visible()
+            assert self._user.page.evaluate(FITS), f"the dialog {name} of {path} must be scrolled sideways"
+            self.check(f"the dialog {name} of {path}")
+            self._user.page.keyboard.press("Escape")
+            expect(self._user.page.locator(".dialog")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -52,38 +87,54 @@ def group_id(installation: Installation) -> str:
 def test_every_page_fits_and_can_be_used_by_everybody(
     browser: Browser,
     installation: Installation,
-    group_id: str,
+    group: Group,
+    troubled: Group,
     size: tuple[int, int],
     scheme: Literal["light", "dark"],
 ) -> None:
     user = User(browser, installation, size, scheme)
-    shade = "rgb(16, 22, 29)" if scheme == "dark" else "rgb(244, 246, 249)"
-    picture = f"page-{'wide' if size == WIDE else 'narrow'}-{scheme}"
-
-    def check(what: str) -> None:
-        expect(user.page.locator("body")).to_have_css("background-color", shade)
-        assert not user.is_too_wide(), f"{what} must be scrolled sideways"
-        found = Axe().run(user.page)
-        assert found.violations_count == 0, f"{what}: {found.generate_report()}"
-
+    inspector = Inspector(user, scheme)
+    disk = f"/volumes/{troubled.production[0]}"
     user.go("/")
-    check("the log-in form")
+    inspector.check("the log-in form")
     user.log_in()
-    for path in ("/", "/protect", "/volumes", "/pairs", f"/groups/{group_id}"):
+    user.go("/project")
+    inspector.check("the choice of a project")
+    for path in (
+        "/",
+        "/protect",
+        "/volumes",
+        "/pairs",
+        "/sites",
+        disk,
+        f"/groups/{troubled.id}",
+        f"/groups/{group.id}",
+    ):
         user.go(path)
         user.wait_live()
-        check(path)
+        inspector.check(path)
     if (size, scheme) != (WIDE, "light"):
-        user.picture(picture)
-    user.press("Fail over")
-    user.sees(re.compile("refused|cannot|not|lost", re.IGNORECASE), ".dialog")
-    check("the plan of a failover")
+        user.picture(f"page-{'wide' if size == WIDE else 'narrow'}-{scheme}")
+    inspector.check_dialogs(f"/groups/{troubled.id}", GROUP_DIALOGS)
+    inspector.check_dialogs(disk, VOLUME_DIALOGS)
+    inspector.check_dialogs("/volumes", ("Create a volume",))
+    inspector.check_dialogs("/pairs", ("Create a pair",))
+    inspector.check_dialogs("/sites", ("Give up az2",))
     user.close()
 
 
-def test_a_group_can_be_found_and_its_plan_read_with_the_keyboard_alone(
-    browser: Browser, installation: Installation, group_id: str
-) -> None:
+def tab_to(user: User, words: str) -> None:
+    """Go on with the tabulator until the focus is on what has these words."""
+    for _ in range(TABS_MAX):
+        user.page.keyboard.press("Tab")
+        if user.page.evaluate("document.activeElement.textContent") == words:
+            return
+    raise AssertionError(f"{TABS_MAX} times the tabulator, and {words!r} is not reached")
+
+
+def test_a_group_is_found_and_paused_with_the_keyboard_alone(browser: Browser, installation: Installation) -> None:
+    group = Group(installation, 1, "by-keys")
+    group.synchronize()
     user = User(browser, installation)
     keyboard = user.page.keyboard
     user.go("/")
@@ -98,19 +149,15 @@ def test_a_group_can_be_found_and_its_plan_read_with_the_keyboard_alone(
     expect(user.page.locator(".skip")).to_be_focused()
     keyboard.press("Enter")
     expect(user.page).to_have_url(re.compile("#content$"))
-    for _ in range(30):
-        keyboard.press("Tab")
-        if user.page.evaluate("document.activeElement.textContent") == "accounts":
-            break
+    tab_to(user, "by-keys")
     outline = user.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid", "one sees where one is"
     keyboard.press("Enter")
-    user.sees("accounts", "h1")
+    user.sees("by-keys", "h1")
     user.wait_live()
-    user.page.get_by_role("button", name="Fail over").focus()
+    tab_to(user, "Fail over")
     keyboard.press("Enter")
-    expect(user.page.get_by_role("dialog")).to_be_visible()
-    user.sees("Fail over: accounts", ".dialog")
+    user.sees("Fail over: by-keys", ".dialog")
     for _ in range(12):
         keyboard.press("Tab")
         # Past the last button it is the browser's turn; nothing else of the page is reached.
@@ -118,6 +165,18 @@ def test_a_group_can_be_found_and_its_plan_read_with_the_keyboard_alone(
         assert user.page.evaluate(script), "the focus leaves the dialog"
     keyboard.press("Escape")
     expect(user.page.locator(".dialog")).to_have_count(0)
+    user.sees("In sync", ".title")
+    tab_to(user, "Pause")
+    keyboard.press("Enter")
+    user.sees("Pause: by-keys", ".dialog")
+    keyboard.press("Tab")
+    expect(user.page.get_by_label("To go on, type")).to_be_focused()
+    keyboard.type("by-keys")
+    tab_to(user, "Pause replication")
+    keyboard.press("Enter")
+    expect(user.page.locator(".dialog")).to_have_count(0)
+    user.sees("Paused", ".title")
+    group.wait_shown("a paused group", replication_status="active-stopped")
     user.close()
 
 
@@ -125,7 +184,7 @@ def test_what_changes_is_seen_without_a_reload(browser: Browser, installation: I
     user = User(browser, installation)
     user.go("/")
     user.log_in()
-    group_id = make_group(installation, "before")
+    group_id = Group(installation, 1, "before").id
     user.sees("before", ".groups")
     user.page.evaluate("window.stays = true")
     body = {"replication_consistency_group": {"name": "after"}}
@@ -136,7 +195,7 @@ def test_what_changes_is_seen_without_a_reload(browser: Browser, installation: I
 
 
 def test_what_users_write_is_text_and_never_markup(browser: Browser, installation: Installation) -> None:
-    group_id = make_group(installation, HOSTILE)
+    group_id = Group(installation, 1, HOSTILE).id
     user = User(browser, installation)
     user.page.on("dialog", lambda dialog: user.troubles.append(dialog.message))
     user.go("/")
@@ -165,7 +224,7 @@ def make_tenant(installation: Installation) -> None:
         assert http.put(path).status_code == 204
 
 
-def test_a_tenant_sees_their_own(browser: Browser, installation: Installation, group_id: str) -> None:
+def test_a_tenant_sees_their_own(browser: Browser, installation: Installation, group: Group) -> None:
     make_tenant(installation)
     user = User(browser, installation)
     user.go("/")
@@ -176,7 +235,10 @@ def test_a_tenant_sees_their_own(browser: Browser, installation: Installation, g
         expect(meter).to_be_hidden()
     user.go("/volumes")
     user.sees("There are no volumes yet.")
-    user.go(f"/groups/{group_id}")
+    user.go("/sites")
+    user.sees("Only administrators")
+    expect(user.page.locator("table")).to_be_hidden()
+    user.go(f"/groups/{group.id}")
     user.sees("There is no such group", "h1")
     expect(user.page.locator("#content")).not_to_contain_text("accounts")
     user.close()
@@ -193,6 +255,7 @@ def test_volumes_and_pairs_are_made_and_ended_by_forms(browser: Browser, install
         user.page.get_by_label("Site").select_option(site)
         user.press("Create volume", ".dialog")
         expect(user.page.locator("tr", has_text=re.compile(f"^{name}az"))).to_contain_text("available")
+    user.sees(re.compile(r"Volumes\d+ of [\d,]+"), "section")
     user.go("/pairs")
     user.wait_live()
     user.press("Create a pair")
@@ -214,11 +277,79 @@ def test_volumes_and_pairs_are_made_and_ended_by_forms(browser: Browser, install
     user.close()
 
 
+def test_a_volume_is_written_on_grown_and_attached(browser: Browser, installation: Installation) -> None:
+    volume_id = installation.create_volume("az1")
+    user = User(browser, installation)
+    user.go(f"/volumes/{volume_id}")
+    user.log_in()
+    user.press("Edit")
+    user.page.get_by_label("Name", exact=True).fill("files")
+    user.page.get_by_label("Description").fill("Of the accountants")
+    user.page.get_by_label("Tags").fill("owner=finance\ntier")
+    user.press("Save", ".dialog")
+    user.sees("'tier': write KEY=VALUE", ".dialog")
+    user.page.get_by_label("Tags").fill("owner=finance\ntier=1\n")
+    user.press("Save", ".dialog")
+    user.sees("files", "h1")
+    user.sees("Of the accountants")
+    user.sees("owner=finance, tier=1", ".facts")
+    user.press("Edit")
+    user.page.get_by_label("Tags").fill("tier=2")
+    user.press("Save", ".dialog")
+    user.sees("Tagstier=2", ".facts")
+    user.press("Grow")
+    user.page.get_by_label("Size, GiB").fill("2")
+    user.press("Grow volume", ".dialog")
+    user.sees("2 GiB", ".facts")
+    assert installation.volume(volume_id)["size"] == 2
+    expect(user.page.get_by_label("With")).to_be_hidden()
+    user.press("Connect a host")
+    user.page.get_by_label("Name of the host").fill("db-server")
+    user.press("Connect", ".dialog")
+    uri = user.page.locator(".addresses code").first
+    expect(uri).to_contain_text("nbd")
+    for tool, words in (("qemu", "-blockdev"), ("libvirt", "<disk type='network'"), ("nbdcopy", uri.inner_text())):
+        user.page.get_by_label("With").select_option(tool)
+        user.sees(words, "pre")
+    user.close()
+
+
+def test_a_disk_of_a_pair_leads_to_who_grows_it(browser: Browser, installation: Installation, group: Group) -> None:
+    user = User(browser, installation)
+    user.go(f"/volumes/{group.production[0]}")
+    user.log_in()
+    user.press("Grow")
+    user.page.get_by_role("link", name="Grow them on the page of the group").click()
+    user.sees("accounts", "h1")
+    user.close()
+
+
+def test_an_administrator_gives_a_site_up_and_uses_it_again(browser: Browser) -> None:
+    with installation_with_page() as installation:
+        lose_site(installation.directory, "az2")
+        user = User(browser, installation)
+        user.go("/")
+        user.log_in()
+        user.page.get_by_role("link", name="Manage the sites").click()
+        row = user.page.locator("tr", has_text="az2")
+        expect(row).to_contain_text("Not heard")
+        user.press("Give up az2")
+        give_up = user.page.locator(".dialog").get_by_role("button", name="Give up", exact=True)
+        expect(give_up).to_be_disabled()
+        user.page.get_by_label("To go on, type").fill("az2")
+        give_up.click()
+        expect(row).to_contain_text("Given up since")
+        user.press("Use az2 again")
+        user.press("Use again", ".dialog")
+        expect(row).to_contain_text("Not heard")
+        user.close()
+
+
 def test_a_group_is_changed_paused_and_ended_by_forms(browser: Browser, installation: Installation) -> None:
     user = User(browser, installation)
     user.go("/")
     user.log_in()
-    group_id = make_group(installation, "ledger")
+    group_id = Group(installation, 1, "ledger").id
     user.go(f"/groups/{group_id}")
     user.wait_live()
     user.press("Synchronize")

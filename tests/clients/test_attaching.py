@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.installation import Installation
-from twinsite.cli.attaching import TOOLS, texts
+from twinsite.client.attaching import TOOLS, texts
 from twinsite.nbd_client import NbdClient
 
 GIB = 1024**3

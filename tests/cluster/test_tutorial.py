@@ -10,11 +10,11 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.support.console import Step, steps
 from tests.support.installation import WAIT_SECONDS_MAX, Installation
 
 ROOT = Path(__file__).parents[2]
@@ -35,28 +35,6 @@ VARIES = (
     (re.compile(r"(connected|TIME) +\S+ +(?=[0-9]+ group)"), r"\1 NODE "),
     (re.compile(r" +"), " "),
 )
-
-
-@dataclass
-class Step:
-    """A command of the tutorial and the lines that it shows of what is printed."""
-
-    command: str
-    shown: list[str] = field(default_factory=list)
-
-
-def steps(text: str) -> list[Step]:
-    """Return the commands of a page's console blocks, in order."""
-    found: list[Step] = []
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append(Step(line[2:]))
-            elif found[-1].command.endswith("\\"):
-                found[-1].command += f"\n{line}"
-            else:
-                found[-1].shown.append(line)
-    return [step for step in found if not step.command.startswith(STARTED_BY_THE_TEST)]
 
 
 def comparable(line: str) -> str:
@@ -103,7 +81,7 @@ def test_each_command_prints_what_the_page_shows(page: str, tmp_path: Path) -> N
 
     try:
         installation.start()
-        todo = steps((ROOT / page).read_text(encoding="utf-8"))
+        todo = steps((ROOT / page).read_text(encoding="utf-8"), STARTED_BY_THE_TEST)
         assert len(todo) > 15, "the page has its commands in console blocks"
         for step in todo:
             deadline = time.monotonic() + 2 * WAIT_SECONDS_MAX

@@ -16,12 +16,15 @@ from twinsite.messages import WorkerStatus, from_wire
 class Group:
     """Production disks in az1, DR disks in az2, paired and grouped."""
 
-    def __init__(self, installation: Installation, pair_count: int) -> None:
+    def __init__(self, installation: Installation, pair_count: int, name: str | None = None) -> None:
+        """Make them, all pairs and the group with this name, and wait until the group is available."""
         self.installation = installation
+        self._named = {} if name is None else {"name": name}
         self.production = [installation.create_volume("az1") for _ in range(pair_count)]
         self.dr = [installation.create_volume("az2") for _ in range(pair_count)]
         pair_ids = [self._pair(*volumes) for volumes in zip(self.production, self.dr, strict=True)]
-        body = {"priority_station": "az1", "replication_model": "hypermetro", "replication_ids": pair_ids}
+        fields = {"priority_station": "az1", "replication_model": "hypermetro", **self._named}
+        body = {**fields, "replication_ids": pair_ids}
         made = self._call("POST", "-consistency-groups", {"replication_consistency_group": body})
         self.pair_ids = pair_ids
         self.id = str(made["replication_consistency_group"]["id"])
@@ -87,7 +90,8 @@ class Group:
         return shown
 
     def _pair(self, production: str, dr: str) -> str:
-        body = {"volume_ids": [production, dr], "priority_station": "az1", "replication_model": "hypermetro"}
+        fields = {"priority_station": "az1", "replication_model": "hypermetro", **self._named}
+        body = {**fields, "volume_ids": [production, dr]}
         pair_id = str(self._call("POST", "s", {"replication": body})["replication"]["id"])
         path = f"s/{pair_id}"
         wait_for(lambda: self._call("GET", path)["replication"]["status"] == "available", "the pair")

@@ -240,6 +240,15 @@ class ResyncAnswer(Answer):
     seconds_left: float | None
 
 
+class KeptAnswer(Answer):
+    """A log of what a former primary site alone had, on the machine of that site: for `twinsite kept`."""
+
+    site: str
+    path: str
+    overwritten_at: str = Field(description="When it began to be overwritten.")
+    size_bytes: int = Field(description="Of the log.")
+
+
 class MemberAnswer(Answer):
     """One pair of the group, as the primary worker sees it."""
 
@@ -371,6 +380,7 @@ class GroupExtras(Proof):
     last_resync: ResyncAnswer | None
     counters: dict[str, int] | None
     members: list[MemberAnswer]
+    kept_writes: list[KeptAnswer] = Field(description="What either site alone had before it was overwritten.")
     advice: list[AdviceAnswer] = Field(description="The worst first; there is always something.")
 
 

@@ -18,7 +18,7 @@ from twinsite.control.lifecycle.proof import epoch_timestamp, proof_of, timestam
 from twinsite.control.lifecycle.states import PairStatus, ReplicationStatus
 from twinsite.control.lifecycle.volumes import Connection
 from twinsite.control.models import Group, Pair, Volume
-from twinsite.messages import Failure, MemberStatus, ResyncReport, to_wire
+from twinsite.messages import Failure, KeptLog, MemberStatus, ResyncReport, to_wire
 
 
 def _failure(code: str | None, message: str | None) -> dict[str, str] | None:
@@ -186,9 +186,20 @@ def group_full_view(group: Group, health: GroupHealth, advice: Sequence[Advice])
             "last_resync": _resync_view(resync),
             "counters": to_wire(worker.counters) if worker is not None else None,
             "members": [_member_view(pair, health) for pair in group.pairs],
+            "kept_writes": [
+                *_kept_view(group.priority_station, health.kept_at_primary),
+                *_kept_view(group.secondary_station, health.kept_at_secondary),
+            ],
             "advice": advice_view(advice),
         },
     }
+
+
+def _kept_view(site: str, logs: Sequence[KeptLog]) -> list[dict[str, Any]]:
+    return [
+        {"site": site, "path": log.path, "overwritten_at": epoch_timestamp(log.point_at), "size_bytes": log.size_bytes}
+        for log in logs
+    ]
 
 
 def advice_view(advice: Sequence[Advice]) -> list[dict[str, str | None]]:

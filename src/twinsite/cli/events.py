@@ -14,6 +14,7 @@ from rich.text import Text
 from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
 from twinsite.cli.output import Output, console_for_results, format_time, print_items
+from twinsite.client.event_words import changes, heading, known, outcome, told_by
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,19 +25,6 @@ EVENTS_DEFAULT = 20
 EVENTS_MAX = 1000
 """Most events that the API gives at once, and keeps of a group."""
 
-_LABELS = {
-    "primary_station": "primary site",
-    "term": "term",
-    "secondary": "DR side",
-    "holding": "hosts wait",
-    "status": "status",
-    "replication": "wish",
-    "replication_status": "replication",
-    "fault_level": "fault",
-    "pairs": "pairs",
-    "size_gib": "GiB",
-}
-"""What changes, the weightiest first."""
 _STYLES = {"failed": "bold red", "refused": "yellow"}
 
 
@@ -102,14 +90,14 @@ def _print_events(output: Output, found: Sequence[GroupEvent], groups: Sequence[
 
 
 def _print_event(console: Console, event: GroupEvent, group: str) -> None:
-    what = "something was observed" if event.action == "observed" else event.action
     line = Text(f"{event.created_at:%Y-%m-%d %H:%M:%S}  {f'{group}: ' if group else ''}")
-    line.append(what, style="bold")
-    line.append(f" by {event.actor}")
-    if event.action != "observed" or event.result != "done":
-        line.append(f": {event.result}", style=_STYLES.get(event.result, ""))
+    line.append(heading(event), style="bold")
+    line.append(f" {told_by(event)}")
+    result = outcome(event)
+    if result is not None:
+        line.append(f": {result}", style=_STYLES.get(result, ""))
     console.print(line)
-    for text in (", ".join(_changes(event)), event.message, _known(event)):
+    for text in (_changes(event), event.message, known(event)):
         if text:
             console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
 
@@ -121,30 +109,14 @@ def _follow(events: Iterator[FeedEvent], output: Output, *, is_of_several: bool 
             if output.is_data:
                 typer.echo(json.dumps(event.as_json(), ensure_ascii=False))
             else:
-                changes = ", ".join(_changes(event))
                 what = ", ".join(event.kinds) or event.action
                 said = f": {event.message}" if event.message else ""
                 by = f"{_group_of(event)}: {event.actor}" if is_of_several else event.actor
-                typer.echo(f"{format_time(event.created_at)} {by}: {what} ({event.result}){said} [{changes}]")
+                typer.echo(f"{format_time(event.created_at)} {by}: {what} ({event.result}){said} [{_changes(event)}]")
             sys.stdout.flush()
     except KeyboardInterrupt:
         return
 
 
-def _changes(event: GroupEvent) -> Iterator[str]:
-    """Return what the event changed, in words."""
-    before = event.before or {}
-    labels = {**_LABELS, **{key: key for key in event.after if key not in _LABELS}}
-    for key, label in labels.items():
-        if before and before.get(key) != event.after.get(key):
-            yield f"{label} {_word(before.get(key))} -> {_word(event.after.get(key))}"
-
-
-def _word(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def _known(event: GroupEvent) -> str:
-    proof = event.proof
-    acknowledged, applied = proof.last_acknowledged_sequence, proof.last_applied_sequence
-    return f"{proof.failover.in_retrospect} (term {proof.term}, acknowledged {acknowledged}, applied {applied})"
+def _changes(event: GroupEvent) -> str:
+    return ", ".join(f"{change.label} {change.before} -> {change.after}" for change in changes(event))

@@ -19,7 +19,7 @@ from twinsite.cli.options import (
 from twinsite.cli.output import Output, console_for_progress, print_data, print_rows
 from twinsite.cli.progress import show_status
 from twinsite.cli.volumes import VolumeArgument, print_volume, volume_app
-from twinsite.errors import ConfigurationError
+from twinsite.client.tags import tag_of
 
 
 @volume_app.command("extend")
@@ -70,7 +70,7 @@ def tag(
     cloud: CloudOption = None,
 ) -> None:
     """Set tags of a volume, take some away, and show those that it has then."""
-    wanted = dict(_parse(text) for text in tags or [])
+    wanted = dict(tag_of(text) for text in tags or [])
     with open_api(data, cloud) as api:
         volume_id = api.find_volume(volume).id
         if remove:
@@ -82,11 +82,3 @@ def tag(
         print_data(output, found)
         return
     print_rows([{"key": key, "value": value} for key, value in sorted(found.items())], {"key": "Key", "value": "Value"})
-
-
-def _parse(text: str) -> tuple[str, str]:
-    """Return a tag's key and value. Raises `ConfigurationError`."""
-    key, separator, value = text.partition("=")
-    if not key or not separator:
-        raise ConfigurationError(f"{text!r}: write KEY=VALUE, for example owner=finance")
-    return key, value

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinsite.cli.asking import YesOption, confirm_by_name
-from twinsite.cli.attaching import TOOLS, texts
 from twinsite.cli.completing import complete_site, complete_volume
 from twinsite.cli.deleting import delete_all
 from twinsite.cli.options import (
@@ -26,6 +25,7 @@ from twinsite.cli.options import (
 )
 from twinsite.cli.output import Output, print_data, print_items, print_object
 from twinsite.cli.progress import show_waiting
+from twinsite.client.attaching import TOOLS, texts
 
 if TYPE_CHECKING:
     from twinsite.client.models import Volume

@@ -3,8 +3,8 @@
 `clients` has the two classes; they share everything but their input and output. `calls` lists what can be called;
 `volumes`, `pairs`, `groups`, `sites`, `lookup` and `waiting` say how, as plans whose steps a client takes (`steps`);
 `session` adds the log-in and the repetitions. `models` are the answers, `errors` the refusals, `cloud` where the API
-is. Imports `errors` of the package and nothing else of it; the command line, the plug-in of openstackclient and the
-demo import it.
+is; `event_words` and `attaching` say things to people. Imports `errors` of the package and nothing else of it; the
+command line, the plug-in of openstackclient, the demo and the web page import it.
 """
 
 from __future__ import annotations

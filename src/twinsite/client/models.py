@@ -233,6 +233,15 @@ class Advice(Model):
     command: str | None = None
 
 
+class KeptWrites(Model):
+    """What a former primary site alone had: a log on the machine of that site, of `size_bytes` bytes."""
+
+    site: str
+    path: str
+    overwritten_at: Timestamp
+    size_bytes: int
+
+
 class GroupReport(Proof):
     """What a group's workers observe, and what the arbiter has recorded. `mode` is what the primary's worker does."""
 
@@ -242,6 +251,7 @@ class GroupReport(Proof):
     dirty_bytes: int
     last_resync: Resync | None
     members: list[Member] = []
+    kept_writes: list[KeptWrites] = []
     advice: list[Advice] = []
 
 

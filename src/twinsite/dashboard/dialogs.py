@@ -22,6 +22,7 @@ class Dialog:
         self._done: Callable[[], Awaitable[None] | None] | None = None
         self._said = ""
         self._wanted_name: str | None = None
+        self._is_name_needed = False
         self._typed_name = ""
         self._is_allowed = True
         self._is_working = False
@@ -34,12 +35,13 @@ class Dialog:
             self._trouble.visible = False
             with box("div", "buttons"):
                 self._do = button(verb, self._act, "danger" if is_dangerous else "primary")
-                button("Cancel", self.close, "quiet")
+                self._leave = button("Cancel", self.close, "quiet")
         self._dialog.on("hide", self._forget)
 
     def ask_for_name(self, name: str) -> None:
         """Let nobody go on who has not typed this name."""
         self._wanted_name = name
+        self._is_name_needed = True
         with self._name_box:
             with box("label", for_="confirm-name"):
                 text("span", "To go on, type ")
@@ -47,6 +49,11 @@ class Dialog:
             field = box("input", id="confirm-name", autocomplete="off", spellcheck="false", autocapitalize="none")
             field.on("input", lambda event: self._type(str(event.args)), js_handler="(e) => emit(e.target.value)")
             field.on("keydown.enter", lambda _event: self._act())
+
+    def need_name(self, is_needed: bool) -> None:
+        """Let the name of `ask_for_name` be needed from now on or not."""
+        self._is_name_needed = self._name_box.visible = is_needed
+        self._settle()
 
     def _type(self, name: str) -> None:
         self._typed_name = name.strip()
@@ -58,8 +65,10 @@ class Dialog:
         self._settle()
 
     def _settle(self) -> None:
-        is_named = self._wanted_name is None or self._typed_name == self._wanted_name
-        set_disabled(self._do, not (self._is_allowed and is_named) or self._is_working)
+        set_disabled(self._do, not (self._is_allowed and self._is_named()) or self._is_working)
+
+    def _is_named(self) -> bool:
+        return not self._is_name_needed or self._typed_name == self._wanted_name
 
     def open(
         self,
@@ -70,6 +79,12 @@ class Dialog:
         """Show it. `call` does it, `said` is told afterwards, and then `done` is called."""
         self._call, self._said, self._done = call, said, done
         self._settle()
+        self._dialog.open()
+
+    def inform(self) -> None:
+        """Show it with nothing to do but to leave it."""
+        self._do.visible = False
+        self._leave.text = "Close"
         self._dialog.open()
 
     @property
@@ -85,8 +100,7 @@ class Dialog:
         self._dialog.delete()
 
     async def _act(self) -> None:
-        is_named = self._wanted_name is None or self._typed_name == self._wanted_name
-        if self._call is None or self._is_working or not self._is_allowed or not is_named:
+        if self._call is None or self._is_working or not self._is_allowed or not self._is_named():
             return
         self._is_working = True
         self._do.text = f"{self._verb} …"
@@ -121,18 +135,25 @@ def listed(title: str, items: Sequence[str], tag: str = "ul", classes: str = "")
 class Field:
     """A labelled input whose value follows what is typed."""
 
-    def __init__(self, name: str, label: str, value: str = "", hint: str = "", **attributes: str) -> None:
-        """Make it; `name` is unique in the page."""
+    def __init__(
+        self, name: str, label: str, value: str = "", hint: str = "", *, tag: str = "input", **attributes: str
+    ) -> None:
+        """Make it; `name` is unique in the page. The tag `textarea` takes several lines."""
         self.value = value
         with box("div", "field"):
             text("label", label, for_=name)
             # `value` would be set again with each change around it, over what has been typed since.
-            self.input = box("input", id=name, defaultValue=value, **attributes)
+            self.input = box(tag, id=name, defaultValue=value, **attributes)
             self.input.on("input", lambda event: self._type(str(event.args)), js_handler="(e) => emit(e.target.value)")
             if hint:
                 text("p", hint, "hint", id=f"{name}-hint")
                 self.input.props["aria-describedby"] = f"{name}-hint"
         self.changed: Callable[[], None] | None = None
+
+    @property
+    def whole(self) -> int:
+        """Return the number that was typed; 0, which the API refuses with a sentence, when it is none."""
+        return int(self.value) if self.value.isdecimal() else 0
 
     def _type(self, value: str) -> None:
         self.value = value

@@ -14,6 +14,7 @@ from twinsite.client import ApiRefused, AsyncClient, Unauthorized
 from twinsite.dashboard.access import Door
 from twinsite.dashboard.parts import box, button, link, set_attribute, set_classes, text
 from twinsite.dashboard.session import PageSession
+from twinsite.dashboard.wording import page_words
 from twinsite.dashboard.words import Tone
 from twinsite.errors import TwinsiteError
 
@@ -144,5 +145,6 @@ class Frame:
 def sentence(error: TwinsiteError) -> str:
     """Return what the API said, with the id by which its log has it."""
     if isinstance(error, ApiRefused):
-        return f"{error.message} ({error.request_id})" if error.request_id else error.message
+        said = page_words(error.message)
+        return f"{said} ({error.request_id})" if error.request_id else said
     return str(error)

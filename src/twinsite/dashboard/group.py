@@ -5,14 +5,17 @@ from __future__ import annotations
 from fastapi import Request
 
 from twinsite.client import ObjectMissing
+from twinsite.client.event_words import changes, heading, known, outcome, told_by
 from twinsite.client.models import Advice, Group, GroupEvent, GroupReport, Pair, Volume
 from twinsite.dashboard import figures
 from twinsite.dashboard.changes import change_buttons
 from twinsite.dashboard.charts import Charts
 from twinsite.dashboard.frame import Frame
-from twinsite.dashboard.moves import move_buttons
+from twinsite.dashboard.kept import KeptSection
+from twinsite.dashboard.moves import Moves
 from twinsite.dashboard.overview import sides
-from twinsite.dashboard.parts import Chip, Facts, Markup, Rows, box, link, set_attribute, set_classes, text
+from twinsite.dashboard.parts import Chip, Facts, Markup, Rows, box, button, link, set_attribute, set_classes, text
+from twinsite.dashboard.wording import MOVE_TITLES, action_of, is_about_sites, page_words
 from twinsite.dashboard.words import NOTHING, SIGNS, Condition, Tone, amount, condition, duration, moment, since
 
 EVENTS_SHOWN = 50
@@ -56,20 +59,34 @@ class _Direction:
 
 
 class _AdviceRow:
-    def __init__(self, advice: Advice) -> None:
+    """What is the matter, and the button for what to do about it."""
+
+    def __init__(self, advice: Advice, moves: Moves) -> None:
+        self._action: str | None = None
         self.root = box("li", f"advice {advice.severity}")
+
+        async def show() -> None:
+            if self._action is not None:
+                await moves.show(self._action)
+
         with self.root:
             self._sign = text("span", "", "sign", aria_hidden="true")
             with box("div"):
                 self._text = text("p")
+                self._plan = button("", show, "small")
+                self._sites = link("Show the sites", "/sites")
                 self._command = text("code")
 
     def update(self, advice: Advice) -> None:
         set_classes(self.root, f"advice {advice.severity}")
         self._sign.text = SIGNS[Tone(advice.severity)]
-        self._text.text = advice.text
+        self._text.text = page_words(advice.text)
+        self._action = action_of(advice.command)
+        self._plan.visible = self._action is not None
+        self._plan.text = f"Show the plan: {MOVE_TITLES[self._action]}" if self._action is not None else ""
+        self._sites.visible = is_about_sites(advice.command)
         self._command.text = advice.command or ""
-        self._command.visible = bool(advice.command)
+        self._command.visible = bool(advice.command) and not self._plan.visible and not self._sites.visible
 
 
 class _Progress:
@@ -142,30 +159,23 @@ class _EventRow:
             text("time", moment(event.created_at), datetime=event.created_at.isoformat())
             with box("div"):
                 with box("p"):
-                    text("strong", event.action.replace("_", " ").replace("-", " ").capitalize())
-                    text("span", f" · {event.result} · {event.actor}")
-                changes = ", ".join(_changes(event))
-                if changes:
-                    text("p", changes, "hint")
+                    text("strong", _capitalized(heading(event)))
+                    result = outcome(event)
+                    text("span", f", {told_by(event)}{'' if result is None else f': {result}'}")
+                changed = [f"{change.label}: {change.before} → {change.after}" for change in changes(event)]
+                if changed:
+                    text("p", _capitalized("; ".join(changed)), "hint")
                 if event.message:
-                    text("p", event.message)
-                text("p", _known(event), "hint")
+                    text("p", page_words(event.message))
+                text("p", _capitalized(known(event)), "hint")
 
     def update(self, event: GroupEvent) -> None:
         """Nothing changes an event."""
 
 
-def _changes(event: GroupEvent) -> list[str]:
-    before = event.before or {}
-    return [
-        f"{key.replace('_', ' ')}: {before.get(key)} → {value}"
-        for key, value in event.after.items()
-        if before and before.get(key) != value
-    ]
-
-
-def _known(event: GroupEvent) -> str:
-    return f"Term {event.proof.term}; {event.proof.failover.in_retrospect}"
+def _capitalized(words: str) -> str:
+    """Return words as a sentence begins."""
+    return words[:1].upper() + words[1:]
 
 
 def _failover_words(report: GroupReport) -> str:
@@ -173,7 +183,7 @@ def _failover_words(report: GroupReport) -> str:
     if outlook.possible:
         return "Possible, loses nothing" if outlook.loss is None else f"Possible, loses {outlook.loss.description}"
     loss = f"; a forced one loses {outlook.loss.description}" if outlook.loss is not None else ""
-    return f"Not possible: {outlook.reason}{loss}"
+    return f"Not possible: {page_words(outlook.reason or 'nobody says why')}{loss}"
 
 
 def _resync_words(report: GroupReport) -> str:
@@ -199,10 +209,11 @@ class _GroupPage:
             self._state = Chip()
         self._description = text("p", "", "hint")
         self._direction = _Direction()
+        moves = Moves(frame, self._named, self._again)
         with box("section", aria_label="What is the matter"):
-            self._advice = Rows(box("ul", "advices"), _AdviceRow)
+            self._advice = Rows(box("ul", "advices"), lambda advice: _AdviceRow(advice, moves))
         self._progress = _Progress()
-        move_buttons(frame, self._named, self._again)
+        moves.show_buttons()
         with box("section", aria_labelledby="activity"):
             text("h2", "The last hour", id="activity")
             self._charts = Charts()
@@ -217,6 +228,7 @@ class _GroupPage:
                         text("th", title, scope="col")
                 self._disks = Rows(box("tbody"), _DiskRow)
             change_buttons(frame, self._named, self._pairs, self._volumes, self._again)
+        self._kept = KeptSection()
         with box("section", aria_labelledby="events"):
             text("h2", "Events", id="events")
             self._events = Rows(box("ol", "events"), _EventRow, "Nothing has happened yet.")
@@ -250,6 +262,7 @@ class _GroupPage:
             self._direction.update(group, report, self._sites)
             self._progress.update(group, report)
             self._advice.update({item.text: item for item in report.advice})
+            self._kept.update(report)
             _show_proof(self._proof, self._frame, report)
             self._disks.update({pair.id: (pair, report, self._volumes) for pair in self._pairs})
         found = await client.group_events(self._group_id, EVENTS_SHOWN)

@@ -1,4 +1,4 @@
-"""The actions on a group: each shows its plan first, and what is destructive asks for the group's name."""
+"""The actions on a group: each shows its plan first; what moves, pauses or loses something asks for the name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from twinsite.client.overviews import ActionPlan
 from twinsite.dashboard.dialogs import Dialog, listed
 from twinsite.dashboard.frame import REFRESH_SECONDS, Frame, sentence
 from twinsite.dashboard.parts import box, button, text
+from twinsite.dashboard.wording import MOVE_TITLES, page_words
 from twinsite.errors import TwinsiteError
 
 
@@ -19,28 +20,28 @@ class Move:
     """An action on a group, for people."""
 
     action: str
-    title: str
     verb: str
     done: str
     hint: str
-    asks_for_name: bool = True
+
+    @property
+    def title(self) -> str:
+        """Return what its button is called."""
+        return MOVE_TITLES[self.action]
 
 
 MOVES = (
     Move(
         "sync",
         "Synchronize",
-        "Synchronize",
         "The synchronization has begun.",
         "Copy what differs to the DR site, then keep both in step",
-        asks_for_name=False,
     ),
-    Move("stop", "Pause", "Pause replication", "The replication is paused.", "Stop replicating at a common point"),
-    Move("reverse", "Switch over", "Switch over", "The switch-over has begun.", "Planned move; loses nothing"),
-    Move("failover", "Fail over", "Fail over", "The DR site is primary now.", "When the production site is lost"),
+    Move("stop", "Pause replication", "The replication is paused.", "Stop replicating at a common point"),
+    Move("reverse", "Switch over", "The switch-over has begun.", "Planned move; loses nothing"),
+    Move("failover", "Fail over", "The DR site is primary now.", "When the production site is lost"),
     Move(
         "reprotect",
-        "Reprotect",
         "Reprotect",
         "The group is being protected again.",
         "After a failover: replicate to the other site again",
@@ -48,16 +49,30 @@ MOVES = (
 )
 
 
-def move_buttons(frame: Frame, group: Callable[[], tuple[str, str]], done: Callable[[], Awaitable[None]]) -> None:
-    """Show the buttons of all moves; `group` returns the id and the name of the group, `done` reads it anew."""
-    with box("div", "buttons moves", role="group", aria_label="Actions"):
-        for move in MOVES:
+class Moves:
+    """The moves of a group: a button for each, and the dialog of each."""
 
-            async def show(move: Move = move) -> None:
-                await _MoveDialog(frame, move, *group(), done).show()
+    def __init__(self, frame: Frame, group: Callable[[], tuple[str, str]], done: Callable[[], Awaitable[None]]) -> None:
+        """`group` returns the id and the name of the group, `done` reads it anew."""
+        self._frame, self._group, self._done = frame, group, done
 
-            classes = "danger" if move.action == "failover" else ""
-            button(move.title, show, classes, title=move.hint)
+    def show_buttons(self) -> None:
+        """Show a button for each."""
+        with box("div", "buttons moves", role="group", aria_label="Actions"):
+            for move in MOVES:
+
+                async def show(move: Move = move) -> None:
+                    await self._open(move)
+
+                classes = "danger" if move.action == "failover" else ""
+                button(move.title, show, classes, title=move.hint)
+
+    async def show(self, action: str) -> None:
+        """Show the plan of an action, and the way to do it."""
+        await self._open(next(move for move in MOVES if move.action == action))
+
+    async def _open(self, move: Move) -> None:
+        await _MoveDialog(self._frame, move, *self._group(), self._done).show()
 
 
 class _MoveDialog:
@@ -81,8 +96,7 @@ class _MoveDialog:
                 )
                 text("span", "I accept what is lost, as stated above.")
             self._force.visible = False
-        if move.asks_for_name:
-            self._dialog.ask_for_name(name)
+        self._dialog.ask_for_name(name)
         self._dialog.allow(False)
 
     async def show(self) -> None:
@@ -106,6 +120,7 @@ class _MoveDialog:
             self._plan = plan
             self._write(plan)
         self._force.visible = plan.needs_force
+        self._dialog.need_name(plan.asks_for_name)
         self._settle(plan)
 
     def _accept(self, is_accepted: bool) -> None:
@@ -117,18 +132,21 @@ class _MoveDialog:
         self._dialog.allow(plan.allowed or (plan.needs_force and self._is_forced))
 
     def _write(self, plan: ActionPlan) -> None:
+        def said(words: str) -> str:
+            return page_words(words, plan.group_id, plan.group_name)
+
         self._shown.clear()
         with self._shown:
             if plan.reason:
-                text("p", plan.reason, "alert")
-            listed("Do this first", plan.first)
-            listed("What happens then", plan.steps, "ol")
+                text("p", said(plan.reason), "alert")
+            listed("Do this first", [said(words) for words in plan.first])
+            listed("What happens then", [said(words) for words in plan.steps], "ol")
             if plan.loss_text:
                 text("h3", "What is lost")
-                text("p", plan.loss_text, "loss")
+                text("p", said(plan.loss_text), "loss")
             if plan.hosts:
                 text("h3", "Hosts")
-                text("p", plan.hosts)
+                text("p", said(plan.hosts))
 
     async def _act(self) -> None:
         client, group_id = self._frame.client, self._group_id

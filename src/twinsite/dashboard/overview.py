@@ -8,6 +8,7 @@ from twinsite.client.overviews import GroupOverview, Overview, SiteOverview
 from twinsite.dashboard import figures
 from twinsite.dashboard.frame import Frame
 from twinsite.dashboard.parts import Chip, Markup, Rows, box, link, set_attribute, set_classes, text
+from twinsite.dashboard.wording import page_words
 from twinsite.dashboard.words import Condition, Tone, amount, condition, count, duration, moment
 
 GROUPS_SHOWN_MAX = 100
@@ -101,7 +102,7 @@ class _GroupCard:
         self._arrow.update(figures.arrow(how.flow, points_right=points_right))
         self._direction.text = _state_line(group)
         worst = next(iter(group.advice), None)
-        self._advice.text = worst.text if worst is not None else ""
+        self._advice.text = page_words(worst.text) if worst is not None else ""
         set_classes(self._advice, f"advice {worst.severity}" if worst is not None else "advice")
 
 
@@ -137,7 +138,10 @@ async def overview_page(request: Request) -> None:
     """Build the page."""
     frame = Frame(request, "Overview", "/")
     with frame.content():
-        text("h1", "Overview")
+        with box("div", "row title"):
+            text("h1", "Overview")
+            manage = link("Manage the sites", "/sites")
+        manage.visible = False
         said = text("p", "", "summary")
         more = text("p", f"These are {GROUPS_SHOWN_MAX} of the groups, those that need somebody first.", "hint")
         more.visible = False
@@ -156,6 +160,8 @@ async def overview_page(request: Request) -> None:
 
     async def refresh() -> None:
         found = await frame.client.overview()
+        # Who may see the pools may see the rest.
+        manage.visible = any(site.pool_total_bytes is not None for site in found.sites)
         names[:] = [site.name for site in found.sites]
         half = (len(found.sites) + 1) // 2
         left.update({site.name: site for site in found.sites[:half]})

@@ -10,7 +10,9 @@ from twinsite.dashboard.group import group_page
 from twinsite.dashboard.overview import overview_page
 from twinsite.dashboard.pairs import pairs_page
 from twinsite.dashboard.protect import protect_page
-from twinsite.dashboard.volumes import volume_page, volumes_page
+from twinsite.dashboard.sites import sites_page
+from twinsite.dashboard.volume import volume_page
+from twinsite.dashboard.volumes import volumes_page
 
 BUILD_SECONDS_MAX = 20.0
 """How long the controller may take to tell what a page shows first."""
@@ -22,6 +24,7 @@ PAGES: dict[str, Callable[..., Awaitable[None]]] = {
     "/volumes": volumes_page,
     "/volumes/{volume_id}": volume_page,
     "/pairs": pairs_page,
+    "/sites": sites_page,
 }
 
 

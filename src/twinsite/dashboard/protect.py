@@ -15,7 +15,7 @@ from twinsite.dashboard.dialogs import Choice, Dialog, Field, listed
 from twinsite.dashboard.frame import Frame
 from twinsite.dashboard.pairs import free_volumes
 from twinsite.dashboard.parts import Rows, box, button, text
-from twinsite.dashboard.volumes import SIZE_GIB_DEFAULT, pairs_by_volume, whole
+from twinsite.dashboard.volumes import SIZE_GIB_DEFAULT, pairs_by_volume
 from twinsite.dashboard.words import count
 
 Tell = Callable[[str], None]
@@ -204,7 +204,7 @@ class _ProtectPage:
             self._primary.value,
             self._secondary.value,
             [volume for volume in here if self._chosen.get(volume.id)],
-            [NewDisk(row.name.value.strip(), whole(row.size.value), row.kind.value) for row in new],
+            [NewDisk(row.name.value.strip(), row.size.whole, row.kind.value) for row in new],
         )
 
     def show_plan(self) -> None:

@@ -17,6 +17,7 @@ import structlog
 from twinsite.errors import PeerViolation, RetryableError
 from twinsite.messages import Failure, ObservedWorker, WorkerSpec, WorkerStatus
 from twinsite.node.control_socket import converse
+from twinsite.node.kept import KeptLogs
 from twinsite.node.settings import NodeSettings
 from twinsite.pidfile import LivingProcess, living_process
 from twinsite.readiness import ENVIRONMENT_VARIABLE
@@ -64,6 +65,7 @@ class WorkerProcess:
         self.spec: WorkerSpec | None = None
         self.status: WorkerStatus | None = None
         self._settings = settings
+        self._kept = KeptLogs(settings.worker_state_dir(worker_id))
         self._command = command
         self._on_status = on_status
         self._on_lifecycle = on_lifecycle
@@ -128,7 +130,8 @@ class WorkerProcess:
         if self._early_deaths >= DEATHS_REPORTED_MIN:
             message = f"worker {self.id} keeps dying, {self._last_end}; its log is {self.log_path}"
             failure = Failure(INTERNAL_FAILURE_CODE, message)
-        return ObservedWorker(self.id, self.is_alive, self._pid, self.status if self.is_alive else None, failure)
+        status = self.status if self.is_alive else None
+        return ObservedWorker(self.id, self.is_alive, self._pid, status, failure, self._kept.now())
 
     async def run(self) -> None:
         """Keep the worker alive and in conversation, for ever."""
@@ -239,6 +242,8 @@ class WorkerProcess:
         was_unheard, self._is_unheard = self._is_unheard, False
         released = not self._held <= held
         self._held = frozenset(held)
+        if self.status is None or self.status.mode is not status.mode:
+            self._kept.look_again()  # A resync that ended may have left one.
         self.status = status
         self._on_status()
         if released or was_unheard:

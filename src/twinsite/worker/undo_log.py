@@ -6,7 +6,6 @@ here blocks and belongs in a thread; one call at a time.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bitarray import bitarray
 
 from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, VOLUME_BYTES_MAX
 from twinsite.core.stream.frames import Frame, Kind
+from twinsite.core.tracking.kept import is_kept_name, kept_name
 from twinsite.core.tracking.undo import (
     UndoHeader,
     decode_header,
@@ -26,8 +26,6 @@ from twinsite.errors import PeerViolation, StorageFault
 from twinsite.stores.base import Store
 
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
-KEPT_PREFIX = "kept-"
-KEPT_SUFFIX = ".log"
 KEPT_LOGS_MAX = 4
 """Logs of former primaries that are kept for one group; the oldest goes first."""
 BLOCKS_MAX = VOLUME_BYTES_MAX // BLOCK_BYTES
@@ -36,7 +34,7 @@ BLOCKS_MAX = VOLUME_BYTES_MAX // BLOCK_BYTES
 
 def is_kept(path: Path) -> bool:
     """Say whether a file is the kept log of a former primary."""
-    return path.name.startswith(KEPT_PREFIX) and path.name.endswith(KEPT_SUFFIX)
+    return is_kept_name(path.name)
 
 
 class UndoLog:
@@ -162,12 +160,11 @@ class UndoLog:
             return
         self.close()
         directory = self._path.parent
-        name = datetime.datetime.fromtimestamp(self.header.point_at, datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         try:
             kept = [path for path in self._files.list(directory) if is_kept(path)]
             for path in kept[: max(0, len(kept) + 1 - KEPT_LOGS_MAX)]:
                 self._files.remove(path)
-            self._files.rename(self._path, directory / f"{KEPT_PREFIX}{name}{KEPT_SUFFIX}")
+            self._files.rename(self._path, directory / kept_name(self.header.point_at))
         except OSError as error:
             raise StorageFault("keep the undo log", str(self._path), error) from error
 

@@ -6,14 +6,14 @@ The table is in docs/architecture.md, section Status.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twinsite.control.lifecycle.outlook import FailoverOutlook
 from twinsite.control.lifecycle.reports import fatal_failure, living_status, member_failure, needs_person
 from twinsite.control.lifecycle.states import REPLICATION_STATUS_WORST_FIRST, GroupStatus, ReplicationStatus
 from twinsite.control.refusals import INTERNAL_FAULT, PEER_UNREACHABLE
-from twinsite.messages import Failure, MemberStatus, Mode, ObservedWorker, Replication, Role, WorkerStatus
+from twinsite.messages import Failure, KeptLog, MemberStatus, Mode, ObservedWorker, Replication, Role, WorkerStatus
 
 FAULT_NONE = "0"
 FAULT_PRODUCTION = "2"
@@ -59,6 +59,9 @@ class GroupHealth:
     last_primary: WorkerStatus | None = None
     last_secondary: WorkerStatus | None = None
     failover: FailoverOutlook = field(default_factory=lambda: FailoverOutlook(possible=False))
+    kept_at_primary: Sequence[KeptLog] = ()
+    kept_at_secondary: Sequence[KeptLog] = ()
+    """What each site alone had as a former primary, and keeps since it was overwritten."""
 
 
 def _member_failures(*workers: ObservedWorker | None) -> dict[str, Failure]:
@@ -108,6 +111,8 @@ def derive_health(facts: GroupFacts) -> GroupHealth:
         member_failures=_member_failures(facts.primary, facts.secondary),
         last_primary=_last_word(facts.primary, Role.PRIMARY),
         last_secondary=_last_word(facts.secondary, Role.SECONDARY),
+        kept_at_primary=facts.primary.kept if facts.primary is not None else (),
+        kept_at_secondary=facts.secondary.kept if facts.secondary is not None else (),
     )
 
 
