@@ -22,7 +22,8 @@ from twinsite_sim.ledger import Ledger
 from twinsite_sim.loop import SimLoop, WorldFailure
 from twinsite_sim.machine import Machine
 from twinsite_sim.network import Network
-from twinsite_sim.node import SimNode, forget_runs, worker_of
+from twinsite_sim.node import SimNode, forget_runs, status_now, worker_of
+from twinsite_sim.operators import Call, Operators
 from twinsite_sim.substitution import simulated_outside
 from twinsite_sim.trace import Trace
 
@@ -57,7 +58,10 @@ class World:
     """The parts of one world."""
 
     def __init__(self, seed: int, focus: frozenset[str] = frozenset()) -> None:
-        """Build the world of a seed; nothing has happened yet. `focus` names the only faults that it has, if any."""
+        """Build the world of a seed; nothing has happened yet.
+
+        `focus` names the only faults that it has, if any; its operators accept losses without a need then.
+        """
         name = world_name(seed)
         self.random = random.Random(f"{name} world")
         self.trace = Trace()
@@ -65,7 +69,6 @@ class World:
         self.trace.use_clock(self.loop.time)
         self.network = Network(self.loop, self.trace, name)
         self.loop.network = self.network
-        self.operations: dict[str, int] = {}
         self.machines: dict[str, Machine] = {}
         for number, machine_name in enumerate([*SITES, "controller", "hosts"]):
             machine = Machine(machine_name, f"10.0.0.{number + 1}", self.loop, self.trace, name)
@@ -81,7 +84,11 @@ class World:
         self.hosts.on_done = self.judge.answered
         self.hosts.can_check_reads = self.judge.can_check_reads
         self.nodes = [SimNode(site, self.machines[site], self.network, self.controller, name) for site in SITES]
+        self.judge.status_of = lambda site: status_now(self.nodes[SITES.index(site)])
+        self.arbiter.on_replaced = self.judge.replaced
+        self.hosts.on_served = self.judge.served
         self.mischief = Mischief(self, name, focus)
+        self.operators = Operators(self, name, forces=self.random.random() < 0.3 or bool(focus))
         self.fault_seconds = self.random.choice([15.0, 30.0, 60.0])
         self._healed_at = 0.0
 
@@ -106,11 +113,11 @@ class World:
         watching = self.loop.create_task(self._watch())
         booting = self.loop.create_task(self._boot_machines())
         await asyncio.sleep(0.5)
-        self.mischief.call("synchronize")
-        await asyncio.sleep(self.random.choice([0.5, 3.0, 8.0]))
+        self.operators.call(Call("synchronize"))
+        await asyncio.sleep(self.random.choice([0.0, 0.5, 3.0, 8.0]))
         self.trace.add("world", f"faults begin: {', '.join(name for name, _, _ in self.mischief.kinds)}")
         faults = self.loop.create_task(self.mischief.run())
-        operators = self.loop.create_task(self.mischief.operate())
+        operators = self.loop.create_task(self.operators.run())
         await asyncio.sleep(self.fault_seconds)
         faults.cancel()
         operators.cancel()
@@ -148,7 +155,9 @@ class World:
             await asyncio.sleep(1.0)
             looks += 1
             if looks % 10 == 0:
-                self.mischief.do_what_is_due(accepts_loss=looks >= 60)
+                due = self.operators.due(accepts_loss=looks >= 60)
+                if due is not None:
+                    self.operators.call(due)
             if self.loop.time() > self._healed_at + HEAL_SECONDS_MAX:
                 raise WorldFailure(
                     f"the group is not active again {HEAL_SECONDS_MAX:.0f} s after the faults: {self._how()}"
@@ -239,7 +248,7 @@ def run_world(seed: int, focus: frozenset[str] = frozenset()) -> WorldResult:
             seed=seed,
             failure=failure,
             digest=world.trace.digest(),
-            operations=world.operations,
+            operations=dict(world.operators.operations),
             answered=world.hosts.answered,
             virtual_seconds=world.loop.time(),
             steps=world.loop.steps,
