@@ -52,6 +52,7 @@ class Judge:
         self._was_forced_unseen = False  # A forced failover was followed by another one before its disks were shown.
         self._is_forked = False
         self._heard_replaced: dict[Process, float] = {}
+        self._lives_in_sync = dict.fromkeys(self._lacking, (1, 0))
         self.status_of: Callable[[str], WorkerStatus | None] = lambda site: None
         """Returns how a site's living worker is just now."""
         self._row = controller.row  # What was granted, whatever a database that went back to a backup says.
@@ -128,6 +129,14 @@ class Judge:
         A primary that has been replaced may answer reads until it hears of that.
         """
         return site == self._row.primary_site and not self._is_unsettled() and not self._lacking[site]
+
+    def may_both_have_lost(self) -> bool:
+        """Say whether, since the group was in sync, both sites' machines have restarted or failed to flush."""
+        return all(self._lives(site) != lives for site, lives in self._lives_in_sync.items())
+
+    def _lives(self, site: str) -> tuple[int, int]:
+        machine = self._machines[site]
+        return machine.boot_number, sum(disk.failed_flushes for disk in machine.disks.values())
 
     # What lies on the disks
 
@@ -250,6 +259,7 @@ class Judge:
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
         if is_in_sync and not is_late:
+            self._lives_in_sync = {site: self._lives(site) for site in self._lacking}
             # What was reported just before a machine crashed does not make that one whole.
             self._has_crashed = {site for site in self._has_crashed if self._lacking[site]}
         self._was_in_sync = is_in_sync

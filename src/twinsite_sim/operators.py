@@ -32,6 +32,10 @@ class Call:
 
     name: str
     to: str | None = None
+    why: str = ""
+    """What makes it due."""
+    is_usual: bool = True
+    """It follows from what an operator did. Otherwise it is due only while something does not work."""
 
 
 class Operators:
@@ -101,15 +105,18 @@ class Operators:
         controller = self._world.controller
         group = controller.group
         if group.status is GroupStatus.FAILED_OVER:
-            return Call("reprotect")
+            return Call("reprotect", why="after a failover")
         if group.status is GroupStatus.ERROR_FAILING_OVER:
-            return Call(failover)
-        if group.status is GroupStatus.ERROR_REVERSING or group.replication is Replication.PAUSED:
-            return Call("synchronize")
+            return Call(failover, why="the new primary does not serve", is_usual=not accepts_loss)
+        if group.status is GroupStatus.ERROR_REVERSING:
+            return Call("synchronize", why="after a switchover that failed")
+        if group.replication is Replication.PAUSED:
+            return Call("synchronize", why="after a stop")
         if accepts_loss and _waits_for_acceptance(controller.reports.get(group.priority_station)):
-            return Call("give up")
+            why = "production may lack writes and nobody brings them"
+            return Call("give up", why=why, is_usual=False)
         if controller.health().fault_level == "2":
-            return Call(failover)
+            return Call(failover, why="production fails", is_usual=False)
         return None
 
     def call(self, call: Call) -> bool:

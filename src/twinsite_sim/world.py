@@ -7,6 +7,7 @@ import contextlib
 import gc
 import random
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -31,6 +32,10 @@ STEPS_MAX = 2_000_000
 """Events of a world; one that has more does not end."""
 HEAL_SECONDS_MAX = 180.0
 """After the faults have ended, a group is active again within this."""
+HELP_SECONDS = 10
+"""How often an operator looks then, in seconds."""
+PATIENCE_SECONDS = 60
+"""After so long an operator does what should not be needed."""
 QUIET_SECONDS_MAX = 90.0
 """When hosts ask for nothing new, everything is answered within this."""
 LOOK_SECONDS = 0.5
@@ -48,6 +53,8 @@ class WorldResult:
     failure: BaseException | None
     digest: str
     operations: dict[str, int]
+    help: dict[str, int]
+    """What operators had to do after the faults, and why."""
     answered: int
     virtual_seconds: float
     steps: int
@@ -90,6 +97,8 @@ class World:
         self.mischief = Mischief(self, name, focus)
         self.operators = Operators(self, name, forces=self.random.random() < 0.3 or bool(focus))
         self.fault_seconds = self.random.choice([15.0, 30.0, 60.0])
+        self.help: Counter[str] = Counter()
+        """Calls that it took after the faults: what an operator should do then, and why."""
         self._healed_at = 0.0
 
     def _plug_in_disks(self) -> list[int]:
@@ -154,14 +163,26 @@ class World:
         while not self._is_active():
             await asyncio.sleep(1.0)
             looks += 1
-            if looks % 10 == 0:
-                due = self.operators.due(accepts_loss=looks >= 60)
-                if due is not None:
-                    self.operators.call(due)
+            is_last_way_out = looks >= PATIENCE_SECONDS
+            due = self.operators.due(accepts_loss=is_last_way_out)
+            if looks % HELP_SECONDS == 0 and due is not None and (due.is_usual or is_last_way_out):
+                self._help(due)
             if self.loop.time() > self._healed_at + HEAL_SECONDS_MAX:
                 raise WorldFailure(
                     f"the group is not active again {HEAL_SECONDS_MAX:.0f} s after the faults: {self._how()}"
                 )
+
+    def _help(self, call: Call) -> None:
+        """Make an operator's call after the faults, and count it.
+
+        Raises `WorldFailure` for what should not be needed: all machines and links work by now.
+        """
+        may_be_needed = call.is_usual or self.judge.may_both_have_lost()
+        if not self.operators.call(call):
+            return
+        self.help[f"{call.name}: {call.why}"] += 1
+        if not may_be_needed:
+            raise WorldFailure(f"the group is not active again but by '{call.name}', since {call.why}: {self._how()}")
 
     async def _until(self, condition: Callable[[], bool], seconds_max: float, what: str) -> None:
         ends_at = self.loop.time() + seconds_max
@@ -249,6 +270,7 @@ def run_world(seed: int, focus: frozenset[str] = frozenset()) -> WorldResult:
             failure=failure,
             digest=world.trace.digest(),
             operations=dict(world.operators.operations),
+            help=dict(world.help),
             answered=world.hosts.answered,
             virtual_seconds=world.loop.time(),
             steps=world.loop.steps,

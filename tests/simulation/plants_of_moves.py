@@ -15,6 +15,7 @@ from twinsite.control.lifecycle import outlook
 from twinsite.core import arbiter
 from twinsite.core.group.convergence import Convergence
 from twinsite.core.group.primary import Primary
+from twinsite.core.group.recovery import Action
 from twinsite.errors import StorageFault
 from twinsite.messages import Role, WorkerSpec
 from twinsite.worker import secondary_group, worker
@@ -179,6 +180,17 @@ def keep_old_content_in_memory_only(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(UndoLog, "_sync", lambda self: None)
 
 
+def wait_for_a_person_instead_of_healing(patch: pytest.MonkeyPatch) -> None:
+    """Let a primary that may lack writes wait although its secondary is there and has them."""
+    honest = Primary.consider
+
+    def consider(self: Primary, welcome: Any) -> Action:
+        action = honest(self, welcome)
+        return Action.WAIT if action is Action.HEAL else action
+
+    patch.setattr(Primary, "consider", consider)
+
+
 _ALL: frozenset[str] = frozenset()
 _CRASHES = frozenset({"machine crash", "worker killed", "blip"})
 _BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
@@ -204,5 +216,6 @@ PLANTS_OF_MOVES: list[tuple[Plant, frozenset[str]]] = [
     (record_nothing_unstable, _CRASHES),
     (keep_old_content_of_one_disk, _BROKEN_COPIES),
     (keep_old_content_in_memory_only, _BROKEN_BY_CRASHES),
+    (wait_for_a_person_instead_of_healing, frozenset({"machine crash"})),
 ]
 """Each with the faults of the worlds that look for it, as in `PLANTS`."""

@@ -71,14 +71,16 @@ def test_worlds_do_what_they_are_for() -> None:
     """Faults happen, groups move in every way, and hosts get answers."""
     operations: dict[str, int] = {}
     told = ""
-    answered = 0
+    answered = without_help = 0
     for seed in range(1, 41):
         result = run_world(seed)
         answered += result.answered
+        without_help += not result.help
         told += "\n".join(result.trace.lines)
         for name, count in result.operations.items():
             operations[name] = operations.get(name, 0) + count
     assert answered > 5000
+    assert without_help > 20, "most groups become active again by themselves"
     assert all(operations.get(name, 0) > 0 for name in ("failover", "force", "reprotect", "reverse", "stop"))
     for event in ("machine crashes", "arbiter.granted", "is stopped", "resets", "switches"):
         assert event in told, event
