@@ -58,12 +58,14 @@ def _report(results: Iterable[WorldResult], count: int, *, whole: bool, keep_goi
     done = answered = failures = steps = 0
     virtual_seconds = 0.0
     operations: Counter[str] = Counter()
+    needed: Counter[str] = Counter()
     for result in results:
         done += 1
         answered += result.answered
         virtual_seconds += result.virtual_seconds
         steps += result.steps
         operations.update(result.operations)
+        needed.update({**dict.fromkeys(result.help, 1), **({} if result.help else {"nothing": 1})})
         if whole:
             print("\n".join(result.trace.lines))
         if result.failure is not None:
@@ -82,6 +84,7 @@ def _report(results: Iterable[WorldResult], count: int, *, whole: bool, keep_goi
         f"{done} worlds, {failures} failures, {answered} answered requests, {steps} events, "
         f"{virtual_seconds:.0f} virtual seconds in {seconds:.1f} s; operators: {dict(sorted(operations.items()))}"
     )
+    print(f"worlds by what operators had to do after the faults: {dict(sorted(needed.items()))}")
     return 1 if failures else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from twinsite.errors import RetryableError
 from twinsite.worker.arbiter_client import ArbiterClient
 from twinsite_sim.controller import Controller
 from twinsite_sim.loop import KERNEL
-from twinsite_sim.machine import current_process, take_long
+from twinsite_sim.machine import Process, current_process, take_long, when_heard
 from twinsite_sim.network import Network
 
 
@@ -43,6 +44,8 @@ class ArbiterWorld:
 
     def __init__(self, network: Network, controller: Controller, seed: str) -> None:
         self.faults = ArbiterFaults()
+        self.on_replaced: Callable[[Process], None] = lambda process: None
+        """Called when a process hears that another site is primary, or under another term."""
         self._network = network
         self._controller = controller
         self._random = random.Random(f"{seed} arbiter")
@@ -68,6 +71,9 @@ class ArbiterWorld:
         if self._network.is_blocked(arbiter, site) or rng.random() < faults.reply_lost:
             self._give_up(f"the answer to {body['call']} is lost")
         take_long(self._network.latency() * 2)
+        row = self._controller.row
+        if row.term > body["term"] or (row.term == body["term"] and row.primary_site != body["site"]):
+            when_heard(lambda: self.on_replaced(process))
         return 200, json.dumps(answer)
 
     def _give_up(self, what: str) -> None:

@@ -51,6 +51,8 @@ SYNC_GRACE_SECONDS = 8.0
 """The defaults of the controller's settings."""
 
 _BEGUN = frozenset({Mode.COPYING, Mode.IN_SYNC})
+_FAILED_OVER = frozenset({GroupStatus.AVAILABLE, GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER})
+_SWITCHED = frozenset({GroupStatus.AVAILABLE, GroupStatus.REVERSING, GroupStatus.ERROR_REVERSING})
 _LEFT_BY_SYNC = frozenset({GroupStatus.FAILED_OVER, GroupStatus.ERROR_REVERSING})
 
 
@@ -84,9 +86,10 @@ class Promotion:
     loss: Loss | None
     stater: str
     """The machine by whose clock the loss was stated."""
-    reported_at: float
+    said_at: float
+    """When the primary looked at what it reported last."""
     accepts_loss: bool
-    """The operator gave force: the promoted side goes on although it may lack writes that nobody has flushed."""
+    """The promoted side goes on although it may lack writes that nobody has flushed, as was stated."""
 
 
 class Controller:
@@ -101,6 +104,8 @@ class Controller:
         self.row = first_row("az1", machine.wall_clock())
         self.reports: dict[str, ObservedWorker] = {}
         self.reported_at: dict[str, float] = {}
+        self.said_at: dict[str, float] = {}
+        """When the worker of a site last looked at what it reports, as nobody in the world can know."""
         self.heard: dict[str, float] = {}
         self.on_promoted: Callable[[Promotion], None] = lambda promotion: None
         self.on_row: Callable[[Row, bool], None] = lambda row, is_late: None
@@ -145,12 +150,13 @@ class Controller:
 
     # Nodes
 
-    def sync(self, site: str, observed: ObservedWorker | None) -> WorkerSpec:
-        """Take a node's report; return what its worker should be."""
+    def sync(self, site: str, observed: ObservedWorker | None, said_at: float) -> WorkerSpec:
+        """Take a node's report, which its worker made at `said_at`; return what its worker should be."""
         self.heard[site] = self.machine.loop.time()
         if observed is not None:
             self.reports[site] = observed
             self.reported_at[site] = self.machine.loop.time()
+            self.said_at[site] = said_at
         else:
             self.reports.pop(site, None)
         self._take_knowledge(site)
@@ -313,9 +319,11 @@ class Controller:
 
     # Operators
 
-    def failover(self, *, force: bool = False) -> None:
-        """Make the DR site primary. Raises `Refused`."""
+    def failover(self, *, force: bool = False, to: str | None = None) -> None:
+        """Make the DR site primary. Nothing is done if `to` is primary by a failover already. Raises `Refused`."""
         group = self.group
+        if self._is_at(to, _FAILED_OVER):
+            return
         self._admit(GroupCall.FAIL_OVER)
         now = self.machine.loop.time()
         moving: dict[str, Any] = {
@@ -324,8 +332,6 @@ class Controller:
             "replication_status": ReplicationStatus.ACTIVE_STOPPED,
             "move_ends_at": now + FAILOVER_WAIT_SECONDS,
         }
-        if force:
-            moving["loss_acceptances"] = group.loss_acceptances + 1
         target = group.secondary_station
         connected = self.connected()
         facts = FailoverFacts(
@@ -339,7 +345,14 @@ class Controller:
             primary_connected=group.priority_station in connected,
             primary_heard=group.priority_station in self.connected(),
         )
-        if group.status is GroupStatus.ERROR_FAILING_OVER and not (force and goes_back(facts)):
+        waits_again = group.status is GroupStatus.ERROR_FAILING_OVER and not (force and goes_back(facts))
+        if to is not None and to != (group.priority_station if waits_again else target):
+            raise Refused(f"it would not end at {to}")
+        # Only what is stated is accepted: a doubt that the new primary finds later needs another word.
+        accepts_loss = force and (waits_again or is_known_doubtful(facts.secondary))
+        if accepts_loss:
+            moving["loss_acceptances"] = group.loss_acceptances + 1
+        if waits_again:
             self._require_connected(group.priority_station)
             self._wish(**moving)
             if force:
@@ -365,15 +378,19 @@ class Controller:
                 is_forced=loss is not None,
                 loss=loss,
                 stater=self.machine.name,
-                reported_at=self.reported_at.get(group.secondary_station, 0.0),
-                accepts_loss=force,
+                said_at=self.said_at.get(group.secondary_station, 0.0),
+                accepts_loss=accepts_loss,
             )
         )
         self._set_row(answer, f"promotes, stating the loss of {loss or 'nothing'}")
 
-    def reverse(self) -> None:
-        """Begin a planned switchover. Raises `Refused`."""
+    def reverse(self, *, to: str | None = None) -> None:
+        """Begin a planned switchover. Nothing is done if it has brought the group to `to` already. Raises `Refused`."""
+        if self._is_at(to, _SWITCHED):
+            return
         self._admit(GroupCall.REVERSE)
+        if to is not None and to != self.group.secondary_station:
+            raise Refused(f"it would not end at {to}")
         if self.health().replication_status is not ReplicationStatus.ACTIVE:
             raise Refused("replication is not active")
         self._require_connected("az1", "az2")
@@ -433,6 +450,10 @@ class Controller:
             raise Refused("the controller is down")
         if self.group.status not in GROUP_ADMITS[call]:
             raise Refused(f"the group is {self.group.status}")
+
+    def _is_at(self, to: str | None, statuses: frozenset[GroupStatus]) -> bool:
+        """Say whether the group is where it is to be moved, by a move that these statuses tell of."""
+        return to == self.group.priority_station and self.group.status in statuses
 
     def _require_connected(self, *sites: str) -> None:
         for site in sites:

@@ -1,4 +1,4 @@
-"""What goes wrong in a world, and what operators do. Which of it happens, and how often, the seed says.
+"""What goes wrong in a world. Which of it happens, and how often, the seed says.
 
 A fault lasts for a while and is then undone; the end of all faults undoes those that last.
 """
@@ -6,18 +6,15 @@ A fault lasts for a while and is then undone; the end of all faults undoes those
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from twinsite.control.lifecycle.states import GroupStatus
-from twinsite.messages import Mode, ObservedWorker, Replication
 from twinsite_sim.arbiter import ArbiterFaults
-from twinsite_sim.controller import Refused
-from twinsite_sim.machine import Machine
+from twinsite_sim.machine import Machine, Process
 from twinsite_sim.node import SimNode, worker_of
+from twinsite_sim.operators import Call
 
 if TYPE_CHECKING:
     from twinsite_sim.world import World
@@ -29,7 +26,7 @@ class Mischief:
     """The faults of one world."""
 
     def __init__(self, world: World, seed: str, focus: frozenset[str]) -> None:
-        """Choose what goes wrong; with a `focus` only the kinds of these names do, and operators force failovers."""
+        """Choose what goes wrong; with a `focus` only the kinds of these names do."""
         self._world = world
         self.random = random.Random(f"{seed} mischief")
         rng = self.random
@@ -38,14 +35,17 @@ class Mischief:
             ("worker killed inside", self._kill_inside, 1.0),
             ("worker restarted", self._restart_worker, 0.5),
             ("worker frozen", self._freeze_worker, 0.7),
+            ("node frozen", self._freeze_node, 0.5),
             ("machine crash", self._crash_machine, 0.7),
             ("machine crash inside", self._crash_inside, 0.7),
             ("stream cut", self._cut_stream, 1.5),
             ("stream blocked", self._block_stream, 1.5),
             ("controller cut off", self._block_controller, 1.0),
+            ("site cut off", self._block_site, 0.5),
             ("hosts cut off", self._block_hosts, 0.5),
             ("controller down", self._controller_down, 0.7),
             ("database restored", self._database_restored, 0.4),
+            ("promotion forgotten", self._promotion_forgotten, 0.3),
             ("arbiter faults", self._arbiter_faults, 1.0),
             ("slow network", self._slow_network, 0.7),
             ("slow threads", self._slow_threads, 0.7),
@@ -63,8 +63,6 @@ class Mischief:
             assert focus <= {name for name, _, _ in kinds}
             self.kinds = [kind for kind in kinds if kind[0] in focus]
         self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
-        self.operator_seconds = rng.choice([1.0, 3.0, 10.0])
-        self.forces = rng.random() < 0.3 or bool(focus)
 
     async def run(self) -> None:
         """Let faults happen for ever; cancel to end them all."""
@@ -123,16 +121,21 @@ class Mischief:
             node.run.stop()
 
     @asynccontextmanager
-    async def _frozen(self, worker: Any) -> AsyncIterator[None]:
-        worker.freeze(on=True)
+    async def _frozen(self, process: Process) -> AsyncIterator[None]:
+        process.freeze(on=True)
         try:
             yield
         finally:
-            worker.freeze(on=False)
+            process.freeze(on=False)
 
     def _freeze_worker(self) -> Any:
         worker = worker_of(self._site())
         return self._frozen(worker) if worker is not None and not worker.is_frozen else None
+
+    def _freeze_node(self) -> Any:
+        """The site is silent and hears nothing, and its worker goes on."""
+        node = self._site().process
+        return self._frozen(node) if node.is_alive and not node.is_frozen else None
 
     def _crash_machine(self) -> None:
         self._site().machine.crash()
@@ -161,6 +164,15 @@ class Mischief:
 
     def _block_controller(self) -> Any:
         return self._blocked(self._some_of(self._site().machine, self._world.controller.machine))
+
+    def _routes_around(self, site: Machine) -> list[tuple[Machine, Machine]]:
+        """Return the routes between a site and everybody else, its hosts excepted."""
+        others = [node.machine for node in self._world.nodes if node.machine is not site]
+        others.append(self._world.controller.machine)
+        return [route for other in others for route in ((site, other), (other, site))]
+
+    def _block_site(self) -> Any:
+        return self._blocked(self._routes_around(self._site().machine))
 
     def _block_hosts(self) -> Any:
         return self._blocked(self._some_of(self._site().machine, self._world.hosts.machine))
@@ -215,6 +227,32 @@ class Mischief:
 
     def _database_restored(self) -> Any:
         return self._back_to_a_backup()
+
+    @asynccontextmanager
+    async def _forgotten_promotion(self) -> AsyncIterator[None]:
+        """Promote a site whose peer is cut off, end what it runs, and go back to before that, all in a short time."""
+        world, rng = self._world, self.random
+        controller = world.controller
+        backup = controller.back_up()
+        former, target = (
+            next(node for node in world.nodes if node.site == site)
+            for site in (controller.group.priority_station, controller.group.secondary_station)
+        )
+        async with self._blocked(self._routes_around(former.machine)):
+            if world.operators.call(Call("failover", target.site)):
+                await asyncio.sleep(rng.random() * rng.choice([1.0, 4.0, 12.0]))
+                worker = worker_of(target)
+                if rng.random() < 0.5:
+                    target.machine.crash()
+                elif worker is not None:
+                    self._note(f"kills {worker.name}")
+                    worker.end()
+                await asyncio.sleep(rng.random() * 0.2)
+                controller.restore(backup)
+            yield
+
+    def _promotion_forgotten(self) -> Any:
+        return self._forgotten_promotion()
 
     def _controller_down(self) -> Any:
         machine = self._world.controller.machine
@@ -287,65 +325,3 @@ class Mischief:
     def _clock_jumps(self) -> None:
         machine = self.random.choice([*(node.machine for node in self._world.nodes), self._world.controller.machine])
         machine.set_clock(self.random.choice([0.0, 1.0, -1.0, 30.0, -30.0, 4000.0, -4000.0]) * self.random.random())
-
-    # Operators
-
-    async def operate(self) -> None:
-        """Operators who sometimes do what they should, and sometimes anything."""
-        rng = self.random
-        while True:
-            await asyncio.sleep(rng.expovariate(1.0) * self.operator_seconds)
-            if self.forces and self._is_half_copied():
-                self.call("force")
-            elif rng.random() < 0.6:
-                self.do_what_is_due()
-            else:
-                calls = ["synchronize", "stop", "failover", "reverse", "reverse", "reprotect"]
-                if self.forces:
-                    calls += ["force"]
-                self.call(rng.choice(calls))
-
-    def _is_half_copied(self) -> bool:
-        """Say whether a forced failover would roll the secondary back."""
-        controller = self._world.controller
-        report = controller.reports.get(controller.group.secondary_station)
-        return report is not None and report.status is not None and report.status.rollback_point is not None
-
-    def do_what_is_due(self, *, accepts_loss: bool = False) -> None:
-        """What an operator should: protect what was failed over, repeat what failed, go on after a pause.
-
-        `accepts_loss`: force a failover that would be refused.
-        """
-        failover = "force" if accepts_loss else "failover"
-        controller = self._world.controller
-        group = controller.group
-        if group.status is GroupStatus.FAILED_OVER:
-            self.call("reprotect")
-        elif group.status is GroupStatus.ERROR_FAILING_OVER:
-            self.call(failover)
-        elif group.status is GroupStatus.ERROR_REVERSING or group.replication is Replication.PAUSED:
-            self.call("synchronize")
-        elif accepts_loss and _waits_for_acceptance(controller.reports.get(group.priority_station)):
-            self.call("give up")
-        elif controller.health().fault_level == "2":
-            self.call(failover)
-
-    def call(self, name: str) -> None:
-        """Make an operator's call; what is refused is refused."""
-        world = self._world
-        controller = world.controller
-        with contextlib.suppress(Refused):
-            if name == "force":
-                controller.failover(force=True)
-            elif name == "give up":
-                controller.stop(force=True)
-            else:
-                getattr(controller, name)()
-            world.trace.add("operator", name)
-            world.operations[name] = world.operations.get(name, 0) + 1
-
-
-def _waits_for_acceptance(primary: ObservedWorker | None) -> bool:
-    """Say whether a primary holds because it may lack writes that the other side cannot bring."""
-    status = primary.status if primary is not None else None
-    return status is not None and status.mode is Mode.HOLDING and status.doubtful

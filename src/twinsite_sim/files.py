@@ -59,6 +59,10 @@ class SimFiles:
         self._operation(f"read {path}")
         return bytes(self._inode(path).content)
 
+    def peek(self, path: Path) -> bytes:
+        """Return the content for who looks from outside the world. Raises `FileNotFoundError`."""
+        return bytes(self._inode(path).content)
+
     def replace(self, path: Path, content: bytes) -> None:
         """Replace a file as a whole; a crash in the middle leaves the old one or the new one. Raises `OSError`."""
         self._operation(f"replace {path}")

@@ -159,6 +159,8 @@ class Hosts:
         self.can_check_reads: Callable[[str], bool] = lambda site: True
         self.on_done: Callable[[Change], None] = lambda change: None
         """Called when a change was answered, before anything else."""
+        self.on_served: Callable[[Process, float], None] = lambda process, asked_at: None
+        """Called when a process has done what a host had asked at that time."""
 
     def start(self, habits: list[Habits]) -> None:
         """Let one writer begin for each of the habits."""
@@ -234,6 +236,7 @@ class Hosts:
             self.answered += 1
             ledger.done(change, self.loop.time(), is_fua=is_fua)
             self.on_done(change)
+            self.on_served(change.place, change.issued_at)
 
     async def _flush(self, client: NbdClient, attachment: Attachment) -> None:
         issued_at = self.loop.time()
@@ -241,6 +244,7 @@ class Hosts:
         if not error:
             self.ledger.flushed(attachment.index, issued_at)
             self.answered += 1
+            self.on_served(client.server_process, issued_at)
 
     async def _read(self, client: NbdClient, attachment: Attachment) -> None:
         sectors = self._free_range(attachment.index)
@@ -249,10 +253,12 @@ class Hosts:
         record = self.ledger.volumes[attachment.index]
         before = [len(record.history[sector]) for sector in sectors]
         offset, length = sectors.start * SECTOR_BYTES, len(sectors) * SECTOR_BYTES
+        asked_at = self.loop.time()
         error, data = await attachment.ask(client, Command.READ, offset, length)
+        if not error:
+            self.on_served(client.server_process, asked_at)
         site = client.server_process.machine.name
-        is_current = site == self.controller.row.primary_site and self.can_check_reads(site)
-        if error or not is_current:
+        if error or not self.can_check_reads(site):
             return
         if before != [len(record.history[sector]) for sector in sectors]:
             return  # Something was written meanwhile.
@@ -275,8 +281,8 @@ class Hosts:
 
 
 def random_habits(rng: random.Random) -> list[Habits]:
-    """Return the writers of a world: one that depends on itself at least."""
-    return [
+    """Return the hosts of a world: a writer that depends on itself at least, and perhaps one that only reads."""
+    writers = [
         Habits(
             pause_seconds=rng.choice([0.02, 0.1, 0.4]),
             depth=rng.choice([1, 1, 2, 6]),
@@ -288,3 +294,15 @@ def random_habits(rng: random.Random) -> list[Habits]:
         )
         for _ in range(rng.choice([1, 2, 2, 3]))
     ]
+    if rng.random() < 0.5:
+        return writers
+    reader = Habits(
+        pause_seconds=0.3,
+        depth=1,
+        flush_rate=0.0,
+        fua_rate=0.0,
+        zero_rate=0.0,
+        read_rate=1.0,
+        leave_seconds=rng.choice([0.5, 20.0]),
+    )
+    return [*writers, reader]

@@ -2,26 +2,35 @@
 
 1. Whenever a site shows its disks to hosts, they show every change that a host was told is done.
 2. A site that was promoted by force shows the disks of one moment, no change without those that it depended on, and has
-   lost no more than was stated.
+   lost no more than was stated. So would, at any moment, a stale secondary that says that it can be promoted.
 3. While the arbiter has the secondary as in sync, its disks have every answered change, at the moment of each answer
    and at any other: it could be promoted then.
 4. What was seen to be lost is not told done afterwards, and does not come back: there is one history.
 5. In the end, after the faults, the twins are equal.
+6. A primary that has heard that it was replaced does nothing more for hosts.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twinsite.core.arbiter import Row, Secondary
+from twinsite.core.limits import BLOCK_BYTES, SECTOR_BYTES
+from twinsite.core.tracking.undo import decode_header, decode_records
+from twinsite.messages import Role, WorkerStatus
 from twinsite_sim.controller import Controller, Promotion
 from twinsite_sim.hosts import Attachment
 from twinsite_sim.ledger import Change, Ledger, word_at
 from twinsite_sim.loop import SimLoop, WorldFailure
-from twinsite_sim.machine import Machine, Process
+from twinsite_sim.machine import STATE_ROOT, Machine, Process
 from twinsite_sim.nbd_client import NbdClient
 from twinsite_sim.trace import Trace
+
+LEAVING_SECONDS = 2.0
+"""What a host asks later than that of a primary that has heard that it was replaced is not done any more."""
+UNDO_LOG = STATE_ROOT / "undo.log"
 
 
 class Judge:
@@ -42,6 +51,10 @@ class Judge:
         self._is_beyond = False
         self._was_forced_unseen = False  # A forced failover was followed by another one before its disks were shown.
         self._is_forked = False
+        self._heard_replaced: dict[Process, float] = {}
+        self._lives_in_sync = dict.fromkeys(self._lacking, (1, 0))
+        self.status_of: Callable[[str], WorkerStatus | None] = lambda site: None
+        """Returns how a site's living worker is just now."""
         self._row = controller.row  # What was granted, whatever a database that went back to a backup says.
         controller.on_promoted = self._promoted
         controller.on_row = self._row_changed
@@ -97,9 +110,33 @@ class Judge:
             if not self._ledger.may_show(change.volume, sector, word_at(content, sector)):
                 raise WorldFailure(f"{change} was told done, and {other}, which counts as in sync, lacks it")
 
+    def replaced(self, process: Process) -> None:
+        """A worker has heard that another site is primary."""
+        self._heard_replaced.setdefault(process, self._loop.time())
+
+    def served(self, process: Process, asked_at: float) -> None:
+        """A worker has done what a host asked of it at that time."""
+        heard_at = self._heard_replaced.get(process)
+        if heard_at is not None and asked_at > heard_at + LEAVING_SECONDS:
+            raise WorldFailure(
+                f"{process.name} has heard at {heard_at:.4f} that it was replaced, and serves what a host asked at "
+                f"{asked_at:.4f}"
+            )
+
     def can_check_reads(self, site: str) -> bool:
-        """Say whether what hosts read at a site is to be believed just now."""
-        return not self._is_unsettled() and not self._lacking[site]
+        """Say whether what hosts read at a site is to be believed just now.
+
+        A primary that has been replaced may answer reads until it hears of that.
+        """
+        return site == self._row.primary_site and not self._is_unsettled() and not self._lacking[site]
+
+    def may_both_have_lost(self) -> bool:
+        """Say whether, since the group was in sync, both sites' machines have restarted or failed to flush."""
+        return all(self._lives(site) != lives for site, lives in self._lives_in_sync.items())
+
+    def _lives(self, site: str) -> tuple[int, int]:
+        machine = self._machines[site]
+        return machine.boot_number, sum(disk.failed_flushes for disk in machine.disks.values())
 
     # What lies on the disks
 
@@ -117,6 +154,20 @@ class Judge:
         other = other_site(row.primary_site)
         if row.secondary is Secondary.IN_SYNC and not self._lacking[other]:
             self._ledger.check(self.images(other), f"{other}, which counts as in sync")
+        if row.secondary is Secondary.STALE and not self._lacking[other] and not self._is_forked:
+            self._check_promotable(other)
+
+    def _check_promotable(self, site: str) -> None:
+        """A secondary that says that it can be promoted by force must show one moment then, whatever else it lacks."""
+        status = self.status_of(site)
+        if status is None or status.role is not Role.SECONDARY or status.doubtful:
+            return
+        machine = self._machines[site]
+        if status.consistent:
+            self._ledger.check_promotable(self.images(site), f"{site}, which says that it is consistent", machine)
+        elif status.rollback_point is not None:
+            images = rolled_back(self.images(site), machine.files.peek(UNDO_LOG))
+            self._ledger.check_promotable(images, f"{site}, if its undo log were rolled back", machine)
 
     def twins_are_equal(self) -> bool:
         """Say whether both sites' disks show the same."""
@@ -151,9 +202,20 @@ class Judge:
         self._trace.add("checker", f"the forced failover has lost {len(lost)} changes of sectors")
         loss = promotion.loss
         assert loss is not None
+        if loss.bytes_at_most is not None and not loss.unflushed:
+            sectors = {
+                (change.volume, sector)
+                for change, sector, _ in lost
+                if change.done_at is not None and change.done_at <= promotion.said_at
+            }
+            if len(sectors) * SECTOR_BYTES > loss.bytes_at_most:
+                raise WorldFailure(
+                    f"{what}: it stated the loss of {loss}, which was at {promotion.said_at:.4f}, and "
+                    f"{len(sectors) * SECTOR_BYTES} bytes that were done by then are lost"
+                )
         if loss.since is not None:
             since = min(self._machines[promotion.stater].true_times(loss.since))
-            for change, shown in lost:
+            for change, _, shown in lost:
                 if change.done_at is not None and change.done_at < since:
                     raise WorldFailure(
                         f"{what}: it stated the loss of {loss}, which is {since:.4f}, but {change}, done at "
@@ -181,6 +243,10 @@ class Judge:
         if row.unheard:
             return
         self._row = row
+        # It may be primary anew, under a later term, and not have heard of that yet.
+        self._heard_replaced = {
+            process: at for process, at in self._heard_replaced.items() if process.machine.name != row.primary_site
+        }
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
             self._ledger.join()
@@ -193,6 +259,7 @@ class Judge:
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
         if is_in_sync and not is_late:
+            self._lives_in_sync = {site: self._lives(site) for site in self._lacking}
             # What was reported just before a machine crashed does not make that one whole.
             self._has_crashed = {site for site in self._has_crashed if self._lacking[site]}
         self._was_in_sync = is_in_sync
@@ -228,6 +295,18 @@ class Judge:
         excused = self._ledger.crashed(index, sectors, content, other, was_told=told)
         if excused:
             self._trace.add("checker", f"{len(excused)} sectors of volume {index} are excused")
+
+
+def rolled_back(images: Sequence[bytearray], log: bytes) -> list[bytearray]:
+    """Return copies of disks as the records of an undo log would leave them."""
+    copies = [bytearray(image) for image in images]
+    _, start = decode_header(memoryview(log))
+    for record, _ in decode_records(memoryview(log), start):
+        image = copies[record.volume]
+        offset = record.block * BLOCK_BYTES
+        length = min(BLOCK_BYTES, len(image) - offset)
+        image[offset : offset + length] = bytes(length) if record.data is None else record.data
+    return copies
 
 
 def other_site(site: str) -> str:

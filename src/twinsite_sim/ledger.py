@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from twinsite.core.limits import SECTOR_BYTES
 from twinsite_sim.loop import WorldFailure
@@ -51,6 +51,14 @@ class Change:
         return f"{what} #{self.number} of volume {self.volume}, sectors {self.sectors.start}-{self.sectors.stop - 1}"
 
 
+class Lost(NamedTuple):
+    """What a forced failover has lost in one sector: a change that was done, and what is shown instead."""
+
+    change: Change
+    sector: int
+    shown: Change
+
+
 @dataclass
 class VolumeLedger:
     """One volume: per sector the changes, oldest first, and where the floor is among them."""
@@ -82,6 +90,8 @@ class Ledger:
         self._forked_at = 0.0
         self._fork_may_answer = False
         self._forks: list[Change] = []
+        self._tried: list[tuple[VolumeLedger, int, int, int]] | None = None
+        """What a trial has put into histories, to be taken out of them again: where, and the floor before that."""
 
     def fork(self, machine: Any, now: float, *, may_answer: bool) -> None:
         """Another site shows its disks now: what hosts send to the one that was primary is not the group's history.
@@ -254,8 +264,8 @@ class Ledger:
         *,
         is_of_one_moment: bool = True,
         place: Any,
-    ) -> list[tuple[Change, Change]]:
-        """A forced failover has made these disks the history. Returns what is lost: (was done, is shown instead).
+    ) -> list[Lost]:
+        """A forced failover has made these disks the history. Returns what is lost.
 
         `place` is the process that shows them: what it has been sent and has not answered may still appear, and what
         its machine was sent while it was a primary that had been replaced.
@@ -273,7 +283,7 @@ class Ledger:
                 history = volume.history[sector]
                 for later in history[found + 1 :]:
                     if later.done_at is not None and sector not in later.gone and sector not in later.excused:
-                        lost.append((later, history[found]))
+                        lost.append(Lost(later, sector, history[found]))
                     if later.place is not place or not later.is_pending:
                         later.gone.setdefault(sector, now)
                 history[found].gone.pop(sector, None)
@@ -284,6 +294,20 @@ class Ledger:
                 volume.words[sector] = history[floor].word
         self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]
         return lost
+
+    def check_promotable(self, images: Sequence[bytes | bytearray], what: str, machine: Any) -> None:
+        """Raise `WorldFailure` unless a forced failover to disks like these would show one moment. Changes nothing.
+
+        `machine` has the disks: what it was sent while it was a primary that had been replaced may be among it.
+        """
+        self._tried = []
+        try:
+            self._check_moment(self._shown(images, what, machine), what)
+        finally:
+            for record, sector, place, floor in reversed(self._tried):
+                del record.history[sector][place]
+                record.floor[sector] = floor
+            self._tried = None
 
     def void_flushes(self, volume: int, sectors: Iterable[int]) -> None:
         """A forced failover shows these sectors of a disk that does not have them durable."""
@@ -409,6 +433,8 @@ class Ledger:
                 if change in history:
                     return history.index(change)
                 place = next((n for n, c in enumerate(history) if c.issued_at >= change.forked_at), len(history))
+                if self._tried is not None:
+                    self._tried.append((volume, sector, place, volume.floor[sector]))
                 history.insert(place, change)
                 if place <= volume.floor[sector]:
                     volume.floor[sector] += 1

@@ -232,6 +232,7 @@ class _Job:
     is_begun: bool = False
     outcome: Any = None
     error: BaseException | None = None
+    heard: Callable[[], None] = lambda: None
 
 
 class _JobFuture(Future[Any]):
@@ -292,12 +293,14 @@ class SimExecutor(Executor):
     def _work(self, job: _Job) -> None:
         job.is_begun = True
         _EXTRA_SECONDS[0] = 0.0
+        _HEARD[0] = lambda: None
         try:
             job.outcome = job.work()
         except Killed:
             raise
         except BaseException as error:
             job.error = error
+        job.heard = _HEARD[0]
 
     def _finish(self, job: _Job) -> None:
         if job in self._running:
@@ -307,6 +310,7 @@ class SimExecutor(Executor):
                 job.future.set_exception(job.error)
             else:
                 job.future.set_result(job.outcome)
+            job.heard()
         self._start()
 
     def _hurry(self, job: _Job) -> None:
@@ -318,11 +322,17 @@ class SimExecutor(Executor):
 
 
 _EXTRA_SECONDS = [0.0]
+_HEARD: list[Callable[[], None]] = [lambda: None]
 
 
 def take_long(seconds: float) -> None:
     """Called by a job: its caller hears of its end only so much later."""
     _EXTRA_SECONDS[0] = seconds
+
+
+def when_heard(callback: Callable[[], None]) -> None:
+    """Called by a job: make this call at the moment when its caller hears of its end, if it still waits."""
+    _HEARD[0] = callback
 
 
 STATE_ROOT = Path("/state")

@@ -38,6 +38,7 @@ class SimControl:
     def publish(self) -> None:
         """Tell the node, if there is anything new."""
         status = self._status()
+        self._run.said_at = self._run.process.loop.time()
         if status is not None and status != self._last:
             self._last = status
             self._run.publish(status)
@@ -55,6 +56,8 @@ class WorkerRun:
         self.number = number
         self.process = Process(node.machine, f"worker-{node.site}#{number}")
         self.status: WorkerStatus | None = None
+        self.said_at = 0.0
+        """When the worker last looked at how it is."""
         self.worker: Worker | None = None
         self.given: WorkerSpec | None = None
         self._stop: asyncio.Event | None = None
@@ -171,7 +174,8 @@ class SimNode:
         await asyncio.sleep(network.latency())
         if controller.is_down():
             return
-        spec = controller.sync(self.site, self.observed())
+        said_at = self.run.said_at if self.run is not None else 0.0
+        spec = controller.sync(self.site, self.observed(), said_at)
         await asyncio.sleep(network.latency())
         if network.is_blocked(controller.machine, self.machine):
             await asyncio.sleep(self._random.random())
@@ -206,3 +210,9 @@ def forget_runs() -> None:
 def worker_of(node: SimNode) -> Any:
     """Return the process of a node's worker, or None."""
     return node.run.process if node.run is not None and node.run.process.is_alive else None
+
+
+def status_now(node: SimNode) -> WorkerStatus | None:
+    """Return how a node's living worker is at this moment, whatever it has said."""
+    run = node.run
+    return run.worker.status() if run is not None and run.process.is_alive and run.worker is not None else None

@@ -46,6 +46,7 @@ class SimDisk:
         self.opened_by: Any = None
         self.has_failed_flush = False
         """The store that is open now flushes no more."""
+        self.failed_flushes = 0
         self.is_full = False
         self.fails_reads = self.fails_writes = self.fails_flushes = False
         self.uncached_rate = 0.0
@@ -91,6 +92,7 @@ class SimDisk:
         if dropped:
             self._on_lost(dropped)
         self.has_failed_flush = True
+        self.failed_flushes += 1
 
     def flush(self) -> None:
         """Make everything durable that can still be."""

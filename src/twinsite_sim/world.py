@@ -7,6 +7,7 @@ import contextlib
 import gc
 import random
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -22,7 +23,8 @@ from twinsite_sim.ledger import Ledger
 from twinsite_sim.loop import SimLoop, WorldFailure
 from twinsite_sim.machine import Machine
 from twinsite_sim.network import Network
-from twinsite_sim.node import SimNode, forget_runs, worker_of
+from twinsite_sim.node import SimNode, forget_runs, status_now, worker_of
+from twinsite_sim.operators import Call, Operators
 from twinsite_sim.substitution import simulated_outside
 from twinsite_sim.trace import Trace
 
@@ -30,6 +32,10 @@ STEPS_MAX = 2_000_000
 """Events of a world; one that has more does not end."""
 HEAL_SECONDS_MAX = 180.0
 """After the faults have ended, a group is active again within this."""
+HELP_SECONDS = 10
+"""How often an operator looks then, in seconds."""
+PATIENCE_SECONDS = 60
+"""After so long an operator does what should not be needed."""
 QUIET_SECONDS_MAX = 90.0
 """When hosts ask for nothing new, everything is answered within this."""
 LOOK_SECONDS = 0.5
@@ -47,6 +53,8 @@ class WorldResult:
     failure: BaseException | None
     digest: str
     operations: dict[str, int]
+    help: dict[str, int]
+    """What operators had to do after the faults, and why."""
     answered: int
     virtual_seconds: float
     steps: int
@@ -57,7 +65,10 @@ class World:
     """The parts of one world."""
 
     def __init__(self, seed: int, focus: frozenset[str] = frozenset()) -> None:
-        """Build the world of a seed; nothing has happened yet. `focus` names the only faults that it has, if any."""
+        """Build the world of a seed; nothing has happened yet.
+
+        `focus` names the only faults that it has, if any; its operators accept losses without a need then.
+        """
         name = world_name(seed)
         self.random = random.Random(f"{name} world")
         self.trace = Trace()
@@ -65,7 +76,6 @@ class World:
         self.trace.use_clock(self.loop.time)
         self.network = Network(self.loop, self.trace, name)
         self.loop.network = self.network
-        self.operations: dict[str, int] = {}
         self.machines: dict[str, Machine] = {}
         for number, machine_name in enumerate([*SITES, "controller", "hosts"]):
             machine = Machine(machine_name, f"10.0.0.{number + 1}", self.loop, self.trace, name)
@@ -81,8 +91,14 @@ class World:
         self.hosts.on_done = self.judge.answered
         self.hosts.can_check_reads = self.judge.can_check_reads
         self.nodes = [SimNode(site, self.machines[site], self.network, self.controller, name) for site in SITES]
+        self.judge.status_of = lambda site: status_now(self.nodes[SITES.index(site)])
+        self.arbiter.on_replaced = self.judge.replaced
+        self.hosts.on_served = self.judge.served
         self.mischief = Mischief(self, name, focus)
+        self.operators = Operators(self, name, forces=self.random.random() < 0.3 or bool(focus))
         self.fault_seconds = self.random.choice([15.0, 30.0, 60.0])
+        self.help: Counter[str] = Counter()
+        """Calls that it took after the faults: what an operator should do then, and why."""
         self._healed_at = 0.0
 
     def _plug_in_disks(self) -> list[int]:
@@ -106,11 +122,11 @@ class World:
         watching = self.loop.create_task(self._watch())
         booting = self.loop.create_task(self._boot_machines())
         await asyncio.sleep(0.5)
-        self.mischief.call("synchronize")
-        await asyncio.sleep(self.random.choice([0.5, 3.0, 8.0]))
+        self.operators.call(Call("synchronize"))
+        await asyncio.sleep(self.random.choice([0.0, 0.5, 3.0, 8.0]))
         self.trace.add("world", f"faults begin: {', '.join(name for name, _, _ in self.mischief.kinds)}")
         faults = self.loop.create_task(self.mischief.run())
-        operators = self.loop.create_task(self.mischief.operate())
+        operators = self.loop.create_task(self.operators.run())
         await asyncio.sleep(self.fault_seconds)
         faults.cancel()
         operators.cancel()
@@ -147,12 +163,26 @@ class World:
         while not self._is_active():
             await asyncio.sleep(1.0)
             looks += 1
-            if looks % 10 == 0:
-                self.mischief.do_what_is_due(accepts_loss=looks >= 60)
+            is_last_way_out = looks >= PATIENCE_SECONDS
+            due = self.operators.due(accepts_loss=is_last_way_out)
+            if looks % HELP_SECONDS == 0 and due is not None and (due.is_usual or is_last_way_out):
+                self._help(due)
             if self.loop.time() > self._healed_at + HEAL_SECONDS_MAX:
                 raise WorldFailure(
                     f"the group is not active again {HEAL_SECONDS_MAX:.0f} s after the faults: {self._how()}"
                 )
+
+    def _help(self, call: Call) -> None:
+        """Make an operator's call after the faults, and count it.
+
+        Raises `WorldFailure` for what should not be needed: all machines and links work by now.
+        """
+        may_be_needed = call.is_usual or self.judge.may_both_have_lost()
+        if not self.operators.call(call):
+            return
+        self.help[f"{call.name}: {call.why}"] += 1
+        if not may_be_needed:
+            raise WorldFailure(f"the group is not active again but by '{call.name}', since {call.why}: {self._how()}")
 
     async def _until(self, condition: Callable[[], bool], seconds_max: float, what: str) -> None:
         ends_at = self.loop.time() + seconds_max
@@ -239,7 +269,8 @@ def run_world(seed: int, focus: frozenset[str] = frozenset()) -> WorldResult:
             seed=seed,
             failure=failure,
             digest=world.trace.digest(),
-            operations=world.operations,
+            operations=dict(world.operators.operations),
+            help=dict(world.help),
             answered=world.hosts.answered,
             virtual_seconds=world.loop.time(),
             steps=world.loop.steps,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.plants import PLANTS, Plant
+from tests.simulation.plants_of_moves import PLANTS_OF_MOVES
 from twinsite_sim.world import run_world
 
 WORLDS_MAX = 150
 """A planted bug must be found within so many worlds."""
 
 
-@pytest.mark.parametrize(("plant", "focus"), [pytest.param(*entry, id=entry[0].__name__) for entry in PLANTS])
+@pytest.mark.parametrize(
+    ("plant", "focus"), [pytest.param(*entry, id=entry[0].__name__) for entry in PLANTS + PLANTS_OF_MOVES]
+)
 def test_a_planted_bug_is_found(plant: Plant, focus: frozenset[str]) -> None:
     for seed in range(1, WORLDS_MAX + 1):
         with pytest.MonkeyPatch.context() as patch:

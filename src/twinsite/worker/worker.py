@@ -402,6 +402,9 @@ class Worker:
             await device.drain()
 
     async def _withdraw_all(self) -> None:
+        """Serve nothing any more. Every host is cut off before any disk is waited for."""
+        for server in self._servers.values():
+            await server.close()
         for volume_id in list(self._servers):
             await self._withdraw(volume_id)
 

@@ -17,6 +17,7 @@ from twinsite.errors import InternalError, StorageFault
 from twinsite.messages import MemberSpec, Mode, Role, WorkerSpec
 from twinsite.nbd_client import NbdClient
 from twinsite.worker.spec_check import check_endpoint
+from twinsite.worker.store_device import StoreDevice
 
 DATA = b"kept" * 1024
 
@@ -257,3 +258,23 @@ async def test_a_volume_does_not_shrink(leader: Leader) -> None:
     assert status.failure is not None
     assert "would shrink" in status.failure.message
     await leader.write(SIZE - len(DATA), DATA)
+
+
+async def test_no_host_is_served_while_a_disk_of_another_volume_is_waited_for(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await leader.put(leader.spec())
+    drains, answers = asyncio.Event(), asyncio.Event()
+
+    async def drain(device: StoreDevice) -> None:
+        del device
+        drains.set()
+        await answers.wait()
+
+    monkeypatch.setattr(StoreDevice, "drain", drain)
+    with await asyncio.to_thread(NbdClient, leader.uri(1)) as other:
+        leader.give(replace(leader.spec(Role.SECONDARY), term=2))
+        await drains.wait()
+        with pytest.raises(StorageFault):
+            await asyncio.to_thread(other.read, 0, 512)
+    answers.set()

@@ -1,0 +1,144 @@
+"""What operators do: what they should, or anything; one or two of them, by what they saw, with answers that are lost.
+
+An operator looks, thinks, and calls: what is true by then may be something else, and another operator may have called
+meanwhile. Whoever loses the answer asks the same again without another look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twinsite.control.lifecycle.states import GroupStatus
+from twinsite.messages import Mode, ObservedWorker, Replication
+from twinsite_sim.controller import Refused
+
+if TYPE_CHECKING:
+    from twinsite_sim.world import World
+
+REPEATS_MAX = 3
+"""So often at most an operator whose answers are lost makes one call."""
+LOOKS_PAST_MAX = 5.0
+"""Seconds that an operator may take to act on what it saw."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to make. `to` is the site that a move is to end at, if the operator names it."""
+
+    name: str
+    to: str | None = None
+    why: str = ""
+    """What makes it due."""
+    is_usual: bool = True
+    """It follows from what an operator did. Otherwise it is due only while something does not work."""
+
+
+class Operators:
+    """The operators of one world."""
+
+    def __init__(self, world: World, seed: str, *, forces: bool) -> None:
+        """Choose what they are like; with `forces` they accept losses without a need."""
+        self._world = world
+        self._forces = forces
+        self._random = rng = random.Random(f"{seed} operators")
+        self._count = rng.choice([1, 1, 2])
+        self._pause_seconds = rng.choice([1.0, 3.0, 10.0])
+        self._think_seconds = rng.choice([0.0, 0.0, 1.0, LOOKS_PAST_MAX])
+        self._lost_rate = rng.choice([0.0, 0.0, 0.3])
+        self._names_sites = rng.random() < 0.5
+        self.operations: Counter[str] = Counter()
+        """Calls that were not refused."""
+
+    async def run(self) -> None:
+        """Work for ever; cancel to end it."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._count):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        rng = self._random
+        while True:
+            await asyncio.sleep(rng.expovariate(1.0) * self._pause_seconds)
+            call = self._wish()
+            if call is None:
+                continue
+            if self._think_seconds:
+                await asyncio.sleep(rng.random() * self._think_seconds)
+            for _ in range(REPEATS_MAX):
+                self.call(call)
+                if not self._lost_rate or rng.random() >= self._lost_rate:
+                    break
+                await asyncio.sleep(rng.random() * rng.choice([0.5, 6.0]))
+
+    def _wish(self) -> Call | None:
+        """Return what an operator makes of what is shown now."""
+        rng = self._random
+        if self._forces and self._is_half_copied():
+            return self._named("force")
+        if rng.random() < 0.6:
+            return self.due()
+        names = ["synchronize", "stop", "failover", "reverse", "reverse", "reprotect"]
+        if self._forces:
+            names += ["force"]
+        return self._named(rng.choice(names))
+
+    def _named(self, name: str) -> Call:
+        return Call(name, self._world.controller.group.secondary_station if self._names_sites else None)
+
+    def _is_half_copied(self) -> bool:
+        """Say whether a forced failover would roll the secondary back, or has to be refused."""
+        controller = self._world.controller
+        report = controller.reports.get(controller.group.secondary_station)
+        return report is not None and report.status is not None and not report.status.consistent
+
+    def due(self, *, accepts_loss: bool = False) -> Call | None:
+        """Return what an operator should do: protect what was failed over, repeat what failed, go on after a pause.
+
+        `accepts_loss`: also force what would be refused.
+        """
+        failover = "force" if accepts_loss else "failover"
+        controller = self._world.controller
+        group = controller.group
+        if group.status is GroupStatus.FAILED_OVER:
+            return Call("reprotect", why="after a failover")
+        if group.status is GroupStatus.ERROR_FAILING_OVER:
+            return Call(failover, why="the new primary does not serve", is_usual=not accepts_loss)
+        if group.status is GroupStatus.ERROR_REVERSING:
+            return Call("synchronize", why="after a switchover that failed")
+        if group.replication is Replication.PAUSED:
+            return Call("synchronize", why="after a stop")
+        if accepts_loss and _waits_for_acceptance(controller.reports.get(group.priority_station)):
+            why = "production may lack writes and nobody brings them"
+            return Call("give up", why=why, is_usual=False)
+        if controller.health().fault_level == "2":
+            return Call(failover, why="production fails", is_usual=False)
+        return None
+
+    def call(self, call: Call) -> bool:
+        """Make a call; return whether it was admitted. What is refused is refused."""
+        world, name = self._world, call.name
+        controller = world.controller
+        with contextlib.suppress(Refused):
+            if name in ("failover", "force"):
+                controller.failover(force=name == "force", to=call.to)
+            elif name == "reverse":
+                controller.reverse(to=call.to)
+            elif name == "give up":
+                controller.stop(force=True)
+            else:
+                getattr(controller, name)()
+            world.trace.add("operator", name)
+            self.operations[name] += 1
+            return True
+        return False
+
+
+def _waits_for_acceptance(primary: ObservedWorker | None) -> bool:
+    """Say whether a primary holds because it may lack writes that the other side cannot bring."""
+    status = primary.status if primary is not None else None
+    return status is not None and status.mode is Mode.HOLDING and status.doubtful
