@@ -276,6 +276,25 @@ async def test_a_failed_flush_makes_the_image_doubtful(follower: Follower) -> No
     assert follower.saved().doubt is Doubt.FLUSH_FAILED
 
 
+async def test_a_resync_does_not_end_well_on_a_disk_that_has_failed_meanwhile(follower: Follower) -> None:
+    """The flush of one disk was over when it failed another one, and the flush of the other disk ran still."""
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.send(begin(1))
+    await primary.until(Kind.ACK, 1)
+    slow, failing = follower.stores[1], follower.stores[0]
+    slow.may_flush.clear()
+    await primary.send(end(2))
+    await asyncio.to_thread(slow.is_flushing.wait, WAIT_SECONDS)
+    await follower.wait(lambda: failing.flush_count == 1, "the first disk is flushed")
+    failing.fails_flush = True
+    await primary.send(flush_frame(3))
+    await follower.wait(lambda: follower.group.failed_flush is not None, "the next flush has failed")
+    slow.may_flush.set()
+    assert await primary.farewell() is not None
+    assert (follower.saved().doubt, follower.saved().is_consistent) == (Doubt.FLUSH_FAILED, False)
+
+
 async def test_a_disk_that_cannot_flush_is_said_before_everything_is_copied_again(follower: Follower) -> None:
     primary = await follower.connect()
     await primary.enter(follower.hello())
