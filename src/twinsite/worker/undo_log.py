@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import structlog
 from bitarray import bitarray
 
 from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, VOLUME_BYTES_MAX
@@ -25,11 +26,13 @@ from twinsite.durable_file import Files, LogFile
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.stores.base import Store
 
+log = structlog.get_logger(__name__)
+
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
 KEPT_PREFIX = "kept-"
 KEPT_SUFFIX = ".log"
-KEPT_LOGS_MAX = 4
-"""Logs of former primaries that are kept for one group; the oldest goes first."""
+KEPT_LOGS_MAX = 8
+"""Logs of former primaries that are kept for one group. Past them no other one begins: only a person discards any."""
 BLOCKS_MAX = VOLUME_BYTES_MAX // BLOCK_BYTES
 """Most blocks of one volume."""
 
@@ -55,9 +58,14 @@ class UndoLog:
 
     @classmethod
     def begin(cls, files: Files, path: Path, header: UndoHeader) -> UndoLog:
-        """Start a log at the point that `header` names, durable before this returns. Raises `StorageFault`."""
+        """Start a log at the point that `header` names, durable before this returns.
+
+        Raises `StorageFault`, also where as many logs of former primaries are kept as may be.
+        """
         start = encode_header(header)
         try:
+            if header.is_former_primary:
+                _refuse_too_many(_kept_logs(files, path.parent), path.parent)
             log = files.create_log(path)
             try:
                 log.write([start], 0)
@@ -164,12 +172,13 @@ class UndoLog:
         directory = self._path.parent
         name = datetime.datetime.fromtimestamp(self.header.point_at, datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         try:
-            kept = [path for path in self._files.list(directory) if is_kept(path)]
-            for path in kept[: max(0, len(kept) + 1 - KEPT_LOGS_MAX)]:
-                self._files.remove(path)
-            self._files.rename(self._path, directory / f"{KEPT_PREFIX}{name}{KEPT_SUFFIX}")
+            kept = {path.name for path in _kept_logs(self._files, directory)}
+            names = [name, *(f"{name}-{number}" for number in range(2, len(kept) + 2))]  # A clock may go back.
+            new_path = next(directory / file for n in names if (file := f"{KEPT_PREFIX}{n}{KEPT_SUFFIX}") not in kept)
+            self._files.rename(self._path, new_path)
         except OSError as error:
             raise StorageFault("keep the undo log", str(self._path), error) from error
+        log.info("undo.kept", path=str(new_path), count=len(kept) + 1, count_max=KEPT_LOGS_MAX)
 
     # Inside
 
@@ -211,6 +220,21 @@ class UndoLog:
         except OSError as error:
             raise StorageFault("flush the undo log", str(self._path), error) from error
         self._is_synced = True
+
+
+def _kept_logs(files: Files, directory: Path) -> list[Path]:
+    return [path for path in files.list(directory) if is_kept(path)]
+
+
+def _refuse_too_many(kept: list[Path], directory: Path) -> None:
+    """Raise `StorageFault` rather than lose what nobody has but the oldest of these logs."""
+    if len(kept) >= KEPT_LOGS_MAX:
+        raise StorageFault(
+            "keep what this former primary alone has",
+            str(directory),
+            f"{len(kept)} such logs are kept of this group, which is the most; on that machine, look at them with "
+            f"'twinsite kept list {directory}', and discard what nobody needs: 'twinsite kept discard {kept[0]}'",
+        )
 
 
 def _stays(old: bytearray, start: int, operation: Frame) -> bool:
