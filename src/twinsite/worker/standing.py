@@ -53,6 +53,8 @@ class Standing:
         self._directory = directory
         self._executor = executor
         self._lock = asyncio.Lock()
+        self.is_peer_in_doubt = False
+        """The secondary that was seen last can bring nothing that is missing here: a flush failed there as well."""
 
     async def join(self, welcome: Welcome, is_still_there: Callable[[], bool]) -> Joined:
         """Do what the tables say with a secondary that has come, if `is_still_there` after what had to be durable."""
@@ -64,6 +66,7 @@ class Standing:
             generation = secrets.token_hex(16)
             if phase is Phase.HOLDING:
                 action = machine.consider(welcome)
+                self.is_peer_in_doubt = action is Action.WAIT and welcome.doubt is Doubt.FLUSH_FAILED
                 if action is Action.ASK:
                     machine.nobody_has_more()
                     return Joined.MUST_ASK

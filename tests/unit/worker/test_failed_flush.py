@@ -91,6 +91,19 @@ async def test_a_primary_whose_flush_fails_waits_for_its_secondary_and_goes_on_w
     await leader.wait(lambda s: s.mode is Mode.PAUSED and s.members[0].serving, "going on with what it has")
 
 
+async def test_when_a_flush_failed_at_both_sites_a_person_decides(
+    leader: Leader, secondary: RawSecondary, disk: FailingDisk
+) -> None:
+    pipe, name = await in_sync(leader, secondary)
+    await fail_a_flush(leader, pipe, disk)
+    assert await pipe.farewell() is not None
+    pipe, _ = await secondary.admit(image(name, doubt=Doubt.FLUSH_FAILED))
+    assert await pipe.farewell() is not None
+    status = await leader.wait(lambda s: s.failure is not None and "at both sites" in s.failure.message, "saying so")
+    assert (status.members[0].serving, status.doubtful) == (False, True)
+    assert leader.arbiter.has_in_sync()
+
+
 async def test_a_flush_that_fails_while_production_is_alone_is_told_and_healed_once_the_secondary_has_all(
     leader: Leader, secondary: RawSecondary, disk: FailingDisk
 ) -> None:

@@ -291,6 +291,15 @@ async def test_what_only_the_arbiter_can_allow_leaves_everything_as_it_was(
     assert await bench.join(welcome) is outcome
     assert (bench.phase(), bench.saved()) == (Phase.HOLDING, before)
     assert bench.machine.must_wait is (outcome is Joined.MUST_WAIT)
+    assert not bench.standing.is_peer_in_doubt
+
+
+async def test_it_is_known_when_neither_side_is_sure_of_its_disks(make: Callable[..., Bench]) -> None:
+    bench = make(peer_has_all=True, lacks_writes=True)
+    assert await bench.join(Welcome(1, KNOWN, consistent=True, doubt=Doubt.FLUSH_FAILED)) is Joined.MUST_WAIT
+    assert bench.standing.is_peer_in_doubt
+    assert await bench.join() is Joined.HEALING
+    assert not bench.standing.is_peer_in_doubt
 
 
 # Healing

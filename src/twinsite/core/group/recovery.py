@@ -146,6 +146,8 @@ WHILE_HOLDING: Final[dict[tuple[Peer, bool, bool, bool], Action]] = {
         for has_all in (False, True)
         for differs in (False, True)
     },
+    # Where a flush failed at the secondary, it may still have some of what is missing here, and lack some of what is
+    # not: to go on with either image drops what the other alone has. Only a person may choose.
     **{
         (peer, True, True, differs): Action.WAIT
         for peer in Peer
