@@ -154,10 +154,10 @@ class _SimLogFile:
     def write(self, parts: Sequence[bytes | memoryview], offset: int) -> int:
         """Write all parts. Raises `OSError`."""
         self._enter("write to")
-        if self._files.is_full:
-            raise OSError(errno.ENOSPC, "No space left on device", str(self._path))
         data = b"".join(parts)
         content = self._inode.content
+        if self._files.is_full and offset + len(data) > len(content):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self._path))
         if offset > len(content):
             content.extend(bytes(offset - len(content)))
         content[offset : offset + len(data)] = data

@@ -275,7 +275,8 @@ class Judge:
     def _lost_writes(self, machine: Machine, path: str, sectors: list[int], was_told: bool) -> None:
         """A disk has lost what was not flushed: hosts may miss it, if it was the group's only copy.
 
-        `was_told`: a host's flush has failed there, so what it was to cover is undefined by the host's own rules.
+        `was_told`: a host's flush has failed there, so what it was to cover is undefined by the host's own rules; but
+        while the other site has everything, hosts are not told and nothing is lost.
         """
         row = self._row
         site = machine.name
@@ -288,7 +289,7 @@ class Judge:
         if site != row.primary_site and not is_in_sync:
             return
         index = list(machine.disks).index(path)
-        told = was_told and site == row.primary_site
+        told = was_told and site == row.primary_site and not is_in_sync
         is_held = is_in_sync and not self._is_beyond and not told
         other: Any = self.images(other_site(site))[index] if is_held else None
         content = machine.disks[path].content

@@ -154,8 +154,6 @@ class World:
             worker = worker_of(node)
             if worker is not None:
                 worker.operations_left = None
-                if node.run is not None and any(disk.has_failed_flush for disk in node.machine.disks.values()):
-                    node.run.stop()  # A disk whose flush has failed is trusted again only when it is opened anew.
         self.arbiter.faults = ArbiterFaults()
         self.network.stall_rate = 0.0
         self._healed_at = self.loop.time()

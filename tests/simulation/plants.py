@@ -208,6 +208,11 @@ def hear_without_listening(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def go_on_after_a_failed_flush(patch: pytest.MonkeyPatch) -> None:
+    """Show hosts a disk whose flush has failed, and go on alone with it, although the secondary has everything."""
+    patch.setattr(Primary, "disk_failed", lambda self: False)
+
+
 _BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
 _CRASHES = frozenset({"machine crash", "worker killed", "blip"})
 _RESTARTS = frozenset({"worker killed", "worker restarted", "stream blocked", "blip"})
@@ -234,6 +239,7 @@ PLANTS: list[tuple[Plant, frozenset[str]]] = [
     (lead_without_rolling_back, _BROKEN_COPIES),
     (hide_that_an_image_is_suspect, _CRASHES),
     (claim_the_lineage_with_differences, _RESTARTS),
+    (go_on_after_a_failed_flush, frozenset({"flush fails", "blip"})),
     (believe_a_backup, _BACKUPS),
     (hear_without_listening, _BACKUPS),
 ]

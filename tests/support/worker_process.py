@@ -156,6 +156,7 @@ class WorkerPair:
         self.group_id = "11111111-2222-4333-8444-555555555555"
         self.sizes_bytes = list(sizes_bytes)
         self.removed: set[int] = set()  # Members that left the group.
+        self.places: dict[tuple[str, int], StorePlace] = {}  # By site and member, where it is no file of its site.
         self.directory = directory
         self.primary = WorkerProcess(self.group_id, directory / "az1")
         self.secondary = WorkerProcess(self.group_id, directory / "az2")
@@ -208,7 +209,7 @@ class WorkerPair:
                 index=index,
                 volume_id=self.volume_id(index),
                 size_bytes=size_bytes,
-                store=StorePlace("file", str(self.path(site, index))),
+                store=self.places.get((site, index)) or StorePlace("file", str(self.path(site, index))),
                 nbd_socket=None if role is Role.SECONDARY else f"{self.directory}/{site}/{index}.sock",
             )
             for index, size_bytes in enumerate(self.sizes_bytes)

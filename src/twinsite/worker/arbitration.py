@@ -33,6 +33,11 @@ MAY_LACK_WRITES = (
     "failover"
 )
 
+BOTH_MAY_LACK_WRITES = (
+    "acknowledged writes may be missing at both sites: here the machine restarted, or a flush failed, and a "
+    "flush failed at the other one; what hosts had flushed is at both; nobody can say which of them has more of the "
+    "rest; go on with what is here by a forced stop, or with what is there by a forced failover"
+)
 
 UNHEARD = (
     "the controller's database was restored from a backup, and grants nothing before both sites have said what they "
@@ -140,7 +145,8 @@ class Arbitration:
         version = self.row.version
         if machine.wants_grant:
             if machine.must_wait:
-                self.failure = Failure("37100177", MAY_LACK_WRITES)
+                text = BOTH_MAY_LACK_WRITES if self._standing.is_peer_in_doubt else MAY_LACK_WRITES
+                self.failure = Failure("37100177", text)
                 return
             result = await self._call(arbiter.suspend_secondary, version)
             if self._learn(result):

@@ -13,6 +13,7 @@ from twinsite.core.group.primary import Primary
 from twinsite.core.group.states import Phase
 from twinsite.core.limits import INTENT_AGE_SECONDS
 from twinsite.core.tracking.intents import EXTENT_BLOCKS
+from twinsite.errors import StorageFault
 from twinsite.stores.base import Store
 from twinsite.worker.flush_both import FlushBoth
 from twinsite.worker.intent_log import IntentLog
@@ -32,7 +33,7 @@ class Cooling:
         executor: Executor,
         drain: Callable[[], None],
         is_quiet: Callable[[], bool],
-        on_failed: Callable[[], None],
+        on_failed: Callable[[StorageFault], object],
     ) -> None:
         self._machine = machine
         self._intents = intents

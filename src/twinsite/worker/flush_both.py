@@ -11,6 +11,7 @@ import structlog
 
 from twinsite.core.group.flight import FlushWaiter
 from twinsite.core.group.primary import Primary
+from twinsite.errors import StorageFault
 from twinsite.stores.base import Store
 
 log = structlog.get_logger(__name__)
@@ -20,8 +21,8 @@ class FlushBoth:
     """Flushes every member on both sides, once: what was applied before is durable when `is_done`.
 
     `drain` lets the group send and tell; `on_done` is called when everything is durable. A flush that fails leaves it
-    unfinished; one that fails here calls `on_failed`, since what is read may not be on the disk then. If the stream
-    ends meanwhile, only this side is flushed: the caller must see that it did not.
+    unfinished; one that fails here calls `on_failed` with the fault, since what is read may not be on the disk then. If
+    the stream ends meanwhile, only this side is flushed: the caller must see that it did not.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class FlushBoth:
         executor: Executor,
         drain: Callable[[], None],
         on_done: Callable[[], None],
-        on_failed: Callable[[], None],
+        on_failed: Callable[[StorageFault], object],
     ) -> None:
         """Start the flushes."""
         self._machine = machine
@@ -62,7 +63,8 @@ class FlushBoth:
         else:
             log.error("primary.flush_failed", error=str(error))
             self._machine.flush_local_failed(waiter)
-            self._on_failed()
+            assert isinstance(error, StorageFault), error
+            self._on_failed(error)
         self._drain()
 
 

@@ -47,8 +47,8 @@ class Mirror(Protocol):
     write_latency: LatencyRecorder
     flush_latency: LatencyRecorder
 
-    def flush_failed(self) -> None:
-        """A store's flush failed: what is read from it may not be on the disk."""
+    def flush_failed(self, fault: StorageFault) -> bool:
+        """A store's flush failed: what is read from it may not be on the disk. Return whether hosts are cut off."""
 
     def drain(self) -> None:
         """Act on what the machine wants."""
@@ -273,17 +273,18 @@ class MirroredDevice(StoreDevice):
 
     def change_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
         """Remember that the two sides may differ where a write failed, and what hosts are told."""
-        waiter = self._waiters.pop((sink, request.cookie), None)
-        now = asyncio.get_running_loop().time()
-        if waiter is not None:
-            self._machine.flush_local_failed(waiter)
-            self._failure_ends_at = math.inf  # The store will flush no more.
-            self._mirror.flush_failed()
-        else:
-            self._failure_ends_at = max(self._failure_ends_at, now + FAILURE_SECONDS)
-            self._machine.write_failed(self._index, request.offset, request.length)
-            self._failed_range = (request.offset, request.offset + request.length)
+        self._failure_ends_at = max(self._failure_ends_at, asyncio.get_running_loop().time() + FAILURE_SECONDS)
+        self._machine.write_failed(self._index, request.offset, request.length)
+        self._failed_range = (request.offset, request.offset + request.length)
         self._failure = Failure("37100177", f"production disk {self.info.name}: {fault}")
+
+    def flush_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
+        """Fail the request, unless hosts are cut off, since the secondary has what they were told."""
+        self._machine.flush_local_failed(self._waiters.pop((sink, request.cookie)))
+        self._failure_ends_at = math.inf  # The store will flush no more.
+        self._failure = Failure("37100177", f"production disk {self.info.name}: {fault}")
+        if not self._mirror.flush_failed(fault):
+            super().flush_failed(request, sink, fault)
 
     def batch_done(self) -> None:
         """Send what the batch brought, and answer what it completed."""

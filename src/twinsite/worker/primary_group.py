@@ -86,7 +86,9 @@ class PrimaryGroup:
         self._executor = executor
         self._on_change = on_change
         self.failed_flush: StorageFault | None = None
-        """What was healed could not be flushed: these stores serve nobody, and the role must start with new ones."""
+        """These stores could not be flushed, and the secondary has everything: they serve nobody any more, and the role
+        must start with new ones."""
+        self._flush_fault: StorageFault | None = None  # Of these stores, whoever has everything.
         self.bug: Exception | None = None
         """What ended a task of this group that nothing but a bug of ours ends."""
         self._loop = asyncio.get_running_loop()
@@ -180,7 +182,9 @@ class PrimaryGroup:
     @property
     def may_serve(self) -> bool:
         """Say whether hosts may see the volumes: this side was confirmed as primary, and was not replaced since."""
-        return self._may_serve and self.machine.phase is not Phase.REPLACED and self._wish is not Replication.HANDOVER
+        if self.failed_flush is not None or self.machine.phase is Phase.REPLACED:
+            return False
+        return self._may_serve and self._wish is not Replication.HANDOVER
 
     async def close(self) -> None:
         """Stop cleanly: let what is in flight arrive, flush, and save the maps. The devices serve nobody any more."""
@@ -269,10 +273,13 @@ class PrimaryGroup:
         for call in calls:
             call()
 
-    def flush_failed(self) -> None:
-        """A flush failed here: at the next start, what is read proves nothing."""
+    def flush_failed(self, fault: StorageFault) -> bool:
+        """A flush failed here: what is read proves nothing any more. Return whether hosts are cut off for that."""
+        self._flush_fault = fault
         if self._state.doubt is not Doubt.FLUSH_FAILED:
             self._run(self.distrust())
+        self._withdraw_if_due()
+        return self.failed_flush is not None
 
     async def distrust(self) -> None:
         """Make durable that a flush failed here. Raises `StorageFault`."""
@@ -604,7 +611,7 @@ class PrimaryGroup:
             await self._flush_here()
         except StorageFault as fault:
             log.error("primary.flush_failed", error=str(fault))
-            self.flush_failed()
+            self.flush_failed(fault)
 
     def _arbiter_answered(self) -> None:
         if self.machine.phase is Phase.REPLACED:
@@ -615,6 +622,32 @@ class PrimaryGroup:
             self._link.say_goodbye()
         self.drain()
         self._on_change()
+
+    # Disks whose flush has failed
+
+    def _withdraw_if_due(self) -> None:
+        """Show disks that may lack what was acknowledged to nobody, once the secondary has all of that.
+
+        Hosts are cut off, and wait for the role that starts with new stores and heals from the secondary.
+        """
+        if self._flush_fault is None or self.failed_flush is not None or not self.machine.disk_failed():
+            return
+        log.error("primary.withdrawn", error=str(self._flush_fault), consequence="the disks are opened anew and healed")
+        self.failed_flush = self._flush_fault
+        for device in self.devices.values():
+            device.halt()
+        self._on_change()
+        self._run(self._end_role(self._flush_fault))
+
+    async def _end_role(self, fault: StorageFault) -> None:
+        """Let the worker start the role anew, when what the next one must know is durable."""
+        self.failed_flush = fault
+        try:
+            await self.distrust()
+        finally:
+            self._link.want(None)
+            self._link.cut(_not_durable(fault))
+            self._on_change()
 
     # Healing
 
@@ -678,13 +711,7 @@ class PrimaryGroup:
             self.machine.is_flushing_healed = False
             await self.distrust()
             return
-        self.failed_flush = fault
-        try:
-            await self.distrust()
-        finally:
-            self._link.want(None)
-            self._link.cut(_not_durable(fault))
-            self._on_change()
+        await self._end_role(fault)
 
     async def _accept_loss(self, acceptances: int) -> None:
         """An operator lets this side go on with what it has."""
@@ -739,11 +766,17 @@ class PrimaryGroup:
             self._holds.end()
         else:
             self._holds.begin(self._may_serve)
+        if self._flush_fault is not None:
+            self._withdraw_if_due()
         self._arbitration.look()
 
 
 def _not_durable(fault: StorageFault) -> Failure:
-    return Failure("37100177", f"what the other site brought is not durable here, and is taken once more: {fault}")
+    return Failure(
+        "37100177",
+        f"the production site cannot make its disks durable, and shows them to nobody: {fault}; it opens them anew and "
+        "takes from the other site what they may lack; if that does not end, fail over",
+    )
 
 
 # Names of their own, because a member of an enumeration takes 0.1 µs to look up, and the hot path asks for ten of them.

@@ -88,6 +88,8 @@ class SecondaryGroup:
         elif self._undo is not None:
             self._undo.grow({member.index: member.size_bytes for member in spec.members})
         self.failure: Failure | None = None
+        self.failed_flush: StorageFault | None = None
+        """These stores will flush no more: the role must start with new ones, for the worker to see at `on_change`."""
 
     # What the worker says
 
@@ -301,17 +303,28 @@ class SecondaryGroup:
         stores = list(self._stores.values())
         try:
             await asyncio.gather(*(loop.run_in_executor(self.executor, store.flush) for store in stores))
-        except StorageFault:
-            await self.distrust()
+        except StorageFault as fault:
+            await self.flush_failed(fault)
             raise
 
+    async def flush_failed(self, fault: StorageFault) -> None:
+        """A flush failed: the kernel may have dropped what was applied. Raises `StorageFault` if that is not recorded.
+
+        The worker is to open the stores anew; until then every session ends at its beginning.
+        """
+        self.failed_flush = fault
+        self._on_change()
+        await self.distrust()
+
     async def distrust(self) -> None:
-        """A flush failed: the kernel may have dropped what was applied."""
+        """Make durable that a flush failed here. Raises `StorageFault`."""
         self._state.doubt = Doubt.FLUSH_FAILED
         await self._save()
 
     async def resync_ended(self) -> None:
-        """Everything up to the end of a resync is durable."""
+        """Everything up to the end of a resync is durable. Raises `StorageFault` when a disk has failed since."""
+        if self.failed_flush is not None:
+            raise self.failed_flush
         self._state.is_consistent = True
         self._state.doubt = Doubt.NONE
         if self._state.unstable_boot_id != self._boot_id:

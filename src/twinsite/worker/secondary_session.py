@@ -190,8 +190,8 @@ class SecondarySession:
             while (sequences := self._waiting_flushes.pop(volume, None)) is not None:
                 try:
                     await loop.run_in_executor(self._group.executor, store.flush)
-                except StorageFault:
-                    await self._group.distrust()
+                except StorageFault as fault:
+                    await self._group.flush_failed(fault)
                     raise
                 self._say_flushed(sequences)
         finally:

@@ -53,6 +53,8 @@ class Standing:
         self._directory = directory
         self._executor = executor
         self._lock = asyncio.Lock()
+        self.is_peer_in_doubt = False
+        """The secondary that was seen last can bring nothing that is missing here: a flush failed there as well."""
 
     async def join(self, welcome: Welcome, is_still_there: Callable[[], bool]) -> Joined:
         """Do what the tables say with a secondary that has come, if `is_still_there` after what had to be durable."""
@@ -64,6 +66,7 @@ class Standing:
             generation = secrets.token_hex(16)
             if phase is Phase.HOLDING:
                 action = machine.consider(welcome)
+                self.is_peer_in_doubt = action is Action.WAIT and welcome.doubt is Doubt.FLUSH_FAILED
                 if action is Action.ASK:
                     machine.nobody_has_more()
                     return Joined.MUST_ASK
@@ -84,13 +87,18 @@ class Standing:
     async def go_alone(self, row_version: int, stale_since: float | None = None) -> None:
         """The arbiter has granted it: record it here as well, then let the machine go on, unless it flushes."""
         async with self._lock:
-            if self._machine.is_flushing_healed:
+            if self._doubts_disks():
                 # The secondary came while the answer was on its way, and what it brought is being flushed: the machine
-                # asks once more if it still wants to go on alone after that.
+                # asks once more if it still wants to go on alone after that. Or a flush failed meanwhile: what this
+                # side lacks now, the secondary has.
                 return
             await self._record(
                 peer_has_all=False, may_lack_writes=False, row_version=row_version, row_stale_since=stale_since
             )
+            if self._doubts_disks():
+                # A flush failed just now. Nobody was told anything alone yet, so this is true still.
+                await self._keep(peer_has_all=True)
+                return
             self._machine.granted()
 
     async def promise_all(self) -> None:
@@ -120,9 +128,13 @@ class Standing:
     async def distrust(self) -> None:
         """A flush failed here."""
         async with self._lock:
-            await self._record(doubt=Doubt.FLUSH_FAILED)
+            await self._keep(doubt=Doubt.FLUSH_FAILED)
 
     # Inside
+
+    def _doubts_disks(self) -> bool:
+        """Say whether nobody knows what this side's disks hold."""
+        return self._machine.is_flushing_healed or self._machine.needs_new_stores
 
     async def _secondary_has_all(self) -> None:
         state, generations = self._state, sorted(self._machine.generations)
@@ -143,11 +155,15 @@ class Standing:
     async def _record(self, **values: Any) -> None:
         """Change the state and make that durable. What could not be saved is not believed here either."""
         before = {name: getattr(self._state, name) for name in values}
-        for name, value in values.items():
-            setattr(self._state, name, value)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, self._state)
+            await self._keep(**values)
         except StorageFault:
             for name, value in before.items():
                 setattr(self._state, name, value)
             raise
+
+    async def _keep(self, **values: Any) -> None:
+        """Change the state and make that durable. What could not be saved is true all the same."""
+        for name, value in values.items():
+            setattr(self._state, name, value)
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, self._state)

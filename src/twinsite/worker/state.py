@@ -1,6 +1,8 @@
 """The durable state of a replica: `replica.json` and one dirty map a volume, in the worker's state directory.
 
 A file is replaced whole (write, fsync, rename, fsync of the directory), so a crash leaves the old one or the new one.
+That takes space, which a full file system does not have. So that a flush failed, which nobody could find out later, is
+also marked in a file of its own, which lies there from the beginning and is written in place.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +24,8 @@ from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import from_wire, to_wire
 
 _DIGEST_BYTES = 16
+_MARK_CLEAR, _MARK_SET = b"flushes: fine  \n", b"flushes: failed\n"
+assert len(_MARK_CLEAR) == len(_MARK_SET), "the one is written over the other"
 
 
 class MapKind(StrEnum):
@@ -80,15 +85,24 @@ class StateDirectory:
         self.path = Path(path)
         self.files = files if files is not None else SystemFiles()
         self._replica_path = self.path / "replica.json"
+        self._mark_path = self.path / "flushes"
+        self._is_marked: bool | None = None  # As far as it is known.
         self.undo_path = self.path / "undo.log"
         self.intent_path = self.path / "intents.log"
         self._lock = threading.Lock()
 
     def load(self) -> ReplicaState:
-        """Return the saved state, or a new one when none was ever saved.
+        """Return the saved state, or a new one when none was ever saved. A flush that failed is part of it in any case.
 
         A file that cannot be understood raises `StorageFault`: guessing here could declare stale data good.
         """
+        state = self._load_saved()
+        self._is_marked = None
+        if self._read_mark():
+            state.doubt = Doubt.FLUSH_FAILED
+        return state
+
+    def _load_saved(self) -> ReplicaState:
         try:
             self.files.make_directory(self.path)
             stored = self.files.read(self._replica_path)
@@ -107,9 +121,22 @@ class StateDirectory:
         return state
 
     def save(self, state: ReplicaState) -> None:
-        """Make the state durable as it is now. Any thread may call: who comes last saves the newest."""
+        """Make the state durable as it is now. Any thread may call: who comes last saves the newest.
+
+        The space for the mark of a failed flush is taken first. That mark is set before, and cleared after the rest is
+        durable; it may be set although the rest could not be saved.
+        """
         with self._lock:
+            if self._read_mark() is None:
+                self._replace(self._mark_path, _MARK_CLEAR)
+                self._is_marked = False
+            has_failed = state.doubt is Doubt.FLUSH_FAILED
+            if has_failed and not self._is_marked:
+                with suppress(StorageFault):  # What is saved next says the same.
+                    self._write_mark(_MARK_SET)
             self._replace(self._replica_path, json.dumps(to_wire(state), indent=1).encode() + b"\n")
+            if not has_failed and self._is_marked:
+                self._write_mark(_MARK_CLEAR)
 
     def save_map(self, kind: MapKind, index: int, volume_id: str, blocks: DirtyMap) -> None:
         """Make a map of a member durable.
@@ -144,6 +171,30 @@ class StateDirectory:
 
     def _map_path(self, kind: MapKind, index: int, volume_id: str) -> Path:
         return self.path / f"{volume_id}.{index}.{kind}"
+
+    def _read_mark(self) -> bool | None:
+        """Return whether a flush is marked as failed; None when there is no mark yet. Half a mark counts."""
+        if self._is_marked is None:
+            try:
+                self._is_marked = self.files.read(self._mark_path) != _MARK_CLEAR
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise StorageFault("read", str(self._mark_path), error) from error
+        return self._is_marked
+
+    def _write_mark(self, content: bytes) -> None:
+        self._is_marked = content != _MARK_SET  # If it fails, it is done again.
+        try:
+            mark = self.files.open_log(self._mark_path)
+            try:
+                mark.write([content], 0)
+                mark.sync()
+            finally:
+                mark.close()
+        except OSError as error:
+            raise StorageFault("save", str(self._mark_path), error) from error
+        self._is_marked = content == _MARK_SET  # Now it is durable.
 
     def _replace(self, path: Path, data: bytes) -> None:
         try:

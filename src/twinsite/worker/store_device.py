@@ -9,7 +9,8 @@ Rules of ordering:
 - A flush runs in a thread, one at a time; those that arrive meanwhile share the next one. It begins after their
   arrival, so it covers everything that was completed before they were sent, on whatever connection.
 
-A subclass overrides the hooks (`write_applied`, `zero_applied`, `flush_applied`, `change_failed`, `batch_done`) to do
+A subclass overrides the hooks (`write_applied`, `zero_applied`, `flush_applied`, `change_failed`, `flush_failed`,
+`batch_done`) to do
 more than complete the request.
 """
 
@@ -85,6 +86,7 @@ class StoreDevice:
         self._finished: deque[tuple[Callable[[Any], None], Future[Any]]] = deque()
         self._touched: set[ReplySink] = set()  # Sinks with replies queued outside `submit`.
         self._is_wakeup_due = False
+        self._is_halted = False
         self._jobs = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,10 +96,19 @@ class StoreDevice:
         assert self.info.size_bytes <= size_bytes <= self.store.size_bytes
         self.info = replace(self.info, size_bytes=size_bytes)
 
+    def halt(self) -> None:
+        """Execute nothing any more, and answer no read: what the store shows is not to be believed.
+
+        Hosts wait until they are cut off.
+        """
+        self._is_halted = True
+
     # The contract of `worker.device.Device`.
 
     def submit(self, batch: Sequence[Request], sink: ReplySink) -> None:
         """Execute the batch in order; complete what needs no waiting before returning."""
+        if self._is_halted:
+            return
         for request in batch:
             command = request[0]
             if command == _WRITE:
@@ -153,10 +164,17 @@ class StoreDevice:
         sink.complete(request.cookie)
 
     def change_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
-        """The store failed a write (or a piece of one), a zeroing or a flush; the range's content is undefined now.
+        """The store failed a write (or a piece of one) or a zeroing; the range's content is undefined now.
 
         The request is failed to the host anyway, a write after its last piece. Here: nothing more.
         """
+
+    def flush_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
+        """The store failed the flush that the request waits for; it will fail all others.
+
+        Here: fail the request to the host.
+        """
+        sink.fail(request.cookie, fault.errno_value)
 
     def batch_done(self) -> None:
         """The batch has been worked through, or requests were taken up again outside `submit`. Here: nothing."""
@@ -266,8 +284,7 @@ class StoreDevice:
             if fault is None:
                 self.flush_applied(request, sink)
             else:
-                self.change_failed(request, sink, fault)
-                sink.fail(request.cookie, fault.errno_value)
+                self.flush_failed(request, sink, fault)
 
     # Reads and block status.
 
@@ -295,6 +312,8 @@ class StoreDevice:
         return data
 
     def _read_done(self, cookie: int, offset: int, sink: ReplySink, data: bytearray | StorageFault) -> None:
+        if self._is_halted:
+            return
         self._touched.add(sink)
         if isinstance(data, StorageFault):
             sink.fail(cookie, data.errno_value)
@@ -312,6 +331,8 @@ class StoreDevice:
             return fault
 
     def _mapped(self, request: Request, sink: ReplySink, extents: list[Extent] | StorageFault) -> None:
+        if self._is_halted:
+            return
         self._touched.add(sink)
         if isinstance(extents, StorageFault):
             sink.fail(request.cookie, extents.errno_value)

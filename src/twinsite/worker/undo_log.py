@@ -7,8 +7,10 @@ here blocks and belongs in a thread; one call at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
+import structlog
 from bitarray import bitarray
 
 from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, VOLUME_BYTES_MAX
@@ -25,9 +27,11 @@ from twinsite.durable_file import Files, LogFile
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.stores.base import Store
 
+log = structlog.get_logger(__name__)
+
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
-KEPT_LOGS_MAX = 4
-"""Logs of former primaries that are kept for one group; the oldest goes first."""
+KEPT_LOGS_MAX = 8
+"""Logs of former primaries that are kept for one group. Past them no other one begins: only a person discards any."""
 BLOCKS_MAX = VOLUME_BYTES_MAX // BLOCK_BYTES
 """Most blocks of one volume."""
 
@@ -53,9 +57,14 @@ class UndoLog:
 
     @classmethod
     def begin(cls, files: Files, path: Path, header: UndoHeader) -> UndoLog:
-        """Start a log at the point that `header` names, durable before this returns. Raises `StorageFault`."""
+        """Start a log at the point that `header` names, durable before this returns.
+
+        Raises `StorageFault`, also where as many logs of former primaries are kept as may be.
+        """
         start = encode_header(header)
         try:
+            if header.is_former_primary:
+                _refuse_too_many(_kept_logs(files, path.parent), path.parent)
             log = files.create_log(path)
             try:
                 log.write([start], 0)
@@ -161,12 +170,13 @@ class UndoLog:
         self.close()
         directory = self._path.parent
         try:
-            kept = [path for path in self._files.list(directory) if is_kept(path)]
-            for path in kept[: max(0, len(kept) + 1 - KEPT_LOGS_MAX)]:
-                self._files.remove(path)
-            self._files.rename(self._path, directory / kept_name(self.header.point_at))
+            kept = {path.name for path in _kept_logs(self._files, directory)}
+            names = (kept_name(self.header.point_at, number) for number in count(1))  # A clock may go back.
+            new_path = directory / next(name for name in names if name not in kept)
+            self._files.rename(self._path, new_path)
         except OSError as error:
             raise StorageFault("keep the undo log", str(self._path), error) from error
+        log.info("undo.kept", path=str(new_path), count=len(kept) + 1, count_max=KEPT_LOGS_MAX)
 
     # Inside
 
@@ -208,6 +218,21 @@ class UndoLog:
         except OSError as error:
             raise StorageFault("flush the undo log", str(self._path), error) from error
         self._is_synced = True
+
+
+def _kept_logs(files: Files, directory: Path) -> list[Path]:
+    return [path for path in files.list(directory) if is_kept(path)]
+
+
+def _refuse_too_many(kept: list[Path], directory: Path) -> None:
+    """Raise `StorageFault` rather than lose what nobody has but the oldest of these logs."""
+    if len(kept) >= KEPT_LOGS_MAX:
+        raise StorageFault(
+            "keep what this former primary alone has",
+            str(directory),
+            f"{len(kept)} such logs are kept of this group, which is the most; on that machine, look at them with "
+            f"'twinsite kept list {directory}', and discard what nobody needs: 'twinsite kept discard {kept[0]}'",
+        )
 
 
 def _stays(old: bytearray, start: int, operation: Frame) -> bool:

@@ -264,14 +264,13 @@ class Worker:
     async def _end_role_if_due(self) -> None:
         """End a role that needs new stores, when its pause is over and what the next one must know is durable."""
         group = self._group
-        if isinstance(group, PrimaryGroup) and group.failed_flush is not None and self._renewal.is_due():
+        if group is not None and group.failed_flush is not None and self._renewal.is_due():
             await group.distrust()
             await self._tear_down()
 
     async def _serve_what_may_be(self) -> None:
         """Show hosts the volumes, or take them away: a primary is shown only while nobody else can be one."""
         if self._may_serve():
-            self._renewal.succeeded()
             for member in self._members.values():
                 await self._serve(member)
         else:
@@ -342,7 +341,9 @@ class Worker:
             if spec.role is not Role.SOLO:
                 await loop.run_in_executor(self._executor, flush_what_was_left, self._directory, self._state, stores)
             if spec.role is Role.SECONDARY:
-                self._group = SecondaryGroup(spec, stores, self._directory, self._state, self._executor, self._report)
+                self._group = SecondaryGroup(
+                    spec, stores, self._directory, self._state, self._executor, self._group_changed
+                )
                 await self._group.listen()
             elif spec.role is Role.PRIMARY:
                 await loop.run_in_executor(

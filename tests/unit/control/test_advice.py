@@ -223,6 +223,17 @@ CASES: dict[str, tuple[AdviceFacts, Severity, list[str], str | None]] = {
         ["may lack acknowledged writes", "Bring az2 back"],
         "twinsite group failover shop",
     ),
+    "holding, writes may be missing at both sites": (
+        facts(
+            Mode.HOLDING,
+            in_sync=True,
+            primary={"doubtful": True},
+            secondary=worker(Role.SECONDARY, Mode.FOLLOWING, consistent=True, doubtful=True),
+        ),
+        Severity.CRITICAL,
+        ["az1 and az2 may both lack acknowledged writes", "a person must say"],
+        "twinsite group plan failover shop",
+    ),
     "production fails": (
         facts(Mode.ERROR, in_sync=True, primary={"failure": PRODUCTION_DISK}),
         Severity.CRITICAL,

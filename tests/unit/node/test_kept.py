@@ -16,6 +16,8 @@ AT = 1_764_000_000.0
 def test_a_name_says_when() -> None:
     assert kept_name(AT) == "kept-20251124T160000Z.log"
     assert kept_at(kept_name(AT + 0.7)) == AT
+    assert kept_name(AT, 2) == "kept-20251124T160000Z-2.log"
+    assert kept_at(kept_name(AT, 2)) == AT
 
 
 @pytest.mark.parametrize("name", ["kept-.log", "kept-yesterday.log", "undo.log", "kept-20251124T160000Z.log.new"])

@@ -170,7 +170,7 @@ async def test_a_flush_that_fails_here_leaves_everything_recorded(
     monkeypatch.setattr(FileStore, "flush", fail)
     await bench.answer(await bench.begin())
     await asyncio.to_thread(failed.wait, WAIT_SECONDS)
-    await bench.settle()
+    await bench.leader.wait(lambda _: bench.leader.group().failed_flush is not None, "told that its disk failed")
     assert bench.recorded() == bench.logged() == ALL
     monkeypatch.undo()
 

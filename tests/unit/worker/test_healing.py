@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.support.failing_disk import CONTENT, FailingDisk, bring_all
 from tests.support.leader import SIZE, Leader, differs, image, in_sync
 from tests.support.stream import WAIT_SECONDS, FramePipe, RawSecondary, acknowledge
 from twinsite.core.limits import BLOCK_BYTES
@@ -23,32 +22,10 @@ from twinsite.worker import renewal
 from twinsite.worker.standing import Standing
 from twinsite.worker.state import ReplicaState, StateDirectory
 
-CONTENT = b"c" * SIZE
-"""What the secondary holds."""
-
 
 @pytest.fixture(autouse=True)
 def fixture_short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "RENEWAL_SECONDS_MIN", 0.01)
-
-
-class FailingDisk:
-    """Lets the next flushes of the volume fail, as the kernel does: what was not written back may be gone at once."""
-
-    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.failures_left = 0
-        self.descriptors: list[int] = []
-        self._path = path
-        self._fdatasync = os.fdatasync
-        monkeypatch.setattr(os, "fdatasync", self._sync)
-
-    def _sync(self, fd: int) -> None:
-        if self.failures_left and os.path.samestat(os.fstat(fd), self._path.stat()):
-            self.failures_left -= 1
-            self.descriptors.append(fd)
-            self._path.write_bytes(bytes(SIZE))
-            raise OSError(5, "Input/output error")
-        self._fdatasync(fd)
 
 
 async def restart_in_sync(leader: Leader, secondary: RawSecondary, *, is_reboot: bool = True) -> str:
@@ -79,17 +56,6 @@ async def find_different(pipe: FramePipe) -> None:
     frame = await pipe.expect(Kind.COMPARE_ZERO)
     await pipe.send(acknowledge(frame.sequence), differs(frame))
     await bring_all(pipe)
-
-
-async def bring_all(pipe: FramePipe) -> None:
-    """Answer the fetches of the whole disk."""
-    brought = 0
-    while brought < SIZE:
-        frame = await pipe.expect(Kind.FETCH)
-        data = CONTENT[frame.offset : frame.offset + frame.length]
-        header = encode_header(Kind.CONTENT, 0, frame.volume, len(data), frame.sequence, frame.offset, data)
-        await pipe.send(acknowledge(frame.sequence), header + data)
-        brought += len(data)
 
 
 async def test_healing_ends_on_the_next_stream_when_one_breaks_during_the_last_flush(
@@ -165,7 +131,7 @@ async def test_when_flushes_of_what_was_healed_work_again_hosts_are_served_with_
     for _ in range(failures):
         bye = await pipe.farewell()
         assert bye is not None
-        assert "not durable" in bye["message"]
+        assert "cannot make its disks durable" in bye["message"]
         pipe, _ = await secondary.admit(image(name))
         await bring_all(pipe)
     await leader.mode(Mode.IN_SYNC)
@@ -207,7 +173,6 @@ async def test_a_loss_that_is_accepted_after_the_flush_failed_counts_for_the_rol
 ) -> None:
     name = await restart_in_sync(leader, secondary)
     monkeypatch.setattr(renewal, "RENEWAL_SECONDS_MIN", 2 * WAIT_SECONDS)
-    leader.worker._renewal.succeeded()
     FailingDisk(leader.directory / "0.raw", monkeypatch).failures_left = 1
     pipe, _ = await secondary.admit(image(name))
     await find_different(pipe)
@@ -234,7 +199,7 @@ async def test_a_bug_in_a_task_of_the_group_ends_the_worker(
         await leader.ended()
 
 
-async def test_pauses_grow_up_to_a_bound_and_are_short_again_after_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pauses_grow_up_to_a_bound_and_are_short_again_after_a_calm_role(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     pauses: list[float] = []
     ends: list[Callable[[], None]] = []
@@ -256,6 +221,6 @@ async def test_pauses_grow_up_to_a_bound_and_are_short_again_after_a_success(mon
         assert pacing.is_due()
         pacing.role_ended()
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    pacing.succeeded()
+    monkeypatch.setattr(renewal, "CALM_SECONDS", 0.0)
     assert not pacing.is_due()
     assert pauses[-1] == 1

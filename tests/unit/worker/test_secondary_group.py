@@ -16,6 +16,7 @@ from tests.support.stream import WAIT_SECONDS, RawPrimary
 from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
 from twinsite.core.stream.frames import Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Doubt
+from twinsite.durable_file import SystemFiles
 from twinsite.worker.state import ReplicaState, read_boot_id
 from twinsite.worker.taking_over import return_to_common_point
 
@@ -274,6 +275,48 @@ async def test_a_failed_flush_makes_the_image_doubtful(follower: Follower) -> No
     assert said is not None
     assert said["code"] == "37100178"
     assert follower.saved().doubt is Doubt.FLUSH_FAILED
+
+
+async def test_the_next_process_knows_of_a_failed_flush_although_the_state_directory_was_full(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.write(1, 0, b"x")
+    await primary.until(Kind.ACK, 1)
+
+    def refuse(files: SystemFiles, path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SystemFiles, "replace", refuse)
+    follower.stores[0].fails_flush = True
+    await primary.send(flush_frame(2))
+    assert await primary.farewell() is not None
+    await follower.stop()
+    monkeypatch.undo()
+    await follower.start()
+    again = await follower.connect()
+    assert (await again.enter(follower.hello())).doubt is Doubt.FLUSH_FAILED
+    await again.close()
+
+
+async def test_a_resync_does_not_end_well_on_a_disk_that_has_failed_meanwhile(follower: Follower) -> None:
+    """The flush of one disk was over when it failed another one, and the flush of the other disk ran still."""
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.send(begin(1))
+    await primary.until(Kind.ACK, 1)
+    slow, failing = follower.stores[1], follower.stores[0]
+    slow.may_flush.clear()
+    await primary.send(end(2))
+    await asyncio.to_thread(slow.is_flushing.wait, WAIT_SECONDS)
+    await follower.wait(lambda: failing.flush_count == 1, "the first disk is flushed")
+    failing.fails_flush = True
+    await primary.send(flush_frame(3))
+    await follower.wait(lambda: follower.group.failed_flush is not None, "the next flush has failed")
+    slow.may_flush.set()
+    assert await primary.farewell() is not None
+    assert (follower.saved().doubt, follower.saved().is_consistent) == (Doubt.FLUSH_FAILED, False)
 
 
 async def test_a_disk_that_cannot_flush_is_said_before_everything_is_copied_again(follower: Follower) -> None:

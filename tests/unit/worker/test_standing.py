@@ -291,6 +291,15 @@ async def test_what_only_the_arbiter_can_allow_leaves_everything_as_it_was(
     assert await bench.join(welcome) is outcome
     assert (bench.phase(), bench.saved()) == (Phase.HOLDING, before)
     assert bench.machine.must_wait is (outcome is Joined.MUST_WAIT)
+    assert not bench.standing.is_peer_in_doubt
+
+
+async def test_it_is_known_when_neither_side_is_sure_of_its_disks(make: Callable[..., Bench]) -> None:
+    bench = make(peer_has_all=True, lacks_writes=True)
+    assert await bench.join(Welcome(1, KNOWN, consistent=True, doubt=Doubt.FLUSH_FAILED)) is Joined.MUST_WAIT
+    assert bench.standing.is_peer_in_doubt
+    assert await bench.join() is Joined.HEALING
+    assert not bench.standing.is_peer_in_doubt
 
 
 # Healing
@@ -346,3 +355,43 @@ async def test_a_failed_flush_is_remembered(make: Callable[..., Bench]) -> None:
     bench = make(peer_has_all=True)
     await bench.standing.distrust()
     assert bench.saved().doubt is Doubt.FLUSH_FAILED
+
+
+async def test_a_failed_flush_that_cannot_be_recorded_is_recorded_with_what_is_next(make: Callable[..., Bench]) -> None:
+    bench = make(peer_has_all=True)
+    bench.files.failing = {"replace"}
+    with pytest.raises(StorageFault):
+        await bench.standing.distrust()
+    bench.files.failing = set()
+    await bench.standing.accept_loss(1)
+    assert bench.saved().doubt is Doubt.FLUSH_FAILED
+
+
+async def test_a_grant_that_comes_after_a_flush_has_failed_changes_nothing(make: Callable[..., Bench]) -> None:
+    bench = make(peer_has_all=True)
+    assert bench.machine.disk_failed()
+    assert bench.machine.must_wait
+    await bench.standing.go_alone(2)
+    assert (bench.phase(), bench.saved().peer_has_all) == (Phase.HOLDING, True)
+
+
+async def test_a_grant_that_is_being_recorded_when_a_flush_fails_is_taken_back(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(peer_has_all=True)
+    save = StateDirectory.save
+
+    def fail_a_flush_and_save(directory: StateDirectory, state: ReplicaState) -> None:
+        assert bench.machine.disk_failed()
+        save(directory, state)
+
+    monkeypatch.setattr(StateDirectory, "save", fail_a_flush_and_save)
+    await bench.standing.go_alone(2)
+    assert (bench.phase(), bench.machine.peer_has_all, bench.saved().peer_has_all) == (Phase.HOLDING, True, True)
+
+
+async def test_without_a_secondary_that_has_everything_a_failed_flush_ends_nothing(make: Callable[..., Bench]) -> None:
+    bench = make(peer_has_all=True)
+    await bench.standing.go_alone(2)
+    assert not bench.machine.disk_failed()
+    assert not bench.machine.must_wait

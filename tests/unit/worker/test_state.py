@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.crash_files import CrashFiles
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.stream.hello import Doubt
 from twinsite.core.tracking.dirty_map import DirtyMap
@@ -64,7 +65,7 @@ def test_every_field_survives(tmp_path: Path) -> None:
             assert getattr(FULL, field.name) != getattr(beginner, field.name), f"{field.name} is not tried"
     directory.save(FULL)
     assert StateDirectory(tmp_path).load() == FULL
-    assert [path.name for path in tmp_path.iterdir()] == ["replica.json"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["flushes", "replica.json"]
 
 
 @pytest.mark.parametrize(
@@ -199,3 +200,68 @@ def test_only_the_owner_reads_the_state(tmp_path: Path) -> None:
 
 def test_the_boot_has_one_name() -> None:
     assert read_boot_id() == read_boot_id() != ""
+
+
+# A flush that failed, on a file system that is full
+
+
+FAILED = dataclasses.replace(FULL, doubt=Doubt.FLUSH_FAILED)
+
+
+def test_a_failed_flush_is_remembered_where_nothing_else_can_be_saved() -> None:
+    files = CrashFiles()
+    directory = StateDirectory("/state", files)
+    directory.save(FULL)
+    files.failing = {"replace"}
+    with pytest.raises(StorageFault):
+        directory.save(FAILED)
+    assert StateDirectory("/state", CrashFiles(files.durable)).load() == FAILED
+
+
+def test_a_failed_flush_is_remembered_where_its_mark_cannot_be_written() -> None:
+    files = CrashFiles()
+    directory = StateDirectory("/state", files)
+    directory.save(FULL)
+    files.failing = {"write"}
+    directory.save(FAILED)
+    assert StateDirectory("/state", CrashFiles(files.durable)).load() == FAILED
+
+
+@pytest.mark.parametrize("failing", ["open", "write", "sync"])
+def test_the_mark_of_a_failed_flush_goes_only_when_it_is_durable_that_the_disks_are_in_order(failing: str) -> None:
+    files = CrashFiles()
+    directory = StateDirectory("/state", files)
+    directory.save(FAILED)
+    files.failing = {failing}
+    with pytest.raises(StorageFault):
+        directory.save(FULL)
+    assert StateDirectory("/state", CrashFiles(files.durable)).load() == FAILED
+    files.failing = set()
+    directory.save(FULL)
+    assert StateDirectory("/state", CrashFiles(files.durable)).load() == FULL
+
+
+def test_nothing_is_saved_before_there_is_space_for_the_mark_of_a_failed_flush() -> None:
+    files = CrashFiles()
+    files.failing = {"replace"}
+    with pytest.raises(StorageFault, match="flushes"):
+        StateDirectory("/state", files).save(FULL)
+    files.failing = set()
+    StateDirectory("/state", files).save(FULL)
+    assert files.durable[Path("/state/flushes")] == b"flushes: fine  \n"
+
+
+def test_half_a_mark_counts_as_one(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.save(FULL)
+    (tmp_path / "flushes").write_bytes(b"flushes: fai")
+    assert StateDirectory(tmp_path).load() == FAILED
+
+
+def test_a_state_of_an_earlier_release_has_no_mark_and_gets_one(tmp_path: Path) -> None:
+    StateDirectory(tmp_path).save(FULL)
+    (tmp_path / "flushes").unlink()
+    directory = StateDirectory(tmp_path)
+    assert directory.load() == FULL
+    directory.save(FULL)
+    assert (tmp_path / "flushes").exists()

@@ -163,6 +163,10 @@ class WatchedDevice(StoreDevice):
     def change_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
         self.seen.append((f"{fault.operation} failed", request.cookie))
 
+    def flush_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
+        self.seen.append(("flush failed", request.cookie))
+        super().flush_failed(request, sink, fault)
+
     def batch_done(self) -> None:
         self.batches += 1
 
@@ -414,3 +418,16 @@ async def test_drain_waits_for_threads(device: WatchedDevice, store: GatedStore,
     store.let_through()
     await asyncio.wait_for(drained, WAIT_SECONDS_MAX)
     assert sink.replies == {1: "done", 2: "done"}
+
+
+async def test_a_device_that_is_halted_does_nothing_and_answers_no_read(
+    device: WatchedDevice, store: GatedStore, sink: Sink
+) -> None:
+    store.is_gated = True
+    device.submit([plain(Command.READ, 1, 0, LONG_BYTES)], sink)
+    device.halt()
+    device.submit([write(2, 0, b"x"), plain(Command.READ, 3, 0, 512), plain(Command.FLUSH, 4)], sink)
+    store.gate.release()
+    await device.drain()
+    assert sink.replies == {}
+    assert content(store, 0, 1) == b"\0"

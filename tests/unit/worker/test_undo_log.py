@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from twinsite.errors import StorageFault
 from twinsite.messages import StorePlace
 from twinsite.stores.base import Store
 from twinsite.stores.opening import create_file_store, open_store
-from twinsite.worker.undo_log import UndoLog
+from twinsite.worker.kept_writes import find_kept
+from twinsite.worker.undo_log import KEPT_LOGS_MAX, UndoLog
 
 FILES = SystemFiles()
 SIZES = {0: 12 * BLOCK_BYTES + 4096, 3: 5 * BLOCK_BYTES}
@@ -168,3 +170,22 @@ def test_a_log_that_cannot_be_kept_says_so(stores: dict[int, Store], tmp_path: P
     with pytest.raises(StorageFault, match="append to the undo log"):
         log.save(stores, [operation])
     log.close()
+
+
+def test_as_many_logs_of_former_primaries_are_kept_as_may_be_and_then_no_other_begins(
+    stores: dict[int, Store], tmp_path: Path
+) -> None:
+    header = dataclasses.replace(HEADER, generation="")
+    operation = Frame(Kind.WRITE, 0, 0, 512, 0, 0, memoryview(b"z" * 512))
+    for number in range(KEPT_LOGS_MAX):
+        log = UndoLog.begin(FILES, tmp_path / "undo.log", header)
+        log.save(stores, [operation])
+        log.finish()
+        assert len(find_kept(tmp_path)) == number + 1, "all of the same second"
+    kept = [log.path for log in find_kept(tmp_path)]
+    with pytest.raises(StorageFault, match=f"twinsite kept discard {tmp_path}/kept-"):
+        UndoLog.begin(FILES, tmp_path / "undo.log", header)
+    assert [log.path for log in find_kept(tmp_path)] == kept
+    UndoLog.begin(FILES, tmp_path / "undo.log", HEADER).discard()
+    kept[0].unlink()
+    UndoLog.begin(FILES, tmp_path / "undo.log", header).discard()

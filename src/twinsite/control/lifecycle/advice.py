@@ -223,6 +223,13 @@ def _holding(facts: AdviceFacts) -> Advice | None:
     begin = f"Writes of hosts wait{_since(status.holding_since)}"
     if status.doubtful:
         text, command = _failover(facts)
+        other = facts.health.last_secondary
+        if other is not None and other.doubtful:
+            begin += (
+                f": {facts.primary} and {facts.secondary} may both lack acknowledged writes that no host had flushed."
+            )
+            begin += " If that does not pass by itself, a person must say which of them goes on."
+            return Advice(Severity.CRITICAL, f"{begin} {text}", command)
         begin += f": {facts.primary} may lack acknowledged writes, and waits for {facts.secondary} to bring them."
         return Advice(Severity.CRITICAL, f"{begin} Bring {facts.secondary} back. {text}", command)
     text, command = _failover(facts)

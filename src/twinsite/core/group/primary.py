@@ -17,7 +17,7 @@ from twinsite.core.group.comparing import BlockRun
 from twinsite.core.group.convergence import Convergence
 from twinsite.core.group.flight import Entry, FlushWaiter, Token
 from twinsite.core.group.member import Member, ResyncTally
-from twinsite.core.group.recovery import Action, decide, judge, may_ask_alone
+from twinsite.core.group.recovery import FLUSH_FAILED, Action, Consequence, decide, judge, may_ask_alone
 from twinsite.core.group.states import Event, Phase
 from twinsite.core.limits import LINEAGES_MAX
 from twinsite.core.stream.frames import Flag, Frame, Kind
@@ -65,6 +65,8 @@ class Primary(Convergence):
         """What is taken from the secondary is not known to be flushed: the stream is healed anew, and not resumed."""
         self.is_flushing_healed = False
         """The shell flushes what was healed, or has failed to: until it is done nobody knows what this side has."""
+        self.needs_new_stores = False
+        """A flush failed here, and the secondary has everything: this side only waits for the end of its role."""
         self._begin_sequence = 0
         self._begin_generation = ""
 
@@ -108,8 +110,17 @@ class Primary(Convergence):
         self._settle(waiter)
 
     def flush_local_failed(self, waiter: FlushWaiter) -> None:
-        """The local flush failed and the shell has told the host so: nobody waits any more."""
+        """The local flush failed: nobody is told that it is done. The shell tells the host, or cuts it off."""
         waiter.token = None
+
+    def disk_failed(self) -> bool:
+        """A flush has failed here. Return whether the stores must be opened anew, and their content be healed.
+
+        From then on there is no grant, so what hosts were told stays with the secondary. To be asked again when the
+        secondary may have got everything meanwhile.
+        """
+        self.needs_new_stores |= FLUSH_FAILED[self.phase, self.peer_has_all] is Consequence.RENEW
+        return self.needs_new_stores
 
     def write_failed(self, index: int, offset: int, length: int) -> None:
         """A host's write failed locally and may have changed part of the range: the two sides may differ there."""
@@ -287,7 +298,7 @@ class Primary(Convergence):
     @property
     def must_wait(self) -> bool:
         """Say whether this side may lack writes that the secondary has: it may not go on alone."""
-        if self.is_flushing_healed:
+        if self.is_flushing_healed or self.needs_new_stores:
             return True
         return not may_ask_alone(peer_has_all=self.peer_has_all, lacks_writes=self.lacks_writes)
 

@@ -1,8 +1,9 @@
-"""What is decided after crashes, as three tables.
+"""What is decided after crashes and failed flushes, as four tables.
 
 `START` says what a primary starts from, by how the last role ended here; `WHILE_HOLDING` says what it may do with a
 secondary that comes while that may be recorded as in sync; `AFTER_GRANT` says what may differ once the arbiter has
-recorded it as stale. All are complete: every input has its row.
+recorded it as stale; `FLUSH_FAILED` says what becomes of a primary whose disk fails a flush. All are complete: every
+input has its row.
 
 What "recorded" extents mean: the intent log names every extent in which the two sides may differ, or in which either
 holds what is not durable. An image therefore equals that of a lineage outside of them.
@@ -22,6 +23,7 @@ from collections.abc import Collection
 from enum import Enum
 from typing import Final, NamedTuple
 
+from twinsite.core.group.states import Phase
 from twinsite.core.stream.hello import Doubt, Welcome
 
 
@@ -144,6 +146,8 @@ WHILE_HOLDING: Final[dict[tuple[Peer, bool, bool, bool], Action]] = {
         for has_all in (False, True)
         for differs in (False, True)
     },
+    # Where a flush failed at the secondary, it may still have some of what is missing here, and lack some of what is
+    # not: to go on with either image drops what the other alone has. Only a person may choose.
     **{
         (peer, True, True, differs): Action.WAIT
         for peer in Peer
@@ -164,6 +168,24 @@ AFTER_GRANT: Final[dict[Peer, Difference]] = {
     Peer.LED_FAILED: Difference.COPY_NAMED,
     Peer.FOREIGN: Difference.COMPARE_ALL,
     Peer.EMPTY: Difference.COPY_ALL,
+}
+
+
+class Consequence(Enum):
+    """What a primary does when a flush has failed here: what it reads may be older than what it acknowledged."""
+
+    RENEW = "show the disks to nobody, open them anew, and take from the secondary what they may lack"
+    GO_ON = "fail the flush to hosts and go on: nobody else has everything that was acknowledged"
+
+
+_WAIT_FOR_SECONDARY: Final = frozenset({Phase.MIRRORED, Phase.STOPPING, Phase.HOLDING, Phase.HEALING})
+"""Phases that leave what the secondary has on record as it is. All others follow a grant, or another primary."""
+
+FLUSH_FAILED: Final[dict[tuple[Phase, bool], Consequence]] = {
+    # (phase, peer_has_all): what to do
+    (phase, peer_has_all): Consequence.RENEW if peer_has_all and phase in _WAIT_FOR_SECONDARY else Consequence.GO_ON
+    for phase in Phase
+    for peer_has_all in (False, True)
 }
 
 

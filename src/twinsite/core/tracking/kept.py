@@ -9,9 +9,10 @@ SUFFIX = ".log"
 _FORMAT = "%Y%m%dT%H%M%SZ"
 
 
-def kept_name(point_at: float) -> str:
-    """Return the name of a log whose point is at `point_at`, in seconds since the epoch."""
-    return f"{PREFIX}{datetime.datetime.fromtimestamp(point_at, datetime.UTC).strftime(_FORMAT)}{SUFFIX}"
+def kept_name(point_at: float, number: int = 1) -> str:
+    """Return the name of a log whose point is at `point_at`, in seconds since the epoch; the `number` of that second."""
+    at = datetime.datetime.fromtimestamp(point_at, datetime.UTC).strftime(_FORMAT)
+    return f"{PREFIX}{at}{'' if number == 1 else f'-{number}'}{SUFFIX}"
 
 
 def is_kept_name(name: str) -> bool:
@@ -24,7 +25,7 @@ def kept_at(name: str) -> float | None:
     if not is_kept_name(name):
         return None
     try:
-        at = datetime.datetime.strptime(name.removeprefix(PREFIX).removesuffix(SUFFIX), _FORMAT)
+        at = datetime.datetime.strptime(name.removeprefix(PREFIX).removesuffix(SUFFIX).partition("-")[0], _FORMAT)
     except ValueError:
         return None
     return at.replace(tzinfo=datetime.UTC).timestamp()

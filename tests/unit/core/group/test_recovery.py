@@ -1,4 +1,4 @@
-"""What is decided after crashes: every input of each table against rules that say what is safe."""
+"""What is decided after crashes and failed flushes: every input of each table against rules that say what is safe."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import pytest
 
 from twinsite.core.group.recovery import (
     AFTER_GRANT,
+    FLUSH_FAILED,
     START,
     WHILE_HOLDING,
     Action,
     Basis,
+    Consequence,
     Difference,
     Past,
     Peer,
@@ -19,6 +21,7 @@ from twinsite.core.group.recovery import (
     judge,
     may_ask_alone,
 )
+from twinsite.core.group.states import Phase
 from twinsite.core.stream.hello import Doubt, Welcome
 
 BOTH = (False, True)
@@ -195,3 +198,30 @@ def test_where_reading_proves_nothing_nothing_is_compared(peer: Peer) -> None:
     reads_lie = peer in (Peer.FAILED, Peer.LED_FAILED, Peer.EMPTY)
     if AFTER_GRANT[peer] is not Difference.NOTHING:
         assert (AFTER_GRANT[peer] in COPIES) == reads_lie
+
+
+# What becomes of a primary whose disk fails a flush
+
+
+FAILURES = list(product(Phase, BOTH))
+ALONE_ALREADY = (Phase.ALONE, Phase.COPYING, Phase.FINISHING, Phase.DRAINING)
+"""What is acknowledged in these is not, or was not, waited for: the secondary may lack it."""
+
+
+def test_every_phase_has_its_consequence() -> None:
+    assert set(FLUSH_FAILED) == set(FAILURES)
+
+
+@pytest.mark.parametrize("phase, peer_has_all", FAILURES)
+def test_disks_in_doubt_are_given_up_for_the_secondary_only_where_that_has_everything(
+    phase: Phase, peer_has_all: bool
+) -> None:
+    consequence = FLUSH_FAILED[phase, peer_has_all]
+    if consequence is Consequence.RENEW:
+        assert peer_has_all, "what this side acknowledged alone would be overwritten"
+        assert phase not in ALONE_ALREADY
+        assert phase is not Phase.REPLACED, (
+            "its disks are shown to nobody, and another primary says what they are to hold"
+        )
+    elif peer_has_all:
+        assert phase in (*ALONE_ALREADY, Phase.REPLACED), "hosts could read what is older than what they were told"
