@@ -115,8 +115,7 @@ class PrimaryGroup:
         self._is_alone = False
         self._was_healing = False  # The session began so.
         boot_id = read_boot_id()
-        images = compare_images(state, spec.members, stores)
-        start = starting_point(spec.members, directory, state, boot_id, images)
+        start = starting_point(spec.members, directory, state, boot_id, compare_images(state, spec.members, stores))
         self.machine = Primary(
             start.members,
             generations=start.generations,

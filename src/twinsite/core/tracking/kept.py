@@ -10,7 +10,7 @@ _FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def kept_name(point_at: float, number: int = 1) -> str:
-    """Return the name of a log whose point is at `point_at`, in seconds since the epoch; the `number` of that second."""
+    """Return the name of the `number`-th log whose point is at `point_at`, in seconds since the epoch."""
     at = datetime.datetime.fromtimestamp(point_at, datetime.UTC).strftime(_FORMAT)
     return f"{PREFIX}{at}{'' if number == 1 else f'-{number}'}{SUFFIX}"
 
