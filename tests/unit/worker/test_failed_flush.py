@@ -82,9 +82,9 @@ async def test_a_primary_whose_flush_fails_waits_for_its_secondary_and_goes_on_w
     assert await pipe.farewell() is not None
     pipe, _ = await secondary.admit(image("of somebody else"))
     assert await pipe.farewell() is not None
-    status = await leader.mode(Mode.HOLDING)
-    assert status.failure is not None
-    assert "fail over" in status.failure.message
+    status = await leader.wait(
+        lambda s: s.mode is Mode.HOLDING and s.failure is not None and "fail over" in s.failure.message, "saying so"
+    )
     assert not status.members[0].serving
     assert leader.arbiter.has_in_sync()
     leader.give(replace(leader.spec(), loss_acceptances=1))
