@@ -120,6 +120,7 @@ def test_every_page_fits_and_can_be_used_by_everybody(
     inspector.check_dialogs("/volumes", ("Create a volume",))
     inspector.check_dialogs("/pairs", ("Create a pair",))
     inspector.check_dialogs("/sites", ("Give up az2",))
+    inspector.check_dialogs("/webhooks", ("Create a webhook",))
     user.close()
 
 
@@ -343,6 +344,33 @@ def test_an_administrator_gives_a_site_up_and_uses_it_again(browser: Browser) ->
         user.press("Use again", ".dialog")
         expect(row).to_contain_text("Not heard")
         user.close()
+
+
+def test_a_webhook_is_made_tried_and_ended(browser: Browser, installation: Installation) -> None:
+    user = User(browser, installation)
+    user.go("/")
+    user.log_in()
+    user.page.get_by_role("link", name="Webhooks").click()
+    user.sees("There are no webhooks yet.")
+    user.press("Create a webhook")
+    user.page.get_by_label("Name", exact=True).fill("pager")
+    user.page.get_by_label("Address").fill("http://localhost:9/")
+    user.page.get_by_label("Kinds of events").fill("of_none")
+    user.press("Create webhook", ".dialog")
+    user.sees("There is no kind of event 'of_none'", ".dialog")
+    user.page.get_by_label("Kinds of events").fill("hold_began, site_lost")
+    user.press("Create webhook", ".dialog")
+    user.sees("hold_began, site_lost", "tbody >> nth=0")
+    user.press("Try pager")
+    user.sees("The test did not arrive", ".messages")
+    user.sees("What was sent to pager")
+    sent = user.page.locator("section tbody tr")
+    expect(sent).to_contain_text("given up")
+    expect(sent).to_contain_text("not a public address")
+    user.press("Delete pager")
+    user.press("Delete webhook", ".dialog")
+    user.sees("There are no webhooks yet.")
+    user.close()
 
 
 def test_a_group_is_changed_paused_and_ended_by_forms(browser: Browser, installation: Installation) -> None:

@@ -14,7 +14,19 @@ from twinsite.dashboard.frame import Frame
 from twinsite.dashboard.kept import KeptSection
 from twinsite.dashboard.moves import Moves
 from twinsite.dashboard.overview import sides
-from twinsite.dashboard.parts import Chip, Facts, Markup, Rows, box, button, link, set_attribute, set_classes, text
+from twinsite.dashboard.parts import (
+    Chip,
+    Facts,
+    Markup,
+    Rows,
+    box,
+    button,
+    link,
+    set_attribute,
+    set_classes,
+    table,
+    text,
+)
 from twinsite.dashboard.wording import MOVE_TITLES, action_of, is_about_sites, page_words
 from twinsite.dashboard.words import NOTHING, SIGNS, Condition, Tone, amount, condition, duration, moment, since
 
@@ -30,6 +42,7 @@ _PROOF = {
     "failover": "A failover now",
     "resync": "Last synchronization",
 }
+_DISK_COLUMNS = ("Pair", "Production disk", "DR disk", "Size", "State", "Behind by", "Trouble")
 _DISK_TONES = {"active": Tone.OK, "copying": Tone.NOTICE, "error": Tone.CRITICAL}
 _DISK_WORDS = {"active": "In sync", "copying": "Copying", "active-stopped": "Paused", "inactive": "Not in sync"}
 
@@ -222,11 +235,7 @@ class _GroupPage:
             self._proof = Facts(_PROOF)
         with box("section", aria_labelledby="disks"):
             text("h2", "Disks", id="disks")
-            with box("div", "scroll"), box("table", "stacking"):
-                with box("thead"), box("tr"):
-                    for title in ("Pair", "Production disk", "DR disk", "Size", "State", "Behind by", "Trouble"):
-                        text("th", title, scope="col")
-                self._disks = Rows(box("tbody"), _DiskRow)
+            self._disks = Rows(table(_DISK_COLUMNS), _DiskRow)
             change_buttons(frame, self._named, self._pairs, self._volumes, self._again)
         self._kept = KeptSection()
         with box("section", aria_labelledby="events"):

@@ -140,6 +140,7 @@ async def overview_page(request: Request) -> None:
     with frame.content():
         with box("div", "row title"):
             text("h1", "Overview")
+            link("Webhooks", "/webhooks")
             manage = link("Manage the sites", "/sites")
         manage.visible = False
         said = text("p", "", "summary")

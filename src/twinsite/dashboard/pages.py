@@ -13,6 +13,7 @@ from twinsite.dashboard.protect import protect_page
 from twinsite.dashboard.sites import sites_page
 from twinsite.dashboard.volume import volume_page
 from twinsite.dashboard.volumes import volumes_page
+from twinsite.dashboard.webhooks import webhooks_page
 
 BUILD_SECONDS_MAX = 20.0
 """How long the controller may take to tell what a page shows first."""
@@ -25,6 +26,7 @@ PAGES: dict[str, Callable[..., Awaitable[None]]] = {
     "/volumes/{volume_id}": volume_page,
     "/pairs": pairs_page,
     "/sites": sites_page,
+    "/webhooks": webhooks_page,
 }
 
 

@@ -9,7 +9,7 @@ from fastapi import Request
 from twinsite.client.models import Group, Pair, Volume
 from twinsite.dashboard.dialogs import Choice, Dialog, Field
 from twinsite.dashboard.frame import Frame
-from twinsite.dashboard.parts import Chip, Rows, box, button, link, set_attribute, text
+from twinsite.dashboard.parts import Chip, Rows, box, button, link, set_attribute, table, text
 from twinsite.dashboard.volumes import pairs_by_volume, tone_of
 from twinsite.dashboard.words import NOTHING
 
@@ -167,10 +167,5 @@ async def pairs_page(request: Request) -> None:
         with box("div", "row title"):
             text("h1", "Pairs")
             button("Create a pair", page.create, "primary")
-        with box("div", "scroll"), box("table", "stacking"):
-            with box("thead"), box("tr"):
-                for title in _COLUMNS:
-                    text("th", title, scope="col")
-            body = box("tbody")
-        page.rows = Rows(body, lambda pair: _PairRow(page, pair), "There are no pairs yet.")
+        page.rows = Rows(table(_COLUMNS), lambda pair: _PairRow(page, pair), "There are no pairs yet.")
     await frame.keep_live(page.refresh)

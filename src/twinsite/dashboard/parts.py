@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from nicegui import ui
@@ -38,6 +38,15 @@ def button(content: str, handler: Handler, classes: str = "", **attributes: str)
     element = text("button", content, f"button {classes}", type="button", **attributes)
     element.on("click", lambda _event: handler())
     return element
+
+
+def table(columns: Sequence[str]) -> Element:
+    """Show a table with this head, which narrow windows show as cards; return what its rows go into."""
+    with box("div", "scroll"), box("table", "stacking"):
+        with box("thead"), box("tr"):
+            for title in columns:
+                text("th", title, scope="col")
+        return box("tbody")
 
 
 def set_disabled(element: Element, is_disabled: bool) -> None:

@@ -8,7 +8,7 @@ from twinsite.client import Forbidden
 from twinsite.client.models import Site
 from twinsite.dashboard.dialogs import Dialog, listed
 from twinsite.dashboard.frame import Frame
-from twinsite.dashboard.parts import Chip, Rows, box, button, text
+from twinsite.dashboard.parts import Chip, Rows, box, button, table, text
 from twinsite.dashboard.words import NOTHING, Tone, amount, count, moment
 
 _COLUMNS = ("Site", "State", "Node", "Last heard", "Free", "Volumes", "To remove", "Action")
@@ -61,13 +61,9 @@ class _SitesPage:
         with box("div", "row title"):
             text("h1", "Sites")
         self._said = text("p", "", "summary")
-        self._table = box("div", "scroll")
-        with self._table, box("table", "stacking"):
-            with box("thead"), box("tr"):
-                for title in _COLUMNS:
-                    text("th", title, scope="col")
-            body = box("tbody")
-        self._rows = Rows(body, lambda site: _SiteRow(self, site))
+        self._table = box("div")
+        with self._table:
+            self._rows = Rows(table(_COLUMNS), lambda site: _SiteRow(self, site))
 
     async def refresh(self) -> None:
         """Read everything anew."""

@@ -11,7 +11,7 @@ from twinsite.client.models import Pair, Volume
 from twinsite.client.quotas import UNLIMITED, QuotaUse
 from twinsite.dashboard.dialogs import Choice, Dialog, Field
 from twinsite.dashboard.frame import Frame
-from twinsite.dashboard.parts import Chip, Facts, Rows, box, button, link, set_attribute, text
+from twinsite.dashboard.parts import Chip, Facts, Rows, box, button, link, set_attribute, table, text
 from twinsite.dashboard.words import NOTHING, Tone
 
 SIZE_GIB_DEFAULT = "10"
@@ -108,12 +108,7 @@ async def volumes_page(request: Request) -> None:
         with box("div", "row title"):
             text("h1", "Volumes")
             button("Create a volume", create, "primary")
-        with box("div", "scroll"), box("table", "stacking"):
-            with box("thead"), box("tr"):
-                for title in _COLUMNS:
-                    text("th", title, scope="col")
-            body = box("tbody")
-        rows = Rows(body, _VolumeRow, "There are no volumes yet.")
+        rows = Rows(table(_COLUMNS), _VolumeRow, "There are no volumes yet.")
         quota = _Quota(frame)
     await frame.keep_live(refresh)
 
