@@ -56,7 +56,10 @@ def node(
     data: DataOption,
     site: Annotated[str, typer.Option(help="Name of this site, az1 for example.")],
     controller: Annotated[str, typer.Option(help="Address of the controller: http(s)://HOST:PORT.")],
-    token_file: Annotated[Path, typer.Option(dir_okay=False, help="File with the controller's node token.")],
+    # Whether it can be read is said by who reads it, with the way out.
+    token_file: Annotated[
+        Path, typer.Option(dir_okay=False, readable=False, help="File with the controller's node token.")
+    ],
     nbd_host: Annotated[str, typer.Option(help="Address at which hosts reach volumes over TCP.")] = "127.0.0.1",
     nbd_ports: Annotated[
         str | None, typer.Option(metavar="FIRST-LAST", help="TCP ports for volumes; without it only Unix sockets.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import pwd
 import re
 import socket
 import ssl
@@ -157,10 +159,24 @@ def host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if is_six else f"{host}:{port}"
 
 
+def user_name() -> str:
+    """Return the name of the user as whom this process runs, the number where it has no name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def read_token(path: Path) -> str:
     """Return the token in a file. Raises `ConfigurationError` when there is none."""
     try:
         token = path.read_text(encoding="utf-8").strip()
+    except PermissionError as error:
+        user = user_name()
+        raise ConfigurationError(
+            f"token file {path}: {error.strerror} for the user {user}, as whom the node runs; give it to that user "
+            f"(chown {user} {path})"
+        ) from error
     except OSError as error:
         raise ConfigurationError(f"token file {path}: {error.strerror}; copy it from the controller") from error
     if not token:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,18 @@ def test_tokens_are_read_without_the_line_end(tmp_path: Path) -> None:
         read_token(path)
     path.write_text("abc\n")
     assert read_token(path) == "abc"
+
+
+def test_a_token_of_another_user_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "token"
+    user = pwd.getpwuid(os.geteuid()).pw_name
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ConfigurationError, match=f"for the user {user}, as whom the node runs.*chown {user} "):
+        read_token(path)
 
 
 def test_a_record_is_found_again(tmp_path: Path) -> None:
