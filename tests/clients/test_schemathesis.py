@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support.controller import Site, make_settings, serve
 from tests.support.fake_node import running
@@ -22,8 +23,8 @@ EXAMPLES = 5
 REPOSITORY = Path(__file__).parents[2]
 
 
-async def run(site: Site, url: str, token: str, others: dict[str, str]) -> tuple[int, str]:
-    """Run schemathesis against a server; return its exit status and what it says."""
+async def run(site: Site, url: str, token: str, paths: str, others: dict[str, str]) -> tuple[int, str]:
+    """Run schemathesis against a server, on the paths of this pattern; return its exit status and what it says."""
     environment = {
         **os.environ,
         "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks",
@@ -38,7 +39,7 @@ async def run(site: Site, url: str, token: str, others: dict[str, str]) -> tuple
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", f"{url}/openapi.json"]
     command += ["--header", f"X-Auth-Token: {token}", "--seed", str(SEED), "--checks", "all", "--continue-on-failure"]
     command += ["--max-examples", str(EXAMPLES), "--no-color"]
-    command += ["--include-path-regex", "^(?!/v3/)"]  # Which are those of /v2; another test holds the document to that.
+    command += ["--include-path-regex", paths]
     with tempfile.TemporaryDirectory(prefix="ts-") as directory:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment, cwd=directory
@@ -71,7 +72,8 @@ async def spares(http: httpx.AsyncClient) -> dict[str, str]:
     return made
 
 
-async def test_the_server_is_as_its_document_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("paths", ["^(?!/v3/)", "^/v3/"], ids=["all but v3", "v3"])
+async def test_the_server_is_as_its_document_says(tmp_path: Path, paths: str) -> None:
     print(f"TWINSITE_TEST_SEED={SEED}")
     waits = {"stop_wait_seconds": 2.0, "connect_wait_seconds": 2.0, "extend_wait_seconds": 2.0}
     settings = make_settings(tmp_path, extend_room_seconds=1.0, quota_volumes=10**6, quota_gigabytes=2**40, **waits)
@@ -81,7 +83,7 @@ async def test_the_server_is_as_its_document_says(tmp_path: Path) -> None:
         others = {"TWINSITE_USER": await own_id(http), **await spares(http)}
         token = str(http.headers.pop("X-Auth-Token"))
         async with running(site.az1, site.az2):
-            status, output = await run(site, url, token, others)
+            status, output = await run(site, url, token, paths, others)
     print(output)
     assert status == 0, output
     links = re.search(r"API Links: +([0-9]+) covered / ([0-9]+) selected", output)

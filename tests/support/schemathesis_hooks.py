@@ -62,6 +62,15 @@ class Supply:
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"{path}/{object_id} is not available after {WAIT_SECONDS_MAX} s")
 
+    def wait_until_gone(self, url: str) -> None:
+        """Return once an object is a 404."""
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        while time.monotonic() < deadline:
+            if self._http.get(url).status_code == 404:
+                return
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"{url} is still there after {WAIT_SECONDS_MAX} s")
+
 
 _supply: list[Supply] = []
 
@@ -94,3 +103,11 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
         identity = case.body["auth"]["identity"]
         if "password" in identity and identity["password"]["user"].get("name") == "admin":
             identity["password"]["user"]["password"] = os.environ["TWINSITE_PASSWORD"]
+
+
+@schemathesis.hook
+def after_call(_context: Any, case: Any, response: Any) -> None:
+    """Wait until a volume that is being deleted is gone: its node removes it after the answer, which is a 202."""
+    operation = str(case.operation.definition.raw.get("operationId"))
+    if operation.startswith("delete_volume__") and response.status_code == 202:
+        supply().wait_until_gone(str(response.request.url))

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from twinsite.api import answers
 from twinsite.api.filters import Flag, flag_of
@@ -25,10 +26,19 @@ _NO_RESOURCE = ("id", "tenant_id", "project_id", "force", "skip_validation")
 """What clients send along that is no limit."""
 
 
+def _close(schema: JsonDict) -> None:
+    """Say in the document what else may be in it, which is checked below."""
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    properties.update({name: {"type": ["null", "integer"], "enum": [None, 0]} for name in NOT_OFFERED})
+    properties.update({name: {"description": "Ignored."} for name in _NO_RESOURCE})
+    schema["additionalProperties"] = False
+
+
 class QuotaFields(Body):
     """New limits, -1 for unlimited; what is left out stays."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=_close)
 
     volumes: int | None = Field(None, ge=UNLIMITED, le=LIMIT_MAX, examples=[100])
     gigabytes: int | None = Field(None, ge=UNLIMITED, le=LIMIT_MAX, examples=[10000])
@@ -95,7 +105,8 @@ async def change_quota(request: Request, project_id: str, target_id: str, body: 
         known = ", ".join(resource.value for resource in Resource)
         raise bad_request(f"There is no quota of {unknown[0][:80]!r}; there are {known}.")
     for name in NOT_OFFERED:
-        if (fields.model_extra or {}).get(name) not in (None, 0):
+        limit = (fields.model_extra or {}).get(name)
+        if limit is not None and (isinstance(limit, bool) or limit != 0):
             raise bad_request(f"The quota of {name} is 0 and stays so: they are not offered here.")
     wanted = {resource: getattr(fields, resource.value) for resource in Resource}
     quotas = controller_of(request).quotas

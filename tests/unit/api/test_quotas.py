@@ -58,6 +58,8 @@ async def test_the_life_of_a_quota(site: Site) -> None:
         {"volumes": True},
         {"volumes_SSD": 3},
         {"snapshots": 3},
+        {"groups": False},
+        {"backups": "0"},
         {"paintings": 1},
     ],
 )

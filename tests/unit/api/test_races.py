@@ -218,6 +218,20 @@ async def test_who_looks_after_the_winner_is_told_so_and_who_comes_later_is_not(
     assert (await site.act(group["id"], second)).status_code == 400
 
 
+async def test_a_reversal_that_is_repeated_while_it_is_under_way_turns_once(site: Site) -> None:
+    group = await site.make_group()
+    await site.act(group["id"], "sync")
+    await site.settle()
+    assert (await site.act(group["id"], "reverse")).status_code == 200
+    for _ in range(2):
+        repeated = await site.act(group["id"], "reverse")
+        assert repeated.status_code == 400
+        assert "see which site is primary" in repeated.json()["badRequest"]["message"]
+    await site.settle()
+    shown = await site.show_group(group["id"])
+    assert (shown["status"], shown["priority_station"], shown["twinsite"]["term"]) == ("available", "az2", 2)
+
+
 async def test_a_change_that_is_undone_overtakes_nobody(site: Site) -> None:
     group = await site.make_group()
     async with site.nodes_running():

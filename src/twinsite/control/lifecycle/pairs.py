@@ -150,18 +150,19 @@ def _check_alike(first: Volume, second: Volume) -> None:
     if first.size_gib != second.size_gib:
         raise bad_request(
             f"37100041: the volume {first.id} has {first.size_gib} GiB and {second.id} has {second.size_gib} GiB; "
-            "the two disks of a pair must have the same size.",
+            "the two disks of a pair must have the same size. Extend the smaller one first (os-extend).",
             "EVS.1010",
         )
     if first.volume_type != second.volume_type:
         raise bad_request(
             f"The volume {first.id} is of type {first.volume_type} and {second.id} of type {second.volume_type}; "
-            "the two disks of a pair must be of the same type.",
+            "the two disks of a pair must be of the same type. Make one of them anew.",
             "EVS.1020",
         )
     if first.multiattach != second.multiattach:
         raise bad_request(
-            f"Of the volumes {first.id} and {second.id} only one is multiattach; both or neither must be."
+            f"Of the volumes {first.id} and {second.id} only one is multiattach; both or neither must be. Make "
+            "one of them anew."
         )
 
 
