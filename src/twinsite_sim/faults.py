@@ -63,6 +63,7 @@ class Mischief:
             assert focus <= {name for name, _, _ in kinds}
             self.kinds = [kind for kind in kinds if kind[0] in focus]
         self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
+        self._is_forgetting = False
 
     async def run(self) -> None:
         """Let faults happen for ever; cancel to end them all."""
@@ -238,21 +239,25 @@ class Mischief:
             next(node for node in world.nodes if node.site == site)
             for site in (controller.group.priority_station, controller.group.secondary_station)
         )
-        async with self._blocked(self._routes_around(former.machine)):
-            if world.operators.call(Call("failover", target.site)):
-                await asyncio.sleep(rng.random() * rng.choice([1.0, 4.0, 12.0]))
-                worker = worker_of(target)
-                if rng.random() < 0.5:
-                    target.machine.crash()
-                elif worker is not None:
-                    self._note(f"kills {worker.name}")
-                    worker.end()
-                await asyncio.sleep(rng.random() * 0.2)
-                controller.restore(backup)
-            yield
+        self._is_forgetting = True
+        try:
+            async with self._blocked(self._routes_around(former.machine)):
+                if world.operators.call(Call("failover", target.site)):
+                    await asyncio.sleep((0.2 + rng.random()) * rng.choice([2.0, 5.0, 10.0]))
+                    worker = worker_of(target)
+                    if rng.random() < 0.5:
+                        target.machine.crash()
+                    elif worker is not None:
+                        self._note(f"kills {worker.name}")
+                        worker.end()
+                    await asyncio.sleep(rng.random() * 0.2)
+                    controller.restore(backup)
+                yield
+        finally:
+            self._is_forgetting = False
 
     def _promotion_forgotten(self) -> Any:
-        return self._forgotten_promotion()
+        return None if self._is_forgetting else self._forgotten_promotion()
 
     def _controller_down(self) -> Any:
         machine = self._world.controller.machine

@@ -152,10 +152,12 @@ class Ledger:
         change.is_flushed = is_fua
         self.done_count += 1
         volume = self.volumes[change.volume]
+        # The answer was on its way when the machine crashed that has lost what nobody had flushed.
+        is_late = not is_fua and change.place is not None and not change.place.is_alive
         for sector in change.sectors:
             history = volume.history[sector]
             for place in range(len(history) - 1, -1, -1):
-                if history[place] is change and sector not in change.gone:
+                if history[place] is change and (sector not in change.gone or (is_late and sector in change.excused)):
                     if sector not in change.excused:
                         volume.floor[sector] = max(volume.floor[sector], place)
                     break

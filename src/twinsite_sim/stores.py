@@ -44,8 +44,6 @@ class SimDisk:
         self.random = rng
         self.operation = operation
         self.opened_by: Any = None
-        self.has_failed_flush = False
-        """The store that is open now flushes no more."""
         self.failed_flushes = 0
         self.is_full = False
         self.fails_reads = self.fails_writes = self.fails_flushes = False
@@ -91,7 +89,6 @@ class SimDisk:
         self.unflushed.clear()
         if dropped:
             self._on_lost(dropped)
-        self.has_failed_flush = True
         self.failed_flushes += 1
 
     def flush(self) -> None:
@@ -131,7 +128,6 @@ class SimStore(Store):
         if disk.size_bytes < size_bytes:
             raise StorageFault("open", disk.path, f"it has {disk.size_bytes} bytes, the volume {size_bytes}")
         disk.opened_by = owner
-        disk.has_failed_flush = False
         self.path = disk.path
         self.size_bytes = size_bytes
         self.can_punch = True

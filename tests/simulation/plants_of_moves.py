@@ -197,7 +197,7 @@ _BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
 _BROKEN_BY_CRASHES = frozenset({"machine crash", "machine crash inside", "blip", "slow threads"})
 _LONELY = frozenset({"stream blocked", "worker killed", "blip"})
 _KILLED_IN_BETWEEN = frozenset({"worker killed", "worker killed inside", "machine crash", "stream blocked"})
-_FORGOTTEN = frozenset({"promotion forgotten", "machine crash"})
+_FORGOTTEN = frozenset({"promotion forgotten"})
 
 PLANTS_OF_MOVES: list[tuple[Plant, frozenset[str]]] = [
     (apply_after_promotion, _ALL),
