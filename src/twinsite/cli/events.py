@@ -14,7 +14,7 @@ from rich.text import Text
 from twinsite.cli.groups import GroupArgument, group_app
 from twinsite.cli.options import CloudOption, DataOption, OutputOption, open_api
 from twinsite.cli.output import Output, console_for_results, format_time, print_items
-from twinsite.client.event_words import changes, heading, known, outcome, told_by
+from twinsite.client.event_words import OBSERVED, changes, heading, known, outcome, told_by
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +92,7 @@ def _print_events(output: Output, found: Sequence[GroupEvent], groups: Sequence[
 def _print_event(console: Console, event: GroupEvent, group: str) -> None:
     line = Text(f"{event.created_at:%Y-%m-%d %H:%M:%S}  {f'{group}: ' if group else ''}")
     line.append(heading(event), style="bold")
-    line.append(f" {told_by(event)}")
+    line.append(f"{',' if event.action == OBSERVED else ''} {told_by(event)}")
     result = outcome(event)
     if result is not None:
         line.append(f": {result}", style=_STYLES.get(result, ""))

@@ -81,7 +81,7 @@ def heading(event: GroupEvent) -> str:
         return event.action
     # A kind that a newer API has is its own word.
     kinds = [kind for kind in event.kinds if kind != event.result]
-    return ", ".join(HAPPENINGS.get(kind, kind.replace("_", " ")) for kind in kinds) or "something was observed"
+    return ", ".join(HAPPENINGS.get(kind, kind.replace("_", " ")) for kind in kinds) or "a change"
 
 
 def told_by(event: GroupEvent) -> str:

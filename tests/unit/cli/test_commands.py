@@ -310,6 +310,7 @@ def test_the_events_of_a_group(shell: Shell, name: str) -> None:
     shown = ok(shell.run("group", "events", group.id)).output
     (row,) = [line for line in shown.splitlines() if "sync by admin: accepted" in line]
     assert re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}  sync", row)
+    assert ", seen by node of az1" in shown
     assert "wish paused -> running" in shown
     assert "a failover would have lost nothing (term 1" in shown
     assert len(shell.json("group", "events", name, "--limit", "1")) == 1

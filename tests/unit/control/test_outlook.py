@@ -14,6 +14,7 @@ from twinsite.control.lifecycle.outlook import (
     goes_back,
     is_known_inconsistent,
     loss_of,
+    restored,
 )
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.refusals import RequestRefused
@@ -248,3 +249,10 @@ def test_no_refusal_of_a_promotion_leads_into_another_one(
     refuse_promotion("g-1", replace(facts, secondary=secondary()), force=True)
     with pytest.raises(RequestRefused, match="or accept the loss"):
         refuse_promotion("g-1", replace(facts, secondary=secondary()), force=False)
+
+
+@pytest.mark.parametrize(
+    ("unheard", "said"), [(["az1"], "az1 has not been heard since"), (["az1", "az2"], "az1 and az2 have not been")]
+)
+def test_who_has_not_been_heard_since_a_restored_backup(unheard: list[str], said: str) -> None:
+    assert said in restored(unheard)

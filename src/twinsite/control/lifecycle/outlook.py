@@ -204,8 +204,8 @@ def would_lose(target: str, loss: Loss) -> str:
 
 def restored(unheard: Sequence[str]) -> str:
     """Return the sentence for a database that may have forgotten what was granted."""
-    names = " and ".join(unheard)
-    return f"the database was restored from a backup, and {names} has not been heard since of what it knows"
+    names, have = " and ".join(unheard), "has" if len(unheard) == 1 else "have"
+    return f"the database was restored from a backup, and {names} {have} not been heard since of what it knows"
 
 
 def silent(target: str) -> str:
