@@ -22,6 +22,8 @@ def steps(text: str, but_not: tuple[str, ...] = ()) -> list[Step]:
             shown = line.removeprefix(indent)
             if shown.startswith("$ "):
                 found.append(Step(shown[2:]))
+            elif found[-1].command.endswith("\\"):
+                found[-1].command += f"\n{shown}"
             else:
                 found[-1].shown.append(shown)
     return [step for step in found if not step.command.startswith(but_not)]
