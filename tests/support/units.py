@@ -55,13 +55,13 @@ for path in /bin /sbin /lib /lib64 /usr /sys; do
 done
 mkdir -p "$root/home" "$root/opt" "$root/root" "$root/run/systemd" "$root/proc" "$root/dev" "$root/etc"
 mkdir -p "$root/tmp" "$root/var/tmp" "$root/var/lib/twinsite"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o mode=1777 tmpfs "$root/var/tmp"
 for path in $seen; do bind "$path"; done
 ln -s "$program" "$root/opt/twinsite"
 mount --bind "$etc" "$root/etc"
 mount -o remount,bind,ro "$root/etc"
 mount --bind "$state" "$root/var/lib/twinsite"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-mount -t tmpfs -o mode=1777 tmpfs "$root/var/tmp"
 touch "$root/run/systemd/notify"
 mount --bind "$notify" "$root/run/systemd/notify"
 mount -t proc -o "$proc" proc "$root/proc"

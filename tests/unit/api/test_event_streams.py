@@ -82,7 +82,8 @@ class Stream:
 async def follow(
     site: Site, path: str = FEED, *, after: int | None = None, token: str | None = None
 ) -> AsyncIterator[Stream]:
-    """Open a stream."""
+    """Open a stream. What was recorded before is published before, so that it begins behind that."""
+    await site.controller.feed.publish()
     headers = {} if after is None else {"Last-Event-ID": str(after)}
     headers |= {} if token is None else {"X-Auth-Token": token}
     url = f"/v2/{site.project_id}{path}"
