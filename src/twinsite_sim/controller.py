@@ -114,6 +114,7 @@ class Controller:
         self.restores = 0
         """How often the database went back to a backup. What was asked before that is asked of nobody any more."""
         self._sizes_bytes = sizes_bytes
+        self.size_bytes = sum(sizes_bytes)
 
     def is_down(self) -> bool:
         """Say whether nobody answers."""

@@ -91,10 +91,14 @@ class Operators:
         return Call(name, self._world.controller.group.secondary_station if self._names_sites else None)
 
     def _is_half_copied(self) -> bool:
-        """Say whether a forced failover would roll the secondary back, or has to be refused."""
+        """Say whether a forced failover would roll the secondary back, or has to be refused in the middle of a copy."""
         controller = self._world.controller
-        report = controller.reports.get(controller.group.secondary_station)
-        return report is not None and report.status is not None and not report.status.consistent
+        secondary = controller.reports.get(controller.group.secondary_station)
+        if secondary is None or secondary.status is None or secondary.status.consistent:
+            return False
+        primary = controller.reports.get(controller.group.priority_station)
+        left_bytes = primary.status.dirty_bytes if primary is not None and primary.status is not None else 0
+        return secondary.status.rollback_point is not None or 0 < left_bytes < controller.size_bytes
 
     def due(self, *, accepts_loss: bool = False) -> Call | None:
         """Return what an operator should do: protect what was failed over, repeat what failed, go on after a pause.

@@ -122,10 +122,15 @@ class World:
         watching = self.loop.create_task(self._watch())
         booting = self.loop.create_task(self._boot_machines())
         await asyncio.sleep(0.5)
-        self.operators.call(Call("synchronize"))
-        await asyncio.sleep(self.random.choice([0.0, 0.5, 3.0, 8.0]))
+        quiet_seconds = self.random.choice([-4.0, 0.5, 3.0, 8.0])
+        if quiet_seconds > 0:
+            self.operators.call(Call("synchronize"))
+            await asyncio.sleep(quiet_seconds)
         self.trace.add("world", f"faults begin: {', '.join(name for name, _, _ in self.mischief.kinds)}")
         faults = self.loop.create_task(self.mischief.run())
+        if quiet_seconds < 0:  # The first copy is made among faults.
+            await asyncio.sleep(-quiet_seconds)
+            self.operators.call(Call("synchronize"))
         operators = self.loop.create_task(self.operators.run())
         await asyncio.sleep(self.fault_seconds)
         faults.cancel()

@@ -18,7 +18,7 @@ from twinsite.core.group.primary import Primary
 from twinsite.core.group.recovery import Action
 from twinsite.errors import StorageFault
 from twinsite.messages import Role, WorkerSpec
-from twinsite.worker import secondary_group, worker
+from twinsite.worker import secondary_group
 from twinsite.worker.mirrored_device import MirroredDevice
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.secondary_session import _owned
@@ -126,12 +126,6 @@ def understate_how_much(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(controller, "loss_of", loss_of)
 
 
-def force_a_half_copied_side(patch: pytest.MonkeyPatch) -> None:
-    """Let a forced failover go to disks that are of no one moment."""
-    patch.setattr(controller, "is_known_inconsistent", lambda secondary: False)
-    patch.setattr(worker, "refuse_half_copy", lambda state, members: None)
-
-
 def find_everything_equal(patch: pytest.MonkeyPatch) -> None:
     """Compare blocks and take those that differ for equal."""
     patch.setattr(Convergence, "_differ", lambda self, run: None)
@@ -209,7 +203,6 @@ PLANTS_OF_MOVES: list[tuple[Plant, frozenset[str]]] = [
     (promote_a_stale_side, _ALL),
     (understate_since_when, _LONELY),
     (understate_how_much, _LONELY),
-    (force_a_half_copied_side, frozenset({"blip", "slow threads", "slow network"})),
     (find_everything_equal, _CRASHES),
     (promise_in_memory_only, _KILLED_IN_BETWEEN),
     (go_alone_in_memory_only, _KILLED_IN_BETWEEN),
