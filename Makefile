@@ -17,7 +17,7 @@ test: ## Check the code and run all tests (installs Debian packages it lacks whe
 	@scripts/setup-python dev
 	@scripts/setup-test-packages
 	@$(MAKE) --no-print-directory check
-	@$(RUN_DEV) pytest -q -rs tests/clients tests/cluster tests/browser
+	@$(RUN_DEV) pytest -q -rs -n 2 --dist loadfile tests/clients tests/cluster tests/browser
 	@$(RUN_DEV) pytest -q -n 3 tests/unit tests/contract tests/simulation
 
 check: ## Lint, format check, types, import contracts.
