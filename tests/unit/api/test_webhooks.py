@@ -207,10 +207,11 @@ async def test_a_delivery_is_given_up_in_the_end_and_that_is_seen(
 async def test_a_receiver_that_does_not_answer_is_not_waited_for(
     open_door: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_sender, "SEND_SECONDS_MAX", 0.1)
     receiver.is_silent = True
     hook = await make_hook(open_door, receiver.url)
-    answer = await open_door.call("POST", f"{HOOKS}/{hook['id']}/action", {"os-test-webhook": None})
+    with monkeypatch.context() as patch:
+        patch.setattr(webhook_sender, "SEND_SECONDS_MAX", 0.1)
+        answer = await open_door.call("POST", f"{HOOKS}/{hook['id']}/action", {"os-test-webhook": None})
     assert answer.status_code == 200
     DeliveryOne.model_validate(answer.json())
     delivery = answer.json()["delivery"]
