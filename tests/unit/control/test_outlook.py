@@ -26,9 +26,16 @@ IN_SYNC = Row(term=3, primary_site="az1", secondary=Secondary.IN_SYNC, stale_sin
 STALE = Row(term=3, primary_site="az1", secondary=Secondary.STALE, stale_since=SINCE, version=7)
 
 
-def primary(*, dirty_bytes: int = 4096, term: int = 3, alive: bool = True, role: Role = Role.PRIMARY) -> ObservedWorker:
+def primary(
+    *,
+    dirty_bytes: int = 4096,
+    term: int = 3,
+    alive: bool = True,
+    role: Role = Role.PRIMARY,
+    consistent: bool = True,
+) -> ObservedWorker:
     """Return the production side's report."""
-    status = WorkerStatus("g", 5, role, Mode.CONNECTING, term, [], dirty_bytes=dirty_bytes)
+    status = WorkerStatus("g", 5, role, Mode.CONNECTING, term, [], dirty_bytes=dirty_bytes, consistent=consistent)
     return ObservedWorker("g", alive=alive, status=status)
 
 
@@ -88,10 +95,11 @@ def test_what_a_dead_or_leading_worker_said_of_its_image_counts_no_more() -> Non
         (primary(dirty_bytes=77, alive=False), 77),
         (primary(term=2), None),
         (primary(role=Role.SECONDARY), None),
+        (primary(dirty_bytes=0, consistent=False), None),
         (ObservedWorker("g", alive=False), None),
         (None, None),
     ],
-    ids=["living", "nothing", "dead", "of an earlier term", "another role", "without a status", "no report"],
+    ids=["living", "nothing", "dead", "of an earlier term", "another role", "copying", "without a status", "no report"],
 )
 @pytest.mark.parametrize("heard", [True, False])
 def test_the_loss_is_stated_as_far_as_it_is_known(

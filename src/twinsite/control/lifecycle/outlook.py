@@ -103,6 +103,9 @@ def loss_of(facts: FailoverFacts) -> Loss | None:
     status = facts.primary.status if facts.primary is not None else None
     if status is None or status.role is not Role.PRIMARY or status.term != facts.row.term:
         return Loss(facts.row.stale_since, None, unflushed)
+    if not status.consistent:
+        # A copy has begun, or its end is not known: the secondary may go back to the point before it.
+        return Loss(facts.row.stale_since, None, unflushed)
     is_current = facts.primary_heard and facts.primary is not None and facts.primary.alive
     at_most = status.dirty_bytes if is_current else None
     return Loss(facts.row.stale_since, at_most, unflushed, bytes_last_reported=status.dirty_bytes)
