@@ -53,6 +53,7 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "volume extend": "twinsite volume extend db --size 40 --wait",
         "volume update": "twinsite volume update db --name orders",
         "volume tag": "twinsite volume tag db owner=finance --remove draft",
+        "volume metadata": "twinsite volume metadata db backup=daily --remove draft",
         "pair create": "twinsite pair create db --production db --dr db-dr --wait",
         "pair list": "twinsite pair list -o yaml",
         "pair show": "twinsite pair show db",

@@ -1,7 +1,8 @@
-"""`twinsite volume extend|update|tag`: what can be changed of a volume."""
+"""`twinsite volume extend|update|tag|metadata`: what can be changed of a volume."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -78,6 +79,34 @@ def tag(
         if wanted:
             api.add_tags(volume_id, wanted)
         found = api.tags(volume_id)
+    _print_entries(output, found)
+
+
+@volume_app.command("metadata")
+def metadata(
+    volume: VolumeArgument,
+    entries: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Entries to set; several at once.")
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option("--remove", metavar="KEY", help="An entry to take away.")] = None,
+    output: OutputOption = Output.TABLE,
+    data: DataOption = None,
+    cloud: CloudOption = None,
+) -> None:
+    """Set entries of a volume's metadata, take some away, and show those that it has then."""
+    wanted = dict(tag_of(text) for text in entries or [])
+    with open_api(data, cloud) as api:
+        volume_id = api.find_volume(volume).id
+        if remove:
+            api.delete_metadata(volume_id, remove)
+        if wanted:
+            api.add_metadata(volume_id, wanted)
+        found = api.metadata(volume_id)
+    _print_entries(output, found)
+
+
+def _print_entries(output: Output, found: Mapping[str, str]) -> None:
+    """Print keys with their values."""
     if output.is_data:
         print_data(output, found)
         return

@@ -9,6 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 from twinsite.client import audit as audit_plans
 from twinsite.client import groups as group_plans
 from twinsite.client import lookup, overviews, waiting
+from twinsite.client import metadata as metadata_plans
 from twinsite.client import pairs as pair_plans
 from twinsite.client import quotas as quota_plans
 from twinsite.client import sites as site_plans
@@ -95,6 +96,9 @@ class Calls:
     tags = planned(tag_plans.show_tags)
     add_tags = planned(tag_plans.add_tags)
     delete_tags = planned(tag_plans.delete_tags)
+    metadata = planned(metadata_plans.show_metadata)
+    add_metadata = planned(metadata_plans.add_metadata)
+    delete_metadata = planned(metadata_plans.delete_metadata)
     volume_types = planned(volume_plans.list_volume_types)
     zones = planned(volume_plans.list_zones)
 

@@ -34,6 +34,9 @@ def test_a_volume_is_extended_renamed_and_tagged(shell: Shell, name: str) -> Non
     assert shell.json("volume", "tag", name) == {"owner": "sales"}
     wrong = shell.run("volume", "tag", name, "=x")
     assert (wrong.status, "KEY=VALUE" in wrong.errors) == (2, True)
+    assert shell.json("volume", "metadata", name, "a/b=c=d", "draft=x") == {"a/b": "c=d", "draft": "x"}
+    shown = ok(shell.run("volume", "metadata", name, "backup=daily", "--remove", "draft", "--remove", "nothing")).output
+    assert shown.split() == ["Key", "Value", "a/b", "c=d", "backup", "daily"]
 
 
 def test_quotas(shell: Shell, api: Api) -> None:
