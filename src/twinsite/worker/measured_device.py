@@ -54,12 +54,25 @@ class MeasuredDevice(StoreDevice):
 
     def flush_applied(self, request: Request, sink: ReplySink) -> None:
         """Complete the request, and count it."""
-        self.flush_latency.add(time.perf_counter() - self._flushes_at.pop((sink, request.cookie)))
+        received_at = self._flushes_at.pop((sink, request.cookie), None)
+        if received_at is not None:  # A host may give one cookie to two requests, or be gone.
+            self.flush_latency.add(time.perf_counter() - received_at)
         super().flush_applied(request, sink)
 
     def change_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
         """Nothing is counted of what failed."""
         self._flushes_at.pop((sink, request.cookie), None)
+
+    def flush_failed(self, request: Request, sink: ReplySink, fault: StorageFault) -> None:
+        """Fail the request, which is not counted."""
+        self._flushes_at.pop((sink, request.cookie), None)
+        super().flush_failed(request, sink, fault)
+
+    def connection_lost(self, sink: ReplySink) -> None:
+        """Forget what the host waited for."""
+        for waiting in [key for key in self._flushes_at if key[0] is sink]:
+            del self._flushes_at[waiting]
+        super().connection_lost(sink)
 
     def batch_done(self) -> None:
         """The replies leave now."""

@@ -743,6 +743,9 @@ class PrimaryGroup:
     def _note_state(self) -> None:
         """Keep up what others wait for, and let the arbiter be asked if the machine wants it."""
         machine = self.machine
+        if self._flush_fault is None and machine.phase is Phase.MIRRORED and self._state.doubt is Doubt.FLUSH_FAILED:
+            # The secondary has everything, and what is read here proves no more than when that role ended.
+            self._flush_fault = StorageFault("flush", "the disks", "a flush failed here before this worker was started")
         if machine.flight.entries or machine.flight.waiters:
             self._nothing_in_flight.clear()
         else:

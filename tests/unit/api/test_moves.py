@@ -633,8 +633,8 @@ async def test_a_move_admits_no_other(site: Site, first: str, second: str) -> No
     assert (await show(site, group["id"]))["status"] in ("failovered", "available")
 
 
-async def test_a_pair_that_joins_a_group_in_sync_makes_it_stale(site: Site) -> None:
-    """A dead worker cannot say that it goes on alone, so the pause leaves the record as it was."""
+async def test_a_pair_joins_only_when_the_primary_has_said_that_it_goes_on_alone(site: Site) -> None:
+    """A dead worker cannot say so: it may lack what only the DR side has, and must heal before it has a new disk."""
     group = await active_group(site)
     extra = await site.make_pair()
     site.az1.worker_failures[group["id"]] = DISK_FAILS
@@ -642,7 +642,13 @@ async def test_a_pair_that_joins_a_group_in_sync_makes_it_stale(site: Site) -> N
         assert (await site.act(group["id"], "stop")).status_code == 200
     assert (await show(site, group["id"]))["twinsite"]["secondary"] == "in_sync"
     body = {"replication_consistency_group": {"add_replication_ids": [extra["id"]]}}
-    assert (await site.call("PUT", f"{GROUPS}/{group['id']}", body)).status_code == 202
+    refused = await site.call("PUT", f"{GROUPS}/{group['id']}", body)
+    assert (refused.status_code, "may lack writes that only az2 has" in refused.text) == (400, True)
+    assert (await show(site, group["id"]))["replication_ids"] == group["replication_ids"]
+    # A group that has no disk left lacks nothing.
+    both = {"remove_replication_ids": group["replication_ids"], **body["replication_consistency_group"]}
+    moved = await site.call("PUT", f"{GROUPS}/{group['id']}", {"replication_consistency_group": both})
+    assert moved.status_code == 202, moved.text
     async with site.controller.context.database.read() as session:
         row = await arbiter_rows.find(session, group["id"])
     assert row is not None

@@ -104,14 +104,19 @@ async def test_when_a_flush_failed_at_both_sites_a_person_decides(
     assert leader.arbiter.has_in_sync()
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["", "after a restart of the worker"])
 async def test_a_flush_that_fails_while_production_is_alone_is_told_and_healed_once_the_secondary_has_all(
-    leader: Leader, secondary: RawSecondary, disk: FailingDisk
+    leader: Leader, secondary: RawSecondary, disk: FailingDisk, restarts: bool
 ) -> None:
     disk.failures_left = 1
     with pytest.raises(StorageFault) as caught:
         await leader.write(0, b"w" * 512, fua=True)
     assert not isinstance(caught.value, ConnectionLost)
     await leader.wait(lambda s: saved(leader).doubt is Doubt.FLUSH_FAILED, "in doubt about its disk")
+    if restarts:
+        await leader.stop()
+        leader.start()
+        await leader.put(leader.spec())
     leader.give(leader.spec(endpoint=secondary.endpoint))
     pipe, _ = await secondary.admit(image(""))
     _, name = await take_resync(pipe)

@@ -216,6 +216,14 @@ class GroupService(GroupCalls):
         for index, pair in enumerate(added, start=first):
             pair.group_id, pair.member_index, pair.updated_at = group.id, index, utc_now()
         await session.flush()
+        row = await arbiter_rows.find(session, group.id)
+        if added and left and row is not None and row.secondary is Secondary.IN_SYNC:
+            # With a new disk among the others, a primary does not heal those from the secondary any more.
+            raise StateRefused(
+                f"Pairs cannot be added to the group {group.id} now: its primary in {group.priority_station} has not "
+                f"taken up the stop, and may lack writes that only {group.secondary_station} has. Wait until its "
+                "worker runs and has them, or give them up by a stop with force."
+            )
         answer = await swap(session, group.id, _without_promise)
         if isinstance(answer, Refusal) and answer.reason is Reason.UNHEARD:
             raise bad_request(
