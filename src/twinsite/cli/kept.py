@@ -61,9 +61,9 @@ def put_back_kept(
 @kept_app.command("discard")
 def discard_kept(log: LogArgument, yes: YesOption = False, output: OutputOption = Output.TABLE) -> None:
     """Remove a log. What only the former primary had is gone then."""
-    from twinsite.worker.kept_writes import find_kept  # noqa: PLC0415
+    from twinsite.worker.undo_log import is_kept  # noqa: PLC0415
 
-    if log.resolve() not in [kept.path.resolve() for kept in find_kept(log.parent)]:
+    if not is_kept(log) or not log.is_file():  # It may be damaged: then too it can go.
         raise typer.BadParameter(f"{log} is not a kept log")
     confirm(f"Remove {log} for good?", yes)
     log.unlink()

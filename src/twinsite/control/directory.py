@@ -22,7 +22,7 @@ from twinsite.control.context import Context
 from twinsite.control.models import Assignment, Base, Domain, Project, Role, User
 from twinsite.control.passwords import Passwords
 from twinsite.control.refusals import RequestRefused, bad_request, conflict
-from twinsite.control.repository import accounts, directory, quotas
+from twinsite.control.repository import accounts, directory, events, quotas
 from twinsite.control.texts import check_description, check_name
 
 _KINDS: Mapping[type[Base], str] = {User: "user", Project: "project", Domain: "domain", Role: "role"}
@@ -155,6 +155,7 @@ class DirectoryService:
                     f"The project {project_id} still has {things} volumes, pairs and groups. Delete those first."
                 )
             await quotas.forget_limits(session, project_id)
+            await events.forget_project(session, project_id)
             await session.delete(project)
         _tell("project is deleted", project=project_id)
 

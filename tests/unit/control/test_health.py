@@ -51,13 +51,10 @@ def test_a_pause_is_a_consistent_one_if_the_secondary_says_so_where_the_primary_
     said = worker(Mode.FOLLOWING, role=Role.SECONDARY, consistent=True)
     assert said.status is not None
     doubtful = replace(said, status=replace(said.status, doubtful=True))
+    other = replace(said, status=replace(said.status, is_of_former_primary=True))
     dead = replace(said, alive=False)
-    for secondary, expected in [
-        (said, "active-stopped"),
-        (doubtful, "inactive"),
-        (dead, "inactive"),
-        (None, "inactive"),
-    ]:
+    cases = [(said, "active-stopped"), *((silent, "inactive") for silent in (doubtful, other, dead, None))]
+    for secondary, expected in cases:
         case = facts(worker(Mode.PAUSED), secondary=secondary, replication=Replication.PAUSED)
         assert derive_health(case).replication_status == expected
 

@@ -35,16 +35,22 @@ def test_the_logs_of_a_directory_the_oldest_first(tmp_path: Path) -> None:
     assert find_kept(tmp_path / "missing") == []
 
 
-def test_a_look_is_good_for_a_while(tmp_path: Path) -> None:
+async def test_a_look_is_good_for_a_while(tmp_path: Path) -> None:
     now = [100.0]
     logs = KeptLogs(tmp_path, lambda: now[0])
-    assert logs.now() == []
+
+    async def look() -> list[str]:
+        logs.now()
+        await logs.looked()
+        return [Path(kept.path).name for kept in logs.now()]
+
+    assert await look() == []
     log = tmp_path / kept_name(AT)
     log.write_bytes(b"x")
     now[0] += LOOK_SECONDS / 2
-    assert logs.now() == []
+    assert await look() == []
     logs.look_again()
-    assert [kept.path for kept in logs.now()] == [str(log)]
+    assert await look() == [log.name]
     log.unlink()
     now[0] += LOOK_SECONDS
-    assert logs.now() == []
+    assert await look() == []

@@ -178,9 +178,12 @@ def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, facts: Gro
 
 
 def _is_secondary_consistent(facts: GroupFacts) -> bool:
-    """Say whether the secondary itself reports a consistent image: a primary that was restarted does not know."""
+    """Say whether the secondary itself reports a consistent image of the group's history.
+
+    A primary that was restarted does not know.
+    """
     status = living_status(facts.secondary, Role.SECONDARY)
-    return status is not None and status.consistent and not status.doubtful
+    return status is not None and status.consistent and not (status.doubtful or status.is_of_former_primary)
 
 
 def _fault_level(facts: GroupFacts, status: WorkerStatus | None) -> str:

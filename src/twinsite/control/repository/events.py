@@ -21,6 +21,11 @@ async def forget_before(session: AsyncSession, group_id: str, number: int) -> No
         await session.execute(delete(GroupEvent).where(GroupEvent.group_id == group_id, GroupEvent.number < number))
 
 
+async def forget_project(session: AsyncSession, project_id: str) -> None:
+    """Delete the events of a project that is deleted: nobody could read them any more."""
+    await session.execute(delete(GroupEvent).where(GroupEvent.project_id == project_id))
+
+
 async def has_request(session: AsyncSession, group_id: str, request_id: str | None) -> bool:
     """Say whether one of a group's events was recorded with this request."""
     statement = select(GroupEvent.id).where(GroupEvent.group_id == group_id, GroupEvent.request_id == request_id)
