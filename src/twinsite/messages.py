@@ -193,7 +193,6 @@ class WorkerStatus:
     members: list[MemberStatus]
     stream_endpoint: str | None = None  # Secondary: where it listens.
     consistent: bool = False  # Primary: the secondary's image is at a common point. Secondary: its own belief.
-    is_of_former_primary: bool = False  # Secondary: its image is of a history that the group has left.
     doubtful: bool = False  # Acknowledged writes may be missing at this side, and nobody has accepted that.
     rollback_point: float | None = None  # Secondary, not consistent: the time of the point that it can return to.
     in_sync_since: float | None = None

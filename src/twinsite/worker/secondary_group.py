@@ -161,12 +161,7 @@ class SecondaryGroup:
 
         That of a former primary is, though it is of another history than the group's by now.
         """
-        return self._state.is_consistent or self.is_of_former_primary
-
-    @property
-    def is_of_former_primary(self) -> bool:
-        """Say whether this image is what a former primary left, which nothing has been copied over yet."""
-        return bool(self._state.led)
+        return self._state.is_consistent or bool(self._state.led)
 
     @property
     def is_doubtful(self) -> bool:

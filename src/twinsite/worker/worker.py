@@ -135,7 +135,6 @@ class Worker:
             members=members,
             stream_endpoint=group.endpoint if isinstance(group, SecondaryGroup) else None,
             consistent=group is not None and group.is_consistent,
-            is_of_former_primary=isinstance(group, SecondaryGroup) and group.is_of_former_primary,
             doubtful=group is not None and group.is_doubtful,
             rollback_point=group.rollback_point if isinstance(group, SecondaryGroup) else None,
             in_sync_since=group.in_sync_since if isinstance(group, PrimaryGroup) else None,

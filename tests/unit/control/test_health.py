@@ -47,18 +47,6 @@ def facts(primary: ObservedWorker | None, **values: object) -> GroupFacts:
     return replace(base, **values)  # type: ignore[arg-type]
 
 
-def test_a_pause_is_a_consistent_one_if_the_secondary_says_so_where_the_primary_does_not_know() -> None:
-    said = worker(Mode.FOLLOWING, role=Role.SECONDARY, consistent=True)
-    assert said.status is not None
-    doubtful = replace(said, status=replace(said.status, doubtful=True))
-    other = replace(said, status=replace(said.status, is_of_former_primary=True))
-    dead = replace(said, alive=False)
-    cases = [(said, "active-stopped"), *((silent, "inactive") for silent in (doubtful, other, dead, None))]
-    for secondary, expected in cases:
-        case = facts(worker(Mode.PAUSED), secondary=secondary, replication=Replication.PAUSED)
-        assert derive_health(case).replication_status == expected
-
-
 # The table of docs/architecture.md, section Status; None means that the last settled status stays.
 BY_MODE = {
     (Mode.STARTING, False): None,

@@ -156,7 +156,7 @@ def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, facts: Gro
     match status.mode:
         case Mode.PAUSED:
             # The API has it that a failover leaves a consistent pause, whatever the other side holds.
-            paused_well = status.consistent or _is_secondary_consistent(facts) or facts.status in _AFTER_FAILOVER
+            paused_well = status.consistent or facts.status in _AFTER_FAILOVER
             return ReplicationStatus.ACTIVE_STOPPED if paused_well else ReplicationStatus.INACTIVE
         case Mode.CONNECTING:
             return ReplicationStatus.COPYING if facts.in_sync_grace else ReplicationStatus.INACTIVE
@@ -175,15 +175,6 @@ def _status_of_mode(status: WorkerStatus, settled: ReplicationStatus, facts: Gro
             return ReplicationStatus.ERROR
         case _:
             return settled
-
-
-def _is_secondary_consistent(facts: GroupFacts) -> bool:
-    """Say whether the secondary itself reports a consistent image of the group's history.
-
-    A primary that was restarted does not know.
-    """
-    status = living_status(facts.secondary, Role.SECONDARY)
-    return status is not None and status.consistent and not (status.doubtful or status.is_of_former_primary)
 
 
 def _fault_level(facts: GroupFacts, status: WorkerStatus | None) -> str:
