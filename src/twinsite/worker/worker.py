@@ -298,16 +298,22 @@ class Worker:
         self._wake.set()
 
     def _refuse_past_term(self, spec: WorkerSpec) -> None:
+        if self._role is None:
+            # What is durable here counts, and a controller that has forgotten it learns it from this worker.
+            self._forget_what_was_not_saved()
         if spec.term < self._state.term:
             raise ConfigurationError(
                 f"group {spec.id}: the spec has term {spec.term}, this worker has seen term {self._state.term}; "
                 "the controller's database is older than this site"
             )
 
-    def _adopt_term(self, spec: WorkerSpec) -> None:
+    def _forget_what_was_not_saved(self) -> None:
         if self._is_state_ahead:
             self._state = self._directory.load()
             self._is_state_ahead = False
+
+    def _adopt_term(self, spec: WorkerSpec) -> None:
+        self._forget_what_was_not_saved()
         state = self._state
         is_primary = spec.role is Role.PRIMARY if spec.role is not Role.SOLO else state.is_primary
         # Whoever has no state yet would only repeat what a backup has told it.

@@ -109,6 +109,23 @@ async def test_a_start_that_failed_leaves_no_trace_in_what_is_believed(
     assert directory.load().term == 2
 
 
+async def test_who_could_not_start_says_what_it_knows_also_to_a_controller_that_has_forgotten_it(
+    leader: Leader,
+) -> None:
+    await leader.stop()
+    StateDirectory(leader.directory / "state").save(ReplicaState(term=2, is_primary=True, generation="lineage"))
+    leader.start()
+    leader.worker._directory.files = FullOnce(1)
+    leader.give(leader.spec(term=2))
+    await leader.mode(Mode.ERROR)
+    leader.give(leader.spec(term=1))
+    status = await leader.wait(lambda s: s.knowledge is not None, "what it knows")
+    assert status.knowledge is not None
+    assert (status.knowledge.term, status.knowledge.is_primary) == (2, True)
+    assert status.failure is not None
+    assert "has seen term 2" in status.failure.message
+
+
 # What a secondary's process left unflushed
 
 
