@@ -9,7 +9,7 @@ FIRST_FRESH_SEED = "first fresh seed"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the first seed of the worlds that no run before has seen."""
+    """Show the first seeds of the worlds that no other state of the code has seen."""
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, seed in getattr(report, "user_properties", []):
