@@ -52,6 +52,7 @@ class Judge:
         self._was_forced_unseen = False  # A forced failover was followed by another one before its disks were shown.
         self._is_forked = False
         self._heard_replaced: dict[Process, float] = {}
+        self._version_in_sync = 0
         self._lives_in_sync = dict.fromkeys(self._lacking, (1, 0))
         self.status_of: Callable[[str], WorkerStatus | None] = lambda site: None
         """Returns how a site's living worker is just now."""
@@ -258,7 +259,9 @@ class Judge:
                     if is_lacking and knows and not self._is_unsettled():
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
-        if is_in_sync and not is_late:
+        if is_in_sync and not is_late and row.version > self._version_in_sync:
+            # A database that hears of an old version again makes nobody whole.
+            self._version_in_sync = row.version
             self._lives_in_sync = {site: self._lives(site) for site in self._lacking}
             # What was reported just before a machine crashed does not make that one whole.
             self._has_crashed = {site for site in self._has_crashed if self._lacking[site]}
