@@ -16,7 +16,7 @@ FOREIGN = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 PAGES = [
     page
     for page in sorted(ROOT.rglob("*.md"))
-    if not any(part.startswith(".") or part == "node_modules" for part in page.relative_to(ROOT).parts)
+    if not any(part.startswith((".", "latest.")) or part == "node_modules" for part in page.relative_to(ROOT).parts)
 ]
 
 
