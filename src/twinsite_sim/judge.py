@@ -264,7 +264,8 @@ class Judge:
             self._version_in_sync = row.version
             self._lives_in_sync = {site: self._lives(site) for site in self._lacking}
             # What was reported just before a machine crashed does not make that one whole.
-            self._has_crashed = {site for site in self._has_crashed if self._lacking[site]}
+            down = {site for site, machine in self._machines.items() if site in self._lacking and not machine.is_up}
+            self._has_crashed = down | {site for site in self._has_crashed if self._lacking[site]}
         self._was_in_sync = is_in_sync
 
     def _crashed(self, machine: Machine) -> None:
