@@ -292,6 +292,10 @@ class Judge:
             return
         if site != row.primary_site and not is_in_sync:
             return
+        if is_in_sync:
+            # A disk that fails a flush is as good as a machine that crashes: of what both lost, only flushes count.
+            self._is_beyond |= other_site(site) in self._has_crashed
+            self._has_crashed.add(site)
         index = list(machine.disks).index(path)
         told = was_told and site == row.primary_site and not is_in_sync
         is_held = is_in_sync and not self._is_beyond and not told
