@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.nbd_volume import ServedVolume, serve_volume
+from tests.support.running_installation import installation
+
+__all__ = ["installation"]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,6 @@ from twinsite.nbd_client import NbdClient
 GIB = 1024**3
 RUN_SECONDS_MAX = 120
 TCP_URI = "nbd://storage.example.com:10810/7c34f0ba-0241-4088-83d3-85f86fe646cc"
-
-
-@pytest.fixture(scope="module")
-def installation() -> Iterator[Installation]:
-    """A running installation."""
-    made = Installation()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")

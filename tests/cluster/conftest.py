@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.link import Link
+from tests.support.running_installation import installation
+
+__all__ = ["installation"]
 
 
 @pytest.fixture(name="link")

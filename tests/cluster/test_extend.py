@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -27,17 +26,6 @@ KILL_SECONDS_MAX = 1.0
 ATTEMPTS_MAX = 10
 UNREACHABLE = 3
 """The exit status of a command that did not reach the API."""
-
-
-@pytest.fixture(scope="module")
-def installation() -> Iterator[Installation]:
-    """One installation for the tests of this file; each makes its own group."""
-    made = Installation()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
 
 
 def extend(group: Group, *sizes_gib: int) -> None:

@@ -26,17 +26,6 @@ MOMENT_SECONDS_MAX = 0.3
 VICTIMS = ["controller", "node az1", "node az2", "worker az1", "worker az2"]
 
 
-@pytest.fixture(scope="module", name="installation")
-def fixture_installation() -> Iterator[Installation]:
-    """One installation for the tests of this file; each makes its own group."""
-    made = Installation()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
-
-
 @dataclass
 class Story:
     """A group, its host, and who is killed whenever something is asked for."""

@@ -31,17 +31,6 @@ WRITES_MAX = 200
 CONTROLLER = "controller/run/controller.pid"
 
 
-@pytest.fixture(scope="module", name="installation")
-def fixture_installation() -> Iterator[Installation]:
-    """One installation for the tests of this file; each makes its own group."""
-    made = Installation()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
-
-
 @dataclass
 class Story:
     """A group whose primary is az1, and its host."""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,17 +16,6 @@ from twinsite.pidfile import LivingProcess
 
 GIB = 1024**3
 MIB = 1024**2
-
-
-@pytest.fixture(scope="module")
-def installation() -> Iterator[Installation]:
-    """One installation for the tests of this file; each makes its own group."""
-    made = Installation()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
 
 
 def test_a_copied_filesystem_arrives(installation: Installation) -> None:

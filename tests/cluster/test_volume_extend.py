@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,17 +13,6 @@ from twinsite.core.limits import GIB
 from twinsite.pidfile import LivingProcess
 
 DATA = pattern(4096, 9)
-
-
-@pytest.fixture(scope="module")
-def installation() -> Iterator[Installation]:
-    """One installation for the tests of this file; each makes its own volume."""
-    made = Installation()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
 
 
 def ask(installation: Installation, volume_id: str, size_gib: int) -> None:

@@ -76,10 +76,7 @@ def tag(
         volume_id = api.find_volume(volume).id
         if remove:
             api.delete_tags(volume_id, remove)
-        if wanted:
-            api.add_tags(volume_id, wanted)
-        found = api.tags(volume_id)
-    _print_entries(output, found)
+        _print_entries(output, api.add_tags(volume_id, wanted) if wanted else api.tags(volume_id))
 
 
 @volume_app.command("metadata")
@@ -99,10 +96,7 @@ def metadata(
         volume_id = api.find_volume(volume).id
         if remove:
             api.delete_metadata(volume_id, remove)
-        if wanted:
-            api.add_metadata(volume_id, wanted)
-        found = api.metadata(volume_id)
-    _print_entries(output, found)
+        _print_entries(output, api.add_metadata(volume_id, wanted) if wanted else api.metadata(volume_id))
 
 
 def _print_entries(output: Output, found: Mapping[str, str]) -> None:
