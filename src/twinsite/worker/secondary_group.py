@@ -298,14 +298,19 @@ class SecondaryGroup:
         return self._stores[volume]
 
     async def flush_all(self) -> None:
-        """Flush every store. Raises `StorageFault`; what was applied is then suspect until a full resync has ended."""
+        """Flush every store. Raises `StorageFault`; what was applied is then suspect until a full resync has ended.
+
+        A fault is told at once, and raised when no store is being flushed any more: whoever sees it may close them.
+        """
         loop = asyncio.get_running_loop()
-        stores = list(self._stores.values())
+        flushes = [loop.run_in_executor(self.executor, store.flush) for store in self._stores.values()]
         try:
-            await asyncio.gather(*(loop.run_in_executor(self.executor, store.flush) for store in stores))
+            await asyncio.gather(*flushes)
         except StorageFault as fault:
             await self.flush_failed(fault)
             raise
+        finally:
+            await asyncio.gather(*flushes, return_exceptions=True)
 
     async def flush_failed(self, fault: StorageFault) -> None:
         """A flush failed: the kernel may have dropped what was applied. Raises `StorageFault` if that is not recorded.

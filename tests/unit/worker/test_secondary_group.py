@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,27 @@ async def test_a_resync_does_not_end_well_on_a_disk_that_has_failed_meanwhile(fo
     slow.may_flush.set()
     assert await primary.farewell() is not None
     assert (follower.saved().doubt, follower.saved().is_consistent) == (Doubt.FLUSH_FAILED, False)
+
+
+async def test_an_end_waits_for_every_flush_although_one_has_failed(follower: Follower) -> None:
+    """The stores are closed after it, and opened anew by whoever is next."""
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.write(1, 0, b"x")
+    await primary.until(Kind.ACK, 1)
+    slow, failing = follower.stores[1], follower.stores[0]
+    slow.may_flush.clear()
+    failing.fails_flush = True
+    await primary.close()
+    await follower.wait(lambda: follower.group.failed_flush is not None, "the flush of one disk has failed")
+    await asyncio.to_thread(slow.is_flushing.wait, WAIT_SECONDS)
+    closing = asyncio.create_task(follower.group.close())
+    await follower.wait(lambda: follower.saved().doubt is Doubt.FLUSH_FAILED, "that is durable")
+    for _ in range(100):
+        await asyncio.to_thread(time.monotonic)
+    assert not closing.done()
+    slow.may_flush.set()
+    await closing
 
 
 async def test_a_disk_that_cannot_flush_is_said_before_everything_is_copied_again(follower: Follower) -> None:
