@@ -98,6 +98,7 @@ class WorkerSpec:
     is_row_trusted: bool = (
         True  # The arbiter's row, and so the term, are not those of a backup that may have forgotten.
     )
+    row_version: int = 0  # Of the arbiter's row when this was said.
     request_id: str = ""  # The request of the API that changed it last, for logs; empty when nobody asked.
 
 
@@ -170,7 +171,8 @@ class Activity:
 @dataclass(frozen=True, slots=True)
 class Knowledge:
     """What a worker knows of what a controller may have forgotten: the term that it has made durable or, replaced, has
-    heard of, what it is in that term, and the arbiter's last answer to it. A secondary asks the arbiter nothing."""
+    heard of, what it is in that term, and the newest version of the arbiter's row that it was told of. What that row
+    says of the secondary only a primary knows, who was answered with it."""
 
     term: int
     is_primary: bool

@@ -33,6 +33,7 @@ from twinsite.core.arbiter import (
     forget,
     give_up,
     hear,
+    learn,
     promote,
     secondary_in_sync,
     suspend_secondary,
@@ -77,6 +78,10 @@ class Group:
     loss_acceptances: int = 0
 
 
+Backup = tuple[Group, Row]
+"""What the database keeps."""
+
+
 @dataclass(frozen=True)
 class Promotion:
     """A failover that was granted: what the operator was told that it loses, and what had been reported by then."""
@@ -95,7 +100,8 @@ class Promotion:
 class Controller:
     """One controller. `on_promoted` hears of failovers before anybody acts on them, `on_row` of each new row.
 
-    `on_row` also hears whether a call made it that nobody waits for any more.
+    `on_row` also hears whether it is no news of the group: a call made it that nobody waits for any more, or it was
+    restored and heard of again.
     """
 
     def __init__(self, machine: Machine, sizes_bytes: list[int]) -> None:
@@ -108,7 +114,7 @@ class Controller:
         """When the worker of a site last looked at what it reports, as nobody in the world can know."""
         self.heard: dict[str, float] = {}
         self.on_promoted: Callable[[Promotion], None] = lambda promotion: None
-        self.on_row: Callable[[Row, bool], None] = lambda row, is_late: None
+        self.on_row: Callable[[Row, bool], None] = lambda row, is_old: None
         self.on_loss_accepted: Callable[[], None] = lambda: None
         """Called when an operator lets a promoted primary go on although it may lack writes that nobody has flushed."""
         self.restores = 0
@@ -123,10 +129,10 @@ class Controller:
     def _note(self, event: str) -> None:
         self.machine.trace.add("controller", event)
 
-    def _set_row(self, row: Row, why: str, *, is_late: bool = False) -> None:
+    def _set_row(self, row: Row, why: str, *, is_old: bool = False) -> None:
         self.row = row
         self._note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
-        self.on_row(row, is_late)
+        self.on_row(row, is_old)
 
     # The arbiter
 
@@ -145,7 +151,7 @@ class Controller:
             self._note(f"refuses {call} of {site} at term {term}, version {version}: {result.reason}")
             return {"granted": False, "reason": result.reason.value, "row": to_wire(result.row)}
         if call != "read":
-            self._set_row(result, f"grants {call} to {site}", is_late=is_late)
+            self._set_row(result, f"grants {call} to {site}", is_old=is_late)
             self._settle_status()
         return {"granted": True, "reason": None, "row": to_wire(result)}
 
@@ -193,6 +199,7 @@ class Controller:
             peer_endpoint=group.peer_endpoint if is_primary else None,
             loss_acceptances=group.loss_acceptances,
             is_row_trusted=not self.row.unheard,
+            row_version=self.row.version,
         )
 
     def _take_knowledge(self, site: str) -> None:
@@ -207,7 +214,7 @@ class Controller:
         after = hear(before, known)
         if after == before:
             return
-        if (after.term, after.version) != (before.term, before.version):
+        if learn(before, known) != before:
             if after.primary_site != group.priority_station:
                 self._other_way_round()
                 group.status, group.replication, group.move_ends_at = GroupStatus.FAILED_OVER, Replication.PAUSED, None
@@ -216,13 +223,13 @@ class Controller:
             self._wish()
         else:
             group.spec_version += 1
-        self._set_row(after, f"hears what {site} knows")
+        self._set_row(after, f"hears what {site} knows", is_old=True)
 
-    def back_up(self) -> tuple[Group, Row]:
+    def back_up(self) -> Backup:
         """Return what the database keeps."""
         return replace(self.group), self.row
 
-    def restore(self, backup: tuple[Group, Row]) -> None:
+    def restore(self, backup: Backup) -> None:
         """The database goes back to a backup, and the controller notices that."""
         group, row = backup
         self.restores += 1

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from twinsite_sim.arbiter import ArbiterFaults
+from twinsite_sim.controller import Backup
 from twinsite_sim.machine import Machine, Process
 from twinsite_sim.node import SimNode, worker_of
 from twinsite_sim.operators import Call
@@ -64,6 +65,8 @@ class Mischief:
             self.kinds = [kind for kind in kinds if kind[0] in focus]
         self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
         self._is_forgetting = False
+        self._left: list[Backup] = []
+        """Databases as they were when another one took their place."""
 
     async def run(self) -> None:
         """Let faults happen for ever; cancel to end them all."""
@@ -216,22 +219,35 @@ class Mischief:
         finally:
             machine.boot()
 
+    def _restore(self, backup: Backup) -> None:
+        controller = self._world.controller
+        self._left.append(controller.back_up())
+        controller.restore(backup)
+
     @asynccontextmanager
     async def _back_to_a_backup(self) -> AsyncIterator[None]:
+        """Go back to what the database is now, or to one that was left by such a return."""
         controller = self._world.controller
-        backup = controller.back_up()
-        self._note("a backup of the database is taken")
+        if self._left and self.random.random() < 0.4:
+            backup = self.random.choice(self._left)
+            self._note("a database that was left is found")
+        else:
+            backup = controller.back_up()
+            self._note("a backup of the database is taken")
         try:
             yield
         finally:
-            controller.restore(backup)
+            self._restore(backup)
 
     def _database_restored(self) -> Any:
         return self._back_to_a_backup()
 
     @asynccontextmanager
     async def _forgotten_promotion(self) -> AsyncIterator[None]:
-        """Promote a site whose peer is cut off, end what it runs, and go back to before that, all in a short time."""
+        """Promote a site whose peer is cut off, end what it runs, and go back to before that, all in a short time.
+
+        At times nobody has acted on the promotion by then, or the database that was left comes back after a while.
+        """
         world, rng = self._world, self.random
         controller = world.controller
         backup = controller.back_up()
@@ -243,7 +259,7 @@ class Mischief:
         try:
             async with self._blocked(self._routes_around(former.machine)):
                 if world.operators.call(Call("failover", target.site)):
-                    await asyncio.sleep((0.2 + rng.random()) * rng.choice([2.0, 5.0, 10.0]))
+                    await asyncio.sleep((0.2 + rng.random()) * rng.choice([0.0, 2.0, 5.0, 10.0]))
                     worker = worker_of(target)
                     if rng.random() < 0.5:
                         target.machine.crash()
@@ -251,8 +267,11 @@ class Mischief:
                         self._note(f"kills {worker.name}")
                         worker.end()
                     await asyncio.sleep(rng.random() * 0.2)
-                    controller.restore(backup)
-                yield
+                    self._restore(backup)
+            yield
+            if self._left and rng.random() < 0.3:
+                self._note("a database that was left is found")
+                self._restore(self._left[-1])
         finally:
             self._is_forgetting = False
 

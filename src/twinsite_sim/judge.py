@@ -240,7 +240,7 @@ class Judge:
             # Flushed it was at the other site, perhaps; here it is shown and nothing more.
             self._ledger.void_flushes(index, disk.unflushed | disk.forgotten)
 
-    def _row_changed(self, row: Row, is_late: bool) -> None:
+    def _row_changed(self, row: Row, is_old: bool) -> None:
         if row.unheard:
             return
         self._row = row
@@ -255,11 +255,11 @@ class Judge:
             for site, is_lacking in self._lacking.items():
                 with contextlib.suppress(WorldFailure):
                     # Of a machine that is down, or after a late report, the primary may not know yet.
-                    knows = self._machines[site].is_up and not is_late
+                    knows = self._machines[site].is_up and not is_old
                     if is_lacking and knows and not self._is_unsettled():
                         self._ledger.check(self.images(site), site)
                         self._lacking[site] = False
-        if is_in_sync and not is_late and row.version > self._version_in_sync:
+        if is_in_sync and not is_old and row.version > self._version_in_sync:
             # A database that hears of an old version again makes nobody whole.
             self._version_in_sync = row.version
             self._lives_in_sync = {site: self._lives(site) for site in self._lacking}
@@ -286,8 +286,10 @@ class Judge:
         site = machine.name
         is_in_sync = row.secondary is Secondary.IN_SYNC
         self._lacking[site] = True
-        if self._unchecked is not None and self._unchecked.site == site:
-            # It was promoted by force and has not shown its disks yet: what it could show then is not known any more.
+        promoted = self._unchecked.site if self._unchecked is not None else None
+        if promoted is not None and (promoted == site or self._lacking[promoted]):
+            # It was promoted by force and has not shown its disks yet: what it could show then, or could take from the
+            # other site before, is not known any more.
             self._is_beyond = True
             return
         if site != row.primary_site and not is_in_sync:

@@ -290,8 +290,10 @@ class Ledger:
                         later.gone.setdefault(sector, now)
                 history[found].gone.pop(sector, None)
                 floor = found
-                while floor and history[floor].done_at is None and history[floor].place is place:
-                    floor -= 1  # Nobody was told of it yet, and who reads it waits until somebody answers for it.
+                # Nobody was told of it yet, and who reads it waits until somebody answers for it. Nor does anybody
+                # know which of those before it that nobody was told of lies under it.
+                while floor and history[floor].done_at is None and (history[floor].place is place or floor < found):
+                    floor -= 1
                 volume.floor[sector] = floor
                 volume.words[sector] = history[floor].word
         self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.messages import Mode, ObservedWorker, Replication
+from twinsite.worker.primary_group import OPENS_ANEW
 from twinsite_sim.controller import Refused
 
 if TYPE_CHECKING:
@@ -116,7 +117,10 @@ class Operators:
             return Call("synchronize", why="after a switchover that failed")
         if group.replication is Replication.PAUSED:
             return Call("synchronize", why="after a stop")
-        if accepts_loss and _waits_for_acceptance(controller.reports.get(group.priority_station)):
+        primary = controller.reports.get(group.priority_station)
+        if _opens_its_disks_anew(primary):
+            return None  # That takes a minute at most.
+        if accepts_loss and _waits_for_acceptance(primary):
             why = "production may lack writes and nobody brings them"
             return Call("give up", why=why, is_usual=False)
         if controller.health().fault_level == "2":
@@ -146,3 +150,9 @@ def _waits_for_acceptance(primary: ObservedWorker | None) -> bool:
     """Say whether a primary holds because it may lack writes that the other side cannot bring."""
     status = primary.status if primary is not None else None
     return status is not None and status.mode is Mode.HOLDING and status.doubtful
+
+
+def _opens_its_disks_anew(primary: ObservedWorker | None) -> bool:
+    """Say whether a primary waits for a pause to end after which it opens disks anew whose flush has failed."""
+    status = primary.status if primary is not None else None
+    return status is not None and status.failure is not None and OPENS_ANEW in status.failure.message

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from twinsite.core import arbiter
 from twinsite.core.group.flight import Flight
 from twinsite.core.group.primary import Primary
 from twinsite.core.group.resync import MemberResync
@@ -208,6 +209,11 @@ def hear_without_listening(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def believe_a_history_that_was_left(patch: pytest.MonkeyPatch) -> None:
+    """Go on with the same versions after a restoration, so that the database that was left can come back."""
+    patch.setattr(arbiter, "FORGOTTEN_VERSIONS_MAX", 0)
+
+
 def go_on_after_a_failed_flush(patch: pytest.MonkeyPatch) -> None:
     """Show hosts a disk whose flush has failed, and go on alone with it, although the secondary has everything."""
     patch.setattr(Primary, "disk_failed", lambda self: False)
@@ -217,6 +223,7 @@ _BROKEN_COPIES = frozenset({"blip", "worker killed inside", "slow threads"})
 _CRASHES = frozenset({"machine crash", "worker killed", "blip"})
 _RESTARTS = frozenset({"worker killed", "worker restarted", "stream blocked", "blip"})
 _BACKUPS = frozenset({"database restored", "stream cut", "worker killed", "blip"})
+_LEFT = frozenset({"promotion forgotten", "stream blocked"})
 _ALL: frozenset[str] = frozenset()
 
 PLANTS: list[tuple[Plant, frozenset[str]]] = [
@@ -242,5 +249,6 @@ PLANTS: list[tuple[Plant, frozenset[str]]] = [
     (go_on_after_a_failed_flush, frozenset({"flush fails", "blip"})),
     (believe_a_backup, _BACKUPS),
     (hear_without_listening, _BACKUPS),
+    (believe_a_history_that_was_left, _LEFT),
 ]
 """Each with the faults of the worlds that look for it: those that have to do with it, or all."""

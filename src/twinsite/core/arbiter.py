@@ -15,6 +15,11 @@ A database that was restored from a backup has forgotten calls. Its rows are mar
 heard of since (`unheard`), and nothing is granted by them, except by force: the other two of three have to say what
 they know. `hear` takes that in. Only the primary of a term changes the row within that term, so its own last word is
 the row that was forgotten; and who has taken part in a later term knows who was promoted with it.
+
+In one history `version` and the term only grow. So a site that knows of a higher version under a lower term than the
+row's own contradicts it: the row is of another history, which a restored database has left and another one brought
+back, and the site is right. That such a site knows a higher version is seen to: what is restored goes on with versions
+that no other history can have reached.
 """
 
 from __future__ import annotations
@@ -45,6 +50,9 @@ class Reason(StrEnum):
 FORGOTTEN_TERMS_MAX = 1_000_000
 """By how much a forced promotion raises the term of a row that may have forgotten some."""
 
+FORGOTTEN_VERSIONS_MAX = 1_000_000_000
+"""By how much the version grows when a row that may have forgotten some is believed again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -60,7 +68,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a site's worker knows of a row. A secondary knows the term; a primary also what it was last answered."""
+    """What a site's worker knows of a row: the term, and a version that it has reached at least.
+
+    `in_sync` and `stale_since` are what the row said in that version, as a primary was answered last.
+    """
 
     site: str
     other_site: str
@@ -120,7 +131,8 @@ def promote(row: Row, *, site: str, version: int, force: bool, now: float) -> Ro
         return Refusal(Reason.STALE, row)
     # No forgotten promotion may have had this term, or two sites would be primary under it.
     term = row.term + (FORGOTTEN_TERMS_MAX if row.unheard else 1)
-    return Row(term=term, primary_site=site, secondary=Secondary.STALE, stale_since=now, version=row.version + 1)
+    version = row.version + (FORGOTTEN_VERSIONS_MAX if row.unheard else 1)
+    return Row(term=term, primary_site=site, secondary=Secondary.STALE, stale_since=now, version=version)
 
 
 def switch(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
@@ -158,7 +170,7 @@ def give_up(row: Row, sites: Collection[str]) -> Row:
         term=row.term + FORGOTTEN_TERMS_MAX,
         secondary=Secondary.STALE,
         stale_since=row.stale_since if row.secondary is Secondary.STALE else None,
-        version=row.version + 1,
+        version=row.version + FORGOTTEN_VERSIONS_MAX,
         unheard=[site for site in row.unheard if site not in sites],
     )
 
@@ -169,18 +181,26 @@ def hear(row: Row, known: Known) -> Row:
     The secondary becomes IN_SYNC by that only if the primary itself was told so; where a promotion was forgotten nobody
     knows, and it is STALE, since nobody knows when.
     """
-    row = replace(row, unheard=[site for site in row.unheard if site != known.site])
-    if known.term < row.term or (known.term == row.term and known.site != row.primary_site):
+    heard = learn(replace(row, unheard=[site for site in row.unheard if site != known.site]), known)
+    if row.unheard and not heard.unheard:
+        return replace(heard, version=heard.version + FORGOTTEN_VERSIONS_MAX)
+    return heard
+
+
+def learn(row: Row, known: Known) -> Row:
+    """Return the row as a worker knows it, where that is newer; the very row where it is not."""
+    is_later = known.version > row.version
+    if known.term < row.term and not is_later:
         return row
-    primary_site = known.site if known.is_primary else known.other_site
-    if known.term == row.term and (not known.is_primary or known.version <= row.version):
+    if known.term == row.term and not (is_later and known.is_primary and known.site == row.primary_site):
         return row
-    is_last_word = known.is_primary and known.version > row.version
+    is_last_word = known.is_primary and is_later
     is_in_sync = is_last_word and known.in_sync
     return replace(
         row,
-        term=known.term,
-        primary_site=primary_site,
+        # What was promoted in a history that the sites have left may be known under any of its terms.
+        term=known.term if known.term >= row.term else row.term + FORGOTTEN_TERMS_MAX,
+        primary_site=known.site if known.is_primary else known.other_site,
         secondary=Secondary.IN_SYNC if is_in_sync else Secondary.STALE,
         stale_since=known.stale_since if is_last_word and not is_in_sync else None,
         version=max(row.version, known.version),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 
 from twinsite.core.group.primary import Primary
 from twinsite.core.group.states import Phase
@@ -22,7 +21,7 @@ from twinsite.worker.intent_log import IntentLog
 class Cooling:
     """One round every `INTENT_AGE_SECONDS`. `is_quiet` says whether no change is between its start and its hooks.
 
-    `on_failed` is called when a flush fails here.
+    `flush` starts the flush of a store in a thread; `on_failed` is called when one fails here.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class Cooling:
         machine: Primary,
         intents: IntentLog,
         stores: Mapping[int, Store],
-        executor: Executor,
+        flush: Callable[[Store], asyncio.Future[None]],
         drain: Callable[[], None],
         is_quiet: Callable[[], bool],
         on_failed: Callable[[StorageFault], object],
@@ -38,7 +37,7 @@ class Cooling:
         self._machine = machine
         self._intents = intents
         self._stores = stores
-        self._executor = executor
+        self._flush = flush
         self._drain = drain
         self._is_quiet = is_quiet
         self._on_failed = on_failed
@@ -62,7 +61,7 @@ class Cooling:
             return False
         self._session = self._machine.session
         self._flushing = FlushBoth(
-            self._machine, self._stores, self._executor, self._drain, self._flushed, self._on_failed
+            self._machine, self._stores, self._flush, self._drain, self._flushed, self._on_failed
         )
         self._drain()
         return True

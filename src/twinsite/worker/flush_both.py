@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from functools import partial
 
 import structlog
@@ -20,16 +19,17 @@ log = structlog.get_logger(__name__)
 class FlushBoth:
     """Flushes every member on both sides, once: what was applied before is durable when `is_done`.
 
-    `drain` lets the group send and tell; `on_done` is called when everything is durable. A flush that fails leaves it
-    unfinished; one that fails here calls `on_failed` with the fault, since what is read may not be on the disk then. If
-    the stream ends meanwhile, only this side is flushed: the caller must see that it did not.
+    `flush` starts the flush of a store in a thread; `drain` lets the group send and tell; `on_done` is called when
+    everything is durable. A flush that fails leaves it unfinished; one that fails here calls `on_failed` with the
+    fault, since what is read may not be on the disk then. If the stream ends meanwhile, only this side is flushed: the
+    caller must see that it did not.
     """
 
     def __init__(
         self,
         machine: Primary,
         stores: Mapping[int, Store],
-        executor: Executor,
+        flush: Callable[[Store], asyncio.Future[None]],
         drain: Callable[[], None],
         on_done: Callable[[], None],
         on_failed: Callable[[StorageFault], object],
@@ -41,11 +41,9 @@ class FlushBoth:
         self._on_failed = on_failed
         self._waiting = set(stores)
         self.is_done = False
-        loop = asyncio.get_running_loop()
         for index, store in stores.items():
             waiter = machine.flush_begun(index, (_Flush(self, index), 0, 0.0, None))
-            future = loop.run_in_executor(executor, store.flush)
-            future.add_done_callback(partial(self._flushed_here, waiter))
+            flush(store).add_done_callback(partial(self._flushed_here, waiter))
 
     def flushed(self, index: int) -> None:
         """A member is durable on both sides."""

@@ -53,6 +53,9 @@ from twinsite.worker.taking_over import compare_images
 
 log = structlog.get_logger(__name__)
 
+OPENS_ANEW = "it opens them anew and takes from the other site what they may lack"
+"""What a primary says that waits for a pause to end after which it heals."""
+
 MEMBERS_SECONDS_MAX = 2.0
 """How long a change of members waits for the stream to end before a newer spec gets its turn."""
 DRAIN_SECONDS_MAX = 8.0
@@ -101,7 +104,7 @@ class PrimaryGroup:
         self._session_count = 0
         self._hello_sequence = 0
         self._attempt = 0  # Counts the ends of sessions and of attempts at one.
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._jobs: set[asyncio.Future[None]] = set()
         self._nothing_in_flight = asyncio.Event()
         self._stream_ended = asyncio.Event()
         self._resync_times = ResyncTimes()
@@ -139,7 +142,7 @@ class PrimaryGroup:
         self.devices = {m.volume_id: MirroredDevice(m, self._stores[m.index], executor, self) for m in spec.members}
         self._link = PrimaryLink(self, bytes.fromhex(spec.stream_key))
         self._cooling = Cooling(
-            self.machine, self.intents, self._stores, executor, self.drain, self._is_quiet, self.flush_failed
+            self.machine, self.intents, self._stores, self._flush, self.drain, self._is_quiet, self.flush_failed
         )
 
     # What the worker says
@@ -199,8 +202,8 @@ class PrimaryGroup:
         await self._arbitration.close()
         self.machine.close()
         await self._link.close()
-        if self._jobs:
-            await asyncio.wait(self._jobs)
+        while self._jobs:
+            await asyncio.wait(self._jobs)  # What one of them finds may be the beginning of another.
         await self.intents.close()
         await self._loop.run_in_executor(self._executor, self._save)
 
@@ -597,9 +600,16 @@ class PrimaryGroup:
         self._link.settled()
         log.info("primary.mirrored", sequence=self.machine.sequence)
 
+    def _flush(self, store: Store) -> asyncio.Future[None]:
+        """Start the flush of a store. The group is not closed before its end: a store that is closed cannot flush."""
+        flushing = self._loop.run_in_executor(self._executor, store.flush)
+        self._jobs.add(flushing)
+        flushing.add_done_callback(self._jobs.discard)
+        return flushing
+
     async def _flush_here(self) -> None:
         """Make every store of this side durable. Raises `StorageFault`, when none is being flushed any more."""
-        flushes = [self._loop.run_in_executor(self._executor, store.flush) for store in self._stores.values()]
+        flushes = [self._flush(store) for store in self._stores.values()]
         for result in await asyncio.gather(*flushes, return_exceptions=True):
             if result is not None:
                 raise result
@@ -753,7 +763,7 @@ class PrimaryGroup:
             is_equal = machine.is_confirmed and not machine.is_dirty
             if self._wish is Replication.HANDOVER and is_equal and self._handover is None:
                 self._handover = FlushBoth(
-                    machine, self._stores, self._executor, self.drain, self._on_change, self.flush_failed
+                    machine, self._stores, self._flush, self.drain, self._on_change, self.flush_failed
                 )
                 self.drain()
                 return
@@ -776,8 +786,8 @@ class PrimaryGroup:
 def _not_durable(fault: StorageFault) -> Failure:
     return Failure(
         "37100177",
-        f"the production site cannot make its disks durable, and shows them to nobody: {fault}; it opens them anew and "
-        "takes from the other site what they may lack; if that does not end, fail over",
+        f"the production site cannot make its disks durable, and shows them to nobody: {fault}; {OPENS_ANEW}; "
+        "if that does not end, fail over",
     )
 
 

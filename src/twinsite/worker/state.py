@@ -45,6 +45,7 @@ class ReplicaState:
     knows_nothing: bool = False  # It was born when the arbiter's row was not trusted, and has nothing to add to that.
     row_version: int = 0  # Of the arbiter's row that last let this side go on alone.
     row_stale_since: float | None = None  # As that row has it.
+    believed_version: int = 0  # The row had this version at least when it was restored and believed again.
     images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume identity".
     # As the primary: what the saved dirty maps are worth.
     is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.

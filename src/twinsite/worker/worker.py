@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from twinsite.core.arbiter import Secondary
+from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Secondary
 from twinsite.core.limits import RESYNC_READS_MAX
 from twinsite.durable_file import Files
 from twinsite.errors import ConfigurationError, InternalError, RetryableError, StorageFault, TwinsiteError
@@ -158,9 +158,9 @@ class Worker:
         return solo.activity() if solo is not None else None
 
     def _knowledge(self, spec: WorkerSpec) -> Knowledge | None:
-        """Return what is durable here of terms and grants; None before that was read, and for a volume of no group."""
+        """Return what is durable here of terms and grants; None while that is nothing, and in no group."""
         state = self._state
-        if spec.role is Role.SOLO or self._is_state_ahead or state.knows_nothing:
+        if spec.role is Role.SOLO or self._is_state_ahead or state.knows_nothing or not state.term:
             return None
         term, is_primary = state.term, state.is_primary
         row_version, is_in_sync, stale_since = state.row_version, False, state.row_stale_since
@@ -172,7 +172,7 @@ class Worker:
         return Knowledge(
             term=term,
             is_primary=is_primary,
-            row_version=row_version,
+            row_version=max(row_version, state.believed_version),
             row_in_sync=is_in_sync,
             row_stale_since=stale_since,
             spec_version=spec.version,
@@ -224,6 +224,7 @@ class Worker:
             await self._tear_down()
         await self._end_role_if_due()
         self._adopt_term(spec)
+        await self._remember_restoration(spec)
         wanted = {member.index: member for member in spec.members}
         removed = [index for index, member in self._members.items() if not _is_same_volume(member, wanted.get(index))]
         for index in removed:
@@ -306,6 +307,12 @@ class Worker:
                 f"group {spec.id}: the spec has term {spec.term}, this worker has seen term {self._state.term}; "
                 "the controller's database is older than this site"
             )
+        if spec.term > self._state.term > 0 and not spec.is_row_trusted and not self._state.knows_nothing:
+            raise ConfigurationError(
+                f"group {spec.id}: the controller's database was restored from a backup and is not believed yet, so "
+                f"this worker stays at term {self._state.term} and does not follow to term {spec.term}; that ends "
+                "when both sites have been heard, or with a forced stop or failover"
+            )
 
     def _forget_what_was_not_saved(self) -> None:
         if self._is_state_ahead:
@@ -321,8 +328,24 @@ class Worker:
         if spec.term > state.term or (is_primary, knows_nothing) != (state.is_primary, state.knows_nothing):
             self._is_state_ahead = True
             state.term, state.is_primary, state.knows_nothing = spec.term, is_primary, knows_nothing
+            if spec.is_row_trusted:
+                state.believed_version = max(state.believed_version, spec.row_version)
             self._directory.save(self._state)
             self._is_state_ahead = False
+
+    async def _remember_restoration(self, spec: WorkerSpec) -> None:
+        """Know from now on of a row that was restored and is believed again, so that none from before it comes back.
+
+        What cannot be saved just now is saved with whatever is next.
+        """
+        state = self._state
+        known = max(state.believed_version, state.row_version)
+        if spec.is_row_trusted and spec.row_version >= known + FORGOTTEN_VERSIONS_MAX:
+            state.believed_version = spec.row_version
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, state)
+            except StorageFault as error:
+                log.warning("worker.restoration_not_kept", error=str(error), version=spec.row_version)
 
     def _open_all(self, members: list[MemberSpec]) -> dict[int, Store]:
         opened: dict[int, Store] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.controller import Site
 from tests.unit.api.test_moves import active_group, show, silenced, spec
 from twinsite.control.lifecycle.restored import FILE_NAME, Memory
+from twinsite.core.arbiter import FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX
 from twinsite.messages import Knowledge, Replication
 
 
@@ -113,3 +114,24 @@ async def test_a_switchover_that_was_forgotten_goes_on_protected(site: Site) -> 
     assert (shown["status"], shown["priority_station"]) == ("available", "az2")
     assert (shown["twinsite"]["term"], shown["twinsite"]["secondary"]) == (2, "in_sync")
     assert spec(site.az2).replication is Replication.RUNNING
+
+
+async def test_a_failover_that_the_sites_have_left_behind_does_not_come_back(site: Site) -> None:
+    """The database is one that an earlier restoration had left: after that, versions are beyond all of its own."""
+    group = await active_group(site)
+    assert (await site.act(group["id"], "failover")).status_code == 200
+    assert await site.controller.reconciler._memory.distrust()
+    later = FORGOTTEN_VERSIONS_MAX + 5
+    site.az2.alter(group["id"], knowledge=Knowledge(1, is_primary=False, row_version=3))
+    await site.az2.post()
+    site.az1.alter(group["id"], knowledge=Knowledge(1, is_primary=True, row_version=later, row_stale_since=90.0))
+    await site.az1.post()
+    shown = await show(site, group["id"])
+    assert (shown["priority_station"], shown["twinsite"]["secondary"]) == ("az1", "stale")
+    for node in (site.az1, site.az2):
+        await node.post()
+        wanted = spec(node)
+        assert (wanted.is_row_trusted, wanted.term > FORGOTTEN_TERMS_MAX, wanted.row_version > later) == (True,) * 3
+    events = (await site.call("GET", f"/os-vendor-replication-consistency-groups/{group['id']}/events")).json()
+    message = next(event["message"] for event in events["events"] if event["action"] == "restored")
+    assert message == f"the database was restored from a backup; az1 knows of term 1, version {later}"

@@ -9,6 +9,7 @@ import pytest
 
 from twinsite.core.arbiter import (
     FORGOTTEN_TERMS_MAX,
+    FORGOTTEN_VERSIONS_MAX,
     Known,
     Reason,
     Refusal,
@@ -165,12 +166,65 @@ def test_what_was_restored_grants_nothing_before_both_sites_were_heard(row: Row)
         row = hear(row, nothing)
     row = hear(row, Known("az2", "az1", is_primary=False, term=3))
     assert row.unheard == []
-    assert isinstance(suspend_secondary(row, site="az1", term=3, version=7, now=1.0), Row)
+    assert isinstance(suspend_secondary(row, site="az1", term=3, version=row.version, now=1.0), Row)
+
+
+def test_what_is_believed_again_has_a_version_that_no_other_history_has() -> None:
+    row = forget(IN_SYNC, ["az1", "az2"])
+    for site, other_site in (("az2", "az1"), ("az1", "az2")):
+        row = hear(row, Known(site, other_site, is_primary=site == "az1", term=3, version=9, in_sync=True))
+    assert row == replace(IN_SYNC, version=9 + FORGOTTEN_VERSIONS_MAX)
+    heard_again = hear(row, Known("az1", "az2", is_primary=True, term=3, version=9, in_sync=True))
+    assert heard_again == row, "once is enough"
+
+
+def restored(row: Row, *known: Known) -> Row:
+    row = forget(row, ["az1", "az2"])
+    for one in known:
+        row = hear(row, one)
+    return row
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_promotion_of_a_history_that_was_left_does_not_come_back(turn: int, is_forced: bool) -> None:
+    backup = STALE if is_forced else IN_SYNC
+    promoted = promote(backup, site="az2", version=7, force=is_forced, now=9.0)
+    assert isinstance(promoted, Row)
+    # Nobody has acted on that when the database goes back to before it, and production goes on.
+    primary = Known("az1", "az2", is_primary=True, term=3, version=7, in_sync=not is_forced, stale_since=5.0)
+    secondary = Known("az2", "az1", is_primary=False, term=3, version=7)
+    row = restored(backup, *[primary, secondary][::turn])
+    alone = suspend_secondary(row, site="az1", term=3, version=row.version, now=11.0)
+    assert isinstance(alone, Row)
+    primary = replace(primary, version=alone.version, in_sync=False, stale_since=alone.stale_since)
+    # Then the first database comes back, with the promotion in it.
+    row = restored(promoted, *[primary, secondary][::turn])
+    assert (row.primary_site, row.secondary, row.stale_since) == ("az1", Secondary.STALE, alone.stale_since)
+    assert row.term > promoted.term, "somebody may have seen it"
+    assert row.version > alone.version
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_failover_that_was_acted_on_outbids_a_history_that_was_left(turn: int) -> None:
+    left = replace(IN_SYNC, term=6, primary_site="az1", version=20)  # Moved there and back since the backup, by nobody.
+    row = restored(
+        IN_SYNC,
+        Known("az1", "az2", is_primary=True, term=3, version=7, in_sync=True),
+        Known("az2", "az1", is_primary=False, term=3, version=7),
+    )
+    promoted = promote(row, site="az2", version=row.version, force=False, now=9.0)
+    assert isinstance(promoted, Row)
+    old = Known("az1", "az2", is_primary=True, term=3, version=row.version)
+    new = Known("az2", "az1", is_primary=True, term=promoted.term, version=promoted.version + 1, stale_since=9.0)
+    row = restored(left, *[old, new][::turn])
+    assert (row.primary_site, row.secondary, row.stale_since) == ("az2", Secondary.STALE, 9.0)
+    assert row.term > left.term
 
 
 def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
     promoted = promote(forget(STALE, ["az1"]), site="az2", version=7, force=True, now=9.0)
-    assert promoted == Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, 9.0, 8)
+    assert promoted == Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, 9.0, 7 + FORGOTTEN_VERSIONS_MAX)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +239,21 @@ def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
         # What it says of an older row, or of this one, is nothing new.
         (Known("az1", "az2", is_primary=True, term=3, version=7), IN_SYNC),
         (Known("az1", "az2", is_primary=True, term=3, version=2), IN_SYNC),
-        (Known("az1", "az2", is_primary=True, term=2, version=9), IN_SYNC),
+        (Known("az1", "az2", is_primary=True, term=2, version=7), IN_SYNC),
+        (Known("az1", "az2", is_primary=False, term=2, version=7), IN_SYNC),
+        # A higher version under a lower term: the row is of a history that was left, and its term may be known there.
+        (
+            Known("az1", "az2", is_primary=True, term=2, version=9, stale_since=4.0),
+            Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, 4.0, 9),
+        ),
+        (
+            Known("az2", "az1", is_primary=True, term=2, version=9, in_sync=True),
+            Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.IN_SYNC, None, 9),
+        ),
+        (
+            Known("az1", "az2", is_primary=False, term=2, version=9),
+            Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, None, 9),
+        ),
         # Whoever knows a later term knows who is primary in it, and nobody but the primary knows how its twin is.
         (Known("az2", "az1", is_primary=True, term=4, version=9), Row(4, "az2", Secondary.STALE, None, 9)),
         (
@@ -214,8 +282,9 @@ def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
 
 def test_giving_up_vouches_for_nothing_and_outbids_what_was_forgotten() -> None:
     row = give_up(forget(IN_SYNC, ["az1", "az2"]), ["az1"])
-    assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, 8, ["az2"])
+    version = 7 + FORGOTTEN_VERSIONS_MAX
+    assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, version, ["az2"])
     assert give_up(row, ["az1"]) == row, "once is enough"
     late = Known("az2", "az1", is_primary=True, term=4, version=90, in_sync=True)
-    assert hear(row, late) == replace(row, unheard=[])
+    assert hear(row, late) == replace(row, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[])
     assert give_up(forget(STALE, ["az2"]), ["az2"]).stale_since == STALE.stale_since

@@ -13,7 +13,7 @@ from tests.support.leader import SIZE, Leader, differs, image, in_sync, take_res
 from tests.support.nbd import request
 from tests.support.nbd_client import RawClient
 from tests.support.stream import FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
-from twinsite.core.arbiter import Secondary
+from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Secondary
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.nbd.constants import Command
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Kind, encode_header
@@ -479,3 +479,55 @@ async def test_a_handover_waits_until_what_a_failed_write_left_is_repaired(
     flush = await pipe.expect(Kind.FLUSH)
     await pipe.send(acknowledge(flush.sequence), flushed(flush.sequence))
     await leader.mode(Mode.HANDED_OVER)
+
+
+@pytest.mark.parametrize("role", [Role.PRIMARY, Role.SECONDARY])
+async def test_nobody_follows_to_a_term_that_is_not_believed(leader: Leader, role: Role) -> None:
+    """A database that was restored may be of a history that the sites have left."""
+    given = leader.give(leader.spec(role))
+    await leader.wait(lambda s: s.spec_version == given.version, "in force")
+    other = Role.SECONDARY if role is Role.PRIMARY else Role.PRIMARY
+    leader.give(replace(leader.spec(other, term=2), is_row_trusted=False))
+    status = await leader.wait(lambda s: s.failure is not None, "refused")
+    assert status.failure is not None
+    assert "stays at term 1 and does not follow to term 2" in status.failure.message
+    assert status.knowledge is not None
+    assert (status.knowledge.term, status.knowledge.is_primary) == (1, role is Role.PRIMARY)
+    leader.give(leader.spec(other, term=2))
+    status = await leader.wait(lambda s: s.failure is None and s.role is other, "believed")
+    assert status.knowledge is not None
+    assert (status.knowledge.term, status.knowledge.is_primary) == (2, other is Role.PRIMARY)
+
+
+async def test_a_version_that_jumped_is_known_after_a_restart(leader: Leader) -> None:
+    given = leader.give(leader.spec(Role.SECONDARY))
+    await leader.wait(lambda s: s.spec_version == given.version, "in force")
+    given = leader.give(
+        replace(leader.spec(Role.SECONDARY), row_version=FORGOTTEN_VERSIONS_MAX + 7, is_row_trusted=False)
+    )
+    status = await leader.wait(lambda s: s.spec_version == given.version, "not believed yet")
+    assert status.knowledge is not None and status.knowledge.row_version < FORGOTTEN_VERSIONS_MAX
+    given = leader.give(replace(leader.spec(Role.SECONDARY), row_version=FORGOTTEN_VERSIONS_MAX + 8))
+    await leader.wait(lambda s: s.spec_version == given.version, "believed")
+    await leader.stop()
+    leader.start()
+    leader.give(leader.spec(Role.SECONDARY))
+    status = await leader.wait(lambda s: s.knowledge is not None, "what is durable")
+    assert status.knowledge is not None and status.knowledge.row_version == FORGOTTEN_VERSIONS_MAX + 8
+
+
+async def test_who_has_adopted_no_term_yet_says_nothing_of_terms(leader: Leader) -> None:
+    """Its state was lost, perhaps: a restored database must not take that for a word that nothing was forgotten."""
+    await leader.stop()
+    for path in (leader.directory / "state").iterdir():
+        path.unlink()
+    leader.start()
+    leader.give(replace(leader.spec(), is_row_trusted=False))
+    status = leader.worker.status()
+    assert status is not None and status.knowledge is None
+    await leader.wait(lambda s: s.spec_version > 0, "in force")
+    status = leader.worker.status()
+    assert status is not None and status.knowledge is None
+    given = leader.give(leader.spec())
+    status = await leader.wait(lambda s: s.spec_version == given.version, "believed")
+    assert status.knowledge is not None and status.knowledge.term == 1

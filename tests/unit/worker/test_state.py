@@ -24,6 +24,7 @@ FULL = ReplicaState(
     is_primary=True,
     knows_nothing=True,
     row_version=9,
+    believed_version=8,
     row_stale_since=3.5,
     is_clean=True,
     generations=["a", "b"],

@@ -26,7 +26,7 @@ from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects, sites
-from twinsite.core.arbiter import Known, Row, Secondary, forget, give_up, hear
+from twinsite.core.arbiter import Known, Row, Secondary, forget, give_up, hear, learn
 from twinsite.durable_file import replace_file
 from twinsite.messages import Knowledge, ObservedWorker, Replication
 
@@ -131,7 +131,7 @@ async def take_knowledge(
     if hear(before, known) == before:
         return stale
     after = await _change(session, group.id, lambda row: hear(row, known))
-    if (after.term, after.version) == (before.term, before.version):
+    if learn(before, known) == before:
         # Its workers are told when the row is to be trusted again.
         group.spec_version += 1
         return both
@@ -154,7 +154,7 @@ async def take_knowledge(
     group.wish_version = group.spec_version
     await session.flush()
     await arbiter_rows.find(session, group.id)  # What the session holds of it is that from now on.
-    message = f"the database was restored from a backup; {site} knows of term {after.term}, version {after.version}"
+    message = f"the database was restored from a backup; {site} knows of term {known.term}, version {known.version}"
     await chronicle.record(context, session, group.id, "restored", chronicle.DONE, message=message)
     return stale | both
 
