@@ -95,11 +95,14 @@ class WorkerSpec:
     stream_listen: str | None = None  # Secondary: "host:port", port 0 for one of the kernel's choice.
     peer_endpoint: str | None = None  # Primary: "host:port" of the secondary's stream listener, once known.
     loss_acceptances: int = 0  # How often an operator has accepted that acknowledged writes are lost; only grows.
-    is_row_trusted: bool = (
-        True  # The arbiter's row, and so the term, are not those of a backup that may have forgotten.
-    )
+    question: str = ""  # Set while the arbiter's row is that of a backup: the name of what the workers are asked.
     row_version: int = 0  # Of the arbiter's row when this was said.
     request_id: str = ""  # The request of the API that changed it last, for logs; empty when nobody asked.
+
+    @property
+    def is_row_trusted(self) -> bool:
+        """Say whether the row, and so the term, are not those of a backup that may have forgotten."""
+        return not self.question
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,7 @@ class Knowledge:
     row_stale_since: float | None = None
     spec_version: int = 0  # Of the newest spec that it was given; older ones are not taken.
     loss_acceptances: int = 0  # That it has heard of.
+    answers: str = ""  # The question that it was told, if nothing that it asked the arbiter before is unanswered still.
 
 
 @dataclass(frozen=True, slots=True)

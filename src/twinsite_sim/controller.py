@@ -198,7 +198,7 @@ class Controller:
             stream_key=STREAM_KEY,
             peer_endpoint=group.peer_endpoint if is_primary else None,
             loss_acceptances=group.loss_acceptances,
-            is_row_trusted=not self.row.unheard,
+            question=self.row.question,
             row_version=self.row.version,
         )
 
@@ -236,7 +236,7 @@ class Controller:
         self.group = replace(group)
         self.reports.clear()
         self.reported_at.clear()
-        self._set_row(forget(row, ["az1", "az2"]), "is restored from a backup")
+        self._set_row(forget(row, ["az1", "az2"], f"restoration {self.restores}"), "is restored from a backup")
 
     # What is shown
 

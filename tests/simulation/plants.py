@@ -209,6 +209,12 @@ def hear_without_listening(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def take_any_word_for_an_answer(patch: pytest.MonkeyPatch) -> None:
+    """Count a site as heard by what its worker said before it was asked, with a grant on its way to it perhaps."""
+    honest = arbiter.hear
+    patch.setattr(controller, "hear", lambda row, known: honest(row, replace(known, answers=row.question)))
+
+
 def believe_a_history_that_was_left(patch: pytest.MonkeyPatch) -> None:
     """Go on with the same versions after a restoration, so that the database that was left can come back."""
     patch.setattr(arbiter, "FORGOTTEN_VERSIONS_MAX", 0)
@@ -249,6 +255,7 @@ PLANTS: list[tuple[Plant, frozenset[str]]] = [
     (go_on_after_a_failed_flush, frozenset({"flush fails", "blip"})),
     (believe_a_backup, _BACKUPS),
     (hear_without_listening, _BACKUPS),
+    (take_any_word_for_an_answer, frozenset({"database restored", "stream cut"})),
     (believe_a_history_that_was_left, _LEFT),
 ]
 """Each with the faults of the worlds that look for it: those that have to do with it, or all."""

@@ -140,7 +140,7 @@ def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
         stream_key=group.stream_key,
         peer_endpoint=group.peer_endpoint if primary else None,
         loss_acceptances=group.loss_acceptances,
-        is_row_trusted=not group.arbiter.unheard,
+        question=group.arbiter.question,
         row_version=group.arbiter.version,
         request_id=group.request_id or "",
     )

@@ -175,6 +175,7 @@ class ArbiterRow(Base):
     stale_since: Mapped[float | None] = mapped_column(Double)  # Seconds since the epoch.
     version: Mapped[int] = mapped_column(BigInteger)
     unheard: Mapped[str] = mapped_column(String(1024), default="")  # Sites that must speak first: "az1,az2".
+    question: Mapped[str] = mapped_column(String(36), default="")  # What they are asked.
 
 
 _DELETION = text("action = 'delete' AND result = 'done'")

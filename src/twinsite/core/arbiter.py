@@ -64,6 +64,7 @@ class Row:
     stale_since: float | None
     version: int
     unheard: list[str] = field(default_factory=list)  # Sites that know of calls which this row may have forgotten.
+    question: str = ""  # The name of the restoration that they are asked after, while there are any.
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Known:
     version: int = 0
     in_sync: bool = False
     stale_since: float | None = None
+    answers: str = ""  # The question that the worker had been told when it said this, with no call on its way.
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +155,13 @@ def switch(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
     return replace(row, term=row.term + 1, primary_site=site, version=row.version + 1)
 
 
-def forget(row: Row, sites: Collection[str]) -> Row:
-    """The database was restored from a backup: these sites have to say what they know before anything is granted."""
-    return replace(row, unheard=sorted(sites))
+def forget(row: Row, sites: Collection[str], question: str) -> Row:
+    """The database was restored from a backup: these sites have to say what they know before anything is granted.
+
+    `question` names the restoration, and has never been used before. Only an answer to it counts: what a worker says
+    may have been said before that, and a grant of the database that was replaced may still be on its way to it.
+    """
+    return replace(row, unheard=sorted(sites), question=question if sites else "")
 
 
 def give_up(row: Row, sites: Collection[str]) -> Row:
@@ -165,13 +171,15 @@ def give_up(row: Row, sites: Collection[str]) -> Row:
     """
     if not set(sites) & set(row.unheard):
         return row
+    unheard = [site for site in row.unheard if site not in sites]
     return replace(
         row,
         term=row.term + FORGOTTEN_TERMS_MAX,
         secondary=Secondary.STALE,
         stale_since=row.stale_since if row.secondary is Secondary.STALE else None,
         version=row.version + FORGOTTEN_VERSIONS_MAX,
-        unheard=[site for site in row.unheard if site not in sites],
+        unheard=unheard,
+        question=row.question if unheard else "",
     )
 
 
@@ -181,10 +189,13 @@ def hear(row: Row, known: Known) -> Row:
     The secondary becomes IN_SYNC by that only if the primary itself was told so; where a promotion was forgotten nobody
     knows, and it is STALE, since nobody knows when.
     """
-    heard = learn(replace(row, unheard=[site for site in row.unheard if site != known.site]), known)
-    if row.unheard and not heard.unheard:
-        return replace(heard, version=heard.version + FORGOTTEN_VERSIONS_MAX)
-    return heard
+    learned = learn(row, known)
+    if known.site not in row.unheard or known.answers != row.question:
+        return learned
+    unheard = [site for site in row.unheard if site != known.site]
+    if unheard:
+        return replace(learned, unheard=unheard)
+    return replace(learned, unheard=[], question="", version=learned.version + FORGOTTEN_VERSIONS_MAX)
 
 
 def learn(row: Row, known: Known) -> Row:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -58,6 +59,14 @@ class Arbiter(Protocol):
         """Report that the secondary has everything and is waited for."""
 
 
+@dataclass(slots=True)
+class Calls:
+    """Counts calls, one at a time, each with what is done about its answer."""
+
+    begun: int = 0
+    ended: int = 0
+
+
 class Arbitration:
     """Asks for grants and reports, as the machine wants them.
 
@@ -87,6 +96,7 @@ class Arbitration:
         self.failure: Failure | None = None
         self.latency = LatencyRecorder()  # Of every call, answered or not.
         self.failures = 0  # Calls without an answer.
+        self.calls = Calls()
         self._task = asyncio.create_task(self._run(), name="arbitration")
 
     def use(self, arbiter: Arbiter | None) -> None:
@@ -117,6 +127,7 @@ class Arbitration:
             self._wake.clear()
             if not (self._machine.wants_report or (self._machine.wants_grant and self._may_ask)):
                 continue
+            self.calls.begun += 1
             try:
                 await self._ask()
             except RetryableError as error:
@@ -127,6 +138,7 @@ class Arbitration:
                 log.error("arbiter.not_kept", error=str(error))
             else:
                 backoff.reset()
+            self.calls.ended += 1
             self._on_answer()
             if self._machine.wants_report or (self._machine.wants_grant and self._may_ask):
                 if self.failure is not None:

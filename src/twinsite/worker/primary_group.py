@@ -34,7 +34,7 @@ from twinsite.messages import (
     split_endpoint,
 )
 from twinsite.stores.base import Store
-from twinsite.worker.arbitration import Arbiter, Arbitration
+from twinsite.worker.arbitration import Arbiter, Arbitration, Calls
 from twinsite.worker.block_digests import digest_order
 from twinsite.worker.cause import Cause
 from twinsite.worker.cooling import Cooling
@@ -432,6 +432,11 @@ class PrimaryGroup:
     def cause(self) -> str:
         """Return the request of the API that this group's present doing follows from; empty for nobody's."""
         return self._cause.request_id
+
+    @property
+    def arbiter_calls(self) -> Calls:
+        """Return how often the arbiter was asked, and how often that is over."""
+        return self._arbitration.calls
 
     @property
     def newest_row(self) -> Row | None:

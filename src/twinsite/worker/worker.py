@@ -83,6 +83,7 @@ class Worker:
         self._failure: Failure | None = None
         self._arbiter_made: tuple[tuple[str, str, str, int], Arbiter] | None = None
         self._departed = Counters()  # What hosts did with members that have left the group.
+        self._asked_before: tuple[PrimaryGroup | None, int] = (None, 0)  # Who had asked how often, when it was asked.
         self._is_state_ahead = False  # What is in memory was changed for a role that did not start.
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -112,6 +113,8 @@ class Worker:
         if self._wanted is not None and spec.version < self._wanted.version:
             return
         if spec != self._wanted:
+            if isinstance(self._group, PrimaryGroup) and not spec.is_row_trusted:
+                self._asked_before = (self._group, self._group.arbiter_calls.begun)
             self._wanted = spec
             self._wake.set()
 
@@ -177,7 +180,13 @@ class Worker:
             row_stale_since=stale_since,
             spec_version=spec.version,
             loss_acceptances=state.loss_acceptances,
+            answers="" if self._may_be_answered_from_before() else spec.question,
         )
+
+    def _may_be_answered_from_before(self) -> bool:
+        """Say whether a call may bring a grant of the database that was there before the one that is not believed."""
+        group, begun = self._asked_before
+        return isinstance(self._group, PrimaryGroup) and group is self._group and group.arbiter_calls.ended < begun
 
     # Applying specs
 

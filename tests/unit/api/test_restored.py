@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from tests.support.controller import Site
+from tests.support.fake_node import FakeNode
 from tests.unit.api.test_moves import active_group, show, silenced, spec
 from twinsite.control.lifecycle.restored import FILE_NAME, Memory
 from twinsite.core.arbiter import FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX
 from twinsite.messages import Knowledge, Replication
+
+
+async def say(node: FakeNode, group: dict[str, Any], knowledge: Knowledge) -> None:
+    """Hear what a group's worker is asked, and report what it knows."""
+    await node.post()
+    node.alter(group["id"], knowledge=replace(knowledge, answers=node.spec(group["id"]).question))
+    await node.post()
 
 
 async def test_nothing_is_granted_before_both_sites_have_spoken(site: Site) -> None:
@@ -25,8 +36,7 @@ async def test_nothing_is_granted_before_both_sites_have_spoken(site: Site) -> N
         assert (failover["possible"], node.site in failover["reason"]) == (False, True)
         refused = await site.az1.ask_arbiter(spec(site.az1), "suspend_secondary", 1)
         assert (refused["granted"], refused["reason"]) == (False, "unheard")
-        node.alter(group["id"], knowledge=Knowledge(1, node is site.az1, row_version=1))
-        await node.post()
+        await say(node, group, Knowledge(1, node is site.az1, row_version=1))
     assert (await show(site, group["id"]))["twinsite"]["secondary"] == "in_sync"
     assert (await site.act(group["id"], "failover")).status_code == 200
 
@@ -35,10 +45,8 @@ async def test_a_newer_grant_that_the_primary_remembers_counts(site: Site) -> No
     group = await active_group(site)
     assert await site.controller.reconciler._memory.distrust()
     knowledge = Knowledge(1, is_primary=True, row_version=9, spec_version=70, loss_acceptances=3)
-    site.az1.alter(group["id"], knowledge=knowledge)
-    site.az2.alter(group["id"], knowledge=Knowledge(1, is_primary=False, spec_version=12))
-    await site.az1.post()
-    await site.az2.post()
+    await say(site.az1, group, knowledge)
+    await say(site.az2, group, Knowledge(1, is_primary=False, spec_version=12))
     shown = await show(site, group["id"])
     assert (shown["twinsite"]["secondary"], shown["twinsite"]["term"]) == ("stale", 1)
     assert (spec(site.az2).version > 70, spec(site.az2).loss_acceptances) == (True, 3)
@@ -46,6 +54,17 @@ async def test_a_newer_grant_that_the_primary_remembers_counts(site: Site) -> No
     assert (answer.status_code, "is stale" in answer.text) == (400, True), answer.text
     events = (await site.call("GET", f"/os-vendor-replication-consistency-groups/{group['id']}/events")).json()
     assert "restored" in [event["action"] for event in events["events"]]
+
+
+async def test_what_a_worker_says_without_having_been_asked_does_not_count_as_heard(site: Site) -> None:
+    """A grant of the database that was replaced may have been on its way to it."""
+    group = await active_group(site)
+    assert await site.controller.reconciler._memory.distrust()
+    for node in (site.az1, site.az2):
+        node.alter(group["id"], knowledge=Knowledge(1, node is site.az1, row_version=1))
+        await node.post()
+    failover = (await show(site, group["id"]))["twinsite"]["failover"]
+    assert (failover["possible"], "az1 and az2" in failover["reason"]) == (False, True)
 
 
 async def test_force_waits_for_nobody(site: Site) -> None:
@@ -82,8 +101,7 @@ async def test_the_count_of_changes_tells_a_backup(site: Site) -> None:
 
 async def test_a_worker_that_knows_more_than_a_row_that_was_believed_refutes_all_of_them(site: Site) -> None:
     group, other = await active_group(site), await site.make_group()
-    site.az1.alter(group["id"], knowledge=Knowledge(1, is_primary=True, row_version=9))
-    await site.az1.post()
+    await say(site.az1, group, Knowledge(1, is_primary=True, row_version=9))
     answer = await site.act(group["id"], "failover")
     assert (answer.status_code, "restored from a backup" in answer.text) == (400, True)
     assert "az1 and az2" in (await show(site, other["id"]))["twinsite"]["failover"]["reason"]
@@ -92,8 +110,7 @@ async def test_a_worker_that_knows_more_than_a_row_that_was_believed_refutes_all
 async def test_giving_a_site_up_vouches_for_nothing(site: Site) -> None:
     group = await active_group(site)
     assert await site.controller.reconciler._memory.distrust()
-    site.az2.alter(group["id"], knowledge=Knowledge(1, is_primary=False))
-    await site.az2.post()
+    await say(site.az2, group, Knowledge(1, is_primary=False))
     async with silenced(site, "az1"):
         path = "/os-vendor-sites/az1/action"
         assert (await site.call("POST", path, {"os-forget-site": None})).status_code == 200
@@ -105,11 +122,9 @@ async def test_giving_a_site_up_vouches_for_nothing(site: Site) -> None:
 async def test_a_switchover_that_was_forgotten_goes_on_protected(site: Site) -> None:
     group = await active_group(site)
     assert await site.controller.reconciler._memory.distrust()
-    site.az1.alter(group["id"], knowledge=Knowledge(2, is_primary=False, spec_version=50))
-    await site.az1.post()
+    await say(site.az1, group, Knowledge(2, is_primary=False, spec_version=50))
     assert (await show(site, group["id"]))["status"] == "failovered"
-    site.az2.alter(group["id"], knowledge=Knowledge(2, is_primary=True, row_version=30, row_in_sync=True))
-    await site.az2.post()
+    await say(site.az2, group, Knowledge(2, is_primary=True, row_version=30, row_in_sync=True))
     shown = await show(site, group["id"])
     assert (shown["status"], shown["priority_station"]) == ("available", "az2")
     assert (shown["twinsite"]["term"], shown["twinsite"]["secondary"]) == (2, "in_sync")
@@ -122,10 +137,8 @@ async def test_a_failover_that_the_sites_have_left_behind_does_not_come_back(sit
     assert (await site.act(group["id"], "failover")).status_code == 200
     assert await site.controller.reconciler._memory.distrust()
     later = FORGOTTEN_VERSIONS_MAX + 5
-    site.az2.alter(group["id"], knowledge=Knowledge(1, is_primary=False, row_version=3))
-    await site.az2.post()
-    site.az1.alter(group["id"], knowledge=Knowledge(1, is_primary=True, row_version=later, row_stale_since=90.0))
-    await site.az1.post()
+    await say(site.az2, group, Knowledge(1, is_primary=False, row_version=3))
+    await say(site.az1, group, Knowledge(1, is_primary=True, row_version=later, row_stale_since=90.0))
     shown = await show(site, group["id"])
     assert (shown["priority_station"], shown["twinsite"]["secondary"]) == ("az1", "stale")
     for node in (site.az1, site.az2):

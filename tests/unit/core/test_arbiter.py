@@ -149,11 +149,27 @@ def test_no_unforced_promotion_loses_what_a_primary_acknowledged_alone(seed: int
 
 # A database that was restored from a backup
 
+QUESTION = "restoration 1"
+
+
+def said(
+    site: str,
+    other_site: str,
+    *,
+    is_primary: bool,
+    term: int,
+    version: int = 0,
+    in_sync: bool = False,
+    stale_since: float | None = None,
+) -> Known:
+    """What a worker says that was asked."""
+    return Known(site, other_site, is_primary, term, version, in_sync, stale_since, QUESTION)
+
 
 @pytest.mark.parametrize("row", [IN_SYNC, STALE])
 def test_what_was_restored_grants_nothing_before_both_sites_were_heard(row: Row) -> None:
-    row = forget(row, ["az2", "az1"])
-    nothing = Known("az1", "az2", is_primary=True, term=3, version=7, in_sync=row.secondary is Secondary.IN_SYNC)
+    row = forget(row, ["az2", "az1"], QUESTION)
+    nothing = said("az1", "az2", is_primary=True, term=3, version=7, in_sync=row.secondary is Secondary.IN_SYNC)
     for left in (["az1", "az2"], ["az2"]):
         assert row.unheard == left
         refusals = [
@@ -164,22 +180,33 @@ def test_what_was_restored_grants_nothing_before_both_sites_were_heard(row: Row)
         ]
         assert refusals == [Refusal(Reason.UNHEARD, row)] * 4
         row = hear(row, nothing)
-    row = hear(row, Known("az2", "az1", is_primary=False, term=3))
+    row = hear(row, said("az2", "az1", is_primary=False, term=3))
     assert row.unheard == []
     assert isinstance(suspend_secondary(row, site="az1", term=3, version=row.version, now=1.0), Row)
 
 
+def test_only_an_answer_counts_as_heard_but_what_is_newer_is_taken_in_at_once() -> None:
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    unasked = replace(said("az1", "az2", is_primary=True, term=3, version=8, stale_since=5.0), answers="")
+    row = hear(row, unasked)
+    assert row == replace(
+        IN_SYNC, secondary=Secondary.STALE, stale_since=5.0, version=8, unheard=["az1", "az2"], question=QUESTION
+    )
+    assert hear(row, replace(unasked, answers="restoration 0")) == row
+    assert hear(row, replace(unasked, answers=QUESTION)).unheard == ["az2"]
+
+
 def test_what_is_believed_again_has_a_version_that_no_other_history_has() -> None:
-    row = forget(IN_SYNC, ["az1", "az2"])
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
     for site, other_site in (("az2", "az1"), ("az1", "az2")):
-        row = hear(row, Known(site, other_site, is_primary=site == "az1", term=3, version=9, in_sync=True))
+        row = hear(row, said(site, other_site, is_primary=site == "az1", term=3, version=9, in_sync=True))
     assert row == replace(IN_SYNC, version=9 + FORGOTTEN_VERSIONS_MAX)
-    heard_again = hear(row, Known("az1", "az2", is_primary=True, term=3, version=9, in_sync=True))
+    heard_again = hear(row, said("az1", "az2", is_primary=True, term=3, version=9, in_sync=True))
     assert heard_again == row, "once is enough"
 
 
 def restored(row: Row, *known: Known) -> Row:
-    row = forget(row, ["az1", "az2"])
+    row = forget(row, ["az1", "az2"], QUESTION)
     for one in known:
         row = hear(row, one)
     return row
@@ -192,8 +219,8 @@ def test_a_promotion_of_a_history_that_was_left_does_not_come_back(turn: int, is
     promoted = promote(backup, site="az2", version=7, force=is_forced, now=9.0)
     assert isinstance(promoted, Row)
     # Nobody has acted on that when the database goes back to before it, and production goes on.
-    primary = Known("az1", "az2", is_primary=True, term=3, version=7, in_sync=not is_forced, stale_since=5.0)
-    secondary = Known("az2", "az1", is_primary=False, term=3, version=7)
+    primary = said("az1", "az2", is_primary=True, term=3, version=7, in_sync=not is_forced, stale_since=5.0)
+    secondary = said("az2", "az1", is_primary=False, term=3, version=7)
     row = restored(backup, *[primary, secondary][::turn])
     alone = suspend_secondary(row, site="az1", term=3, version=row.version, now=11.0)
     assert isinstance(alone, Row)
@@ -210,20 +237,20 @@ def test_a_failover_that_was_acted_on_outbids_a_history_that_was_left(turn: int)
     left = replace(IN_SYNC, term=6, primary_site="az1", version=20)  # Moved there and back since the backup, by nobody.
     row = restored(
         IN_SYNC,
-        Known("az1", "az2", is_primary=True, term=3, version=7, in_sync=True),
-        Known("az2", "az1", is_primary=False, term=3, version=7),
+        said("az1", "az2", is_primary=True, term=3, version=7, in_sync=True),
+        said("az2", "az1", is_primary=False, term=3, version=7),
     )
     promoted = promote(row, site="az2", version=row.version, force=False, now=9.0)
     assert isinstance(promoted, Row)
-    old = Known("az1", "az2", is_primary=True, term=3, version=row.version)
-    new = Known("az2", "az1", is_primary=True, term=promoted.term, version=promoted.version + 1, stale_since=9.0)
+    old = said("az1", "az2", is_primary=True, term=3, version=row.version)
+    new = said("az2", "az1", is_primary=True, term=promoted.term, version=promoted.version + 1, stale_since=9.0)
     row = restored(left, *[old, new][::turn])
     assert (row.primary_site, row.secondary, row.stale_since) == ("az2", Secondary.STALE, 9.0)
     assert row.term > left.term
 
 
 def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
-    promoted = promote(forget(STALE, ["az1"]), site="az2", version=7, force=True, now=9.0)
+    promoted = promote(forget(STALE, ["az1"], QUESTION), site="az2", version=7, force=True, now=9.0)
     assert promoted == Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, 9.0, 7 + FORGOTTEN_VERSIONS_MAX)
 
 
@@ -232,59 +259,59 @@ def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
     [
         # The primary's own last word is the row.
         (
-            Known("az1", "az2", is_primary=True, term=3, version=8, stale_since=5.0),
+            said("az1", "az2", is_primary=True, term=3, version=8, stale_since=5.0),
             Row(3, "az1", Secondary.STALE, 5.0, 8),
         ),
-        (Known("az1", "az2", is_primary=True, term=3, version=9, in_sync=True), replace(IN_SYNC, version=9)),
+        (said("az1", "az2", is_primary=True, term=3, version=9, in_sync=True), replace(IN_SYNC, version=9)),
         # What it says of an older row, or of this one, is nothing new.
-        (Known("az1", "az2", is_primary=True, term=3, version=7), IN_SYNC),
-        (Known("az1", "az2", is_primary=True, term=3, version=2), IN_SYNC),
-        (Known("az1", "az2", is_primary=True, term=2, version=7), IN_SYNC),
-        (Known("az1", "az2", is_primary=False, term=2, version=7), IN_SYNC),
+        (said("az1", "az2", is_primary=True, term=3, version=7), IN_SYNC),
+        (said("az1", "az2", is_primary=True, term=3, version=2), IN_SYNC),
+        (said("az1", "az2", is_primary=True, term=2, version=7), IN_SYNC),
+        (said("az1", "az2", is_primary=False, term=2, version=7), IN_SYNC),
         # A higher version under a lower term: the row is of a history that was left, and its term may be known there.
         (
-            Known("az1", "az2", is_primary=True, term=2, version=9, stale_since=4.0),
+            said("az1", "az2", is_primary=True, term=2, version=9, stale_since=4.0),
             Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, 4.0, 9),
         ),
         (
-            Known("az2", "az1", is_primary=True, term=2, version=9, in_sync=True),
+            said("az2", "az1", is_primary=True, term=2, version=9, in_sync=True),
             Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.IN_SYNC, None, 9),
         ),
         (
-            Known("az1", "az2", is_primary=False, term=2, version=9),
+            said("az1", "az2", is_primary=False, term=2, version=9),
             Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, None, 9),
         ),
         # Whoever knows a later term knows who is primary in it, and nobody but the primary knows how its twin is.
-        (Known("az2", "az1", is_primary=True, term=4, version=9), Row(4, "az2", Secondary.STALE, None, 9)),
+        (said("az2", "az1", is_primary=True, term=4, version=9), Row(4, "az2", Secondary.STALE, None, 9)),
         (
-            Known("az2", "az1", is_primary=True, term=4, version=9, in_sync=True),
+            said("az2", "az1", is_primary=True, term=4, version=9, in_sync=True),
             Row(4, "az2", Secondary.IN_SYNC, None, 9),
         ),
-        (Known("az1", "az2", is_primary=False, term=4), Row(4, "az2", Secondary.STALE, None, 7)),
-        (Known("az2", "az1", is_primary=False, term=5), Row(5, "az1", Secondary.STALE, None, 7)),
+        (said("az1", "az2", is_primary=False, term=4), Row(4, "az2", Secondary.STALE, None, 7)),
+        (said("az2", "az1", is_primary=False, term=5), Row(5, "az1", Secondary.STALE, None, 7)),
         # A secondary of this term knows nothing, and two primaries of one term there are not.
-        (Known("az2", "az1", is_primary=False, term=3, version=9), IN_SYNC),
-        (Known("az2", "az1", is_primary=True, term=3, version=9), IN_SYNC),
+        (said("az2", "az1", is_primary=False, term=3, version=9), IN_SYNC),
+        (said("az2", "az1", is_primary=True, term=3, version=9), IN_SYNC),
     ],
 )
 def test_what_a_site_knows_is_taken_in(known: Known, expected: Row) -> None:
     assert hear(IN_SYNC, known) == expected
-    unheard = forget(IN_SYNC, ["az1", "az2"])
+    unheard = forget(IN_SYNC, ["az1", "az2"], QUESTION)
     left = [site for site in ("az1", "az2") if site != known.site]
-    assert hear(unheard, known) == replace(expected, unheard=left)
+    assert hear(unheard, known) == replace(expected, unheard=left, question=QUESTION)
 
 
 def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
-    row = hear(IN_SYNC, Known("az1", "az2", is_primary=False, term=4))
-    row = hear(row, Known("az2", "az1", is_primary=True, term=4, version=8, in_sync=True))
+    row = hear(IN_SYNC, said("az1", "az2", is_primary=False, term=4))
+    row = hear(row, said("az2", "az1", is_primary=True, term=4, version=8, in_sync=True))
     assert row == Row(4, "az2", Secondary.IN_SYNC, None, 8)
 
 
 def test_giving_up_vouches_for_nothing_and_outbids_what_was_forgotten() -> None:
-    row = give_up(forget(IN_SYNC, ["az1", "az2"]), ["az1"])
+    row = give_up(forget(IN_SYNC, ["az1", "az2"], QUESTION), ["az1"])
     version = 7 + FORGOTTEN_VERSIONS_MAX
-    assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, version, ["az2"])
+    assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, version, ["az2"], QUESTION)
     assert give_up(row, ["az1"]) == row, "once is enough"
-    late = Known("az2", "az1", is_primary=True, term=4, version=90, in_sync=True)
-    assert hear(row, late) == replace(row, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[])
-    assert give_up(forget(STALE, ["az2"]), ["az2"]).stale_since == STALE.stale_since
+    late = said("az2", "az1", is_primary=True, term=4, version=90, in_sync=True)
+    assert hear(row, late) == replace(row, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[], question="")
+    assert give_up(forget(STALE, ["az2"], QUESTION), ["az2"]).stale_since == STALE.stale_since

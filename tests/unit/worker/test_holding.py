@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.support.leader import SIZE, Leader, differs, image, in_sync, take_resync
 from tests.support.nbd import request
 from tests.support.nbd_client import RawClient
-from tests.support.stream import FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
+from tests.support.stream import WAIT_SECONDS, FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
 from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Secondary
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.nbd.constants import Command
@@ -487,7 +488,7 @@ async def test_nobody_follows_to_a_term_that_is_not_believed(leader: Leader, rol
     given = leader.give(leader.spec(role))
     await leader.wait(lambda s: s.spec_version == given.version, "in force")
     other = Role.SECONDARY if role is Role.PRIMARY else Role.PRIMARY
-    leader.give(replace(leader.spec(other, term=2), is_row_trusted=False))
+    leader.give(replace(leader.spec(other, term=2), question="which"))
     status = await leader.wait(lambda s: s.failure is not None, "refused")
     assert status.failure is not None
     assert "stays at term 1 and does not follow to term 2" in status.failure.message
@@ -502,9 +503,7 @@ async def test_nobody_follows_to_a_term_that_is_not_believed(leader: Leader, rol
 async def test_a_version_that_jumped_is_known_after_a_restart(leader: Leader) -> None:
     given = leader.give(leader.spec(Role.SECONDARY))
     await leader.wait(lambda s: s.spec_version == given.version, "in force")
-    given = leader.give(
-        replace(leader.spec(Role.SECONDARY), row_version=FORGOTTEN_VERSIONS_MAX + 7, is_row_trusted=False)
-    )
+    given = leader.give(replace(leader.spec(Role.SECONDARY), row_version=FORGOTTEN_VERSIONS_MAX + 7, question="which"))
     status = await leader.wait(lambda s: s.spec_version == given.version, "not believed yet")
     assert status.knowledge is not None and status.knowledge.row_version < FORGOTTEN_VERSIONS_MAX
     given = leader.give(replace(leader.spec(Role.SECONDARY), row_version=FORGOTTEN_VERSIONS_MAX + 8))
@@ -522,7 +521,7 @@ async def test_who_has_adopted_no_term_yet_says_nothing_of_terms(leader: Leader)
     for path in (leader.directory / "state").iterdir():
         path.unlink()
     leader.start()
-    leader.give(replace(leader.spec(), is_row_trusted=False))
+    leader.give(replace(leader.spec(), question="which"))
     status = leader.worker.status()
     assert status is not None and status.knowledge is None
     await leader.wait(lambda s: s.spec_version > 0, "in force")
@@ -531,3 +530,26 @@ async def test_who_has_adopted_no_term_yet_says_nothing_of_terms(leader: Leader)
     given = leader.give(leader.spec())
     status = await leader.wait(lambda s: s.spec_version == given.version, "believed")
     assert status.knowledge is not None and status.knowledge.term == 1
+
+
+async def test_an_answer_waits_for_the_call_that_is_on_its_way(leader: Leader, secondary: RawSecondary) -> None:
+    """A grant of the database that was replaced may still arrive, and is what has to be told then."""
+    pipe, _ = await in_sync(leader, secondary)
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def hold(call: str) -> None:
+        if call == "suspend_secondary":
+            is_asked.set()
+            may_answer.wait(WAIT_SECONDS)
+
+    leader.arbiter.before_answer = hold
+    pipe.abort()
+    assert await asyncio.to_thread(is_asked.wait, WAIT_SECONDS)
+    given = leader.give(replace(leader.spec(endpoint=secondary.endpoint), question="which"))
+    status = await leader.wait(lambda s: s.spec_version == given.version, "asked")
+    assert status.knowledge is not None
+    assert (status.knowledge.row_in_sync, status.knowledge.answers) == (True, "")
+    may_answer.set()
+    status = await leader.wait(lambda s: s.knowledge is not None and s.knowledge.answers == "which", "answering")
+    assert status.knowledge is not None
+    assert (status.knowledge.row_in_sync, status.knowledge.row_version) == (False, leader.arbiter.row.version)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
@@ -81,13 +82,14 @@ class Memory:
         async with self._distrusting:
             if self._has_distrusted:
                 return False
+            question = str(uuid.uuid4())
             async with self._database.write() as session:
                 # All groups first, as whoever changes a group and its row locks them.
                 group_ids = [group.id for group in await objects.every_group(session)]
                 lost = await sites.lost_names(session)
                 for group in await objects.groups_by_ids(session, group_ids, locked=True):
                     names = {group.priority_station, group.secondary_station} - lost
-                    await _change(session, group.id, lambda row, names=names: forget(row, names))  # type: ignore[misc]
+                    await _change(session, group.id, lambda row, names=names: forget(row, names, question))  # type: ignore[misc]
                 await sites.forget_all_reports(session)  # They are of the time of the backup.
                 await sites.raise_generation(session, {site.name for site in await sites.all_sites(session)})
             self._has_distrusted = True
@@ -169,6 +171,7 @@ def known_of(knowledge: Knowledge, site: str, other_site: str) -> Known:
         version=knowledge.row_version,
         in_sync=knowledge.row_in_sync,
         stale_since=knowledge.row_stale_since,
+        answers=knowledge.answers,
     )
 
 

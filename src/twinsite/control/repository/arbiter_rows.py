@@ -21,6 +21,7 @@ def as_row(stored: ArbiterRow) -> Row:
         stale_since=stored.stale_since,
         version=stored.version,
         unheard=_names(stored.unheard),
+        question=stored.question,
     )
 
 
@@ -41,6 +42,7 @@ def _columns(row: Row) -> dict[str, Any]:
         "stale_since": row.stale_since,
         "version": row.version,
         "unheard": ",".join(row.unheard),
+        "question": row.question,
     }
 
 
