@@ -250,6 +250,8 @@ class Judge:
         }
         is_in_sync = row.secondary is Secondary.IN_SYNC
         if is_in_sync and not self._was_in_sync:
+            # Where a promotion was forgotten, the crashes that followed it count as those of a group in sync.
+            self._is_beyond |= is_old and self.may_both_have_lost()
             self._ledger.join()
             self._is_forked = False
             for site, is_lacking in self._lacking.items():

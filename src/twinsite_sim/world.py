@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from twinsite.control.lifecycle.states import ReplicationStatus
 from twinsite.core.limits import BLOCK_BYTES
-from twinsite.messages import Mode
+from twinsite.messages import Mode, Replication
 from twinsite_sim.arbiter import ArbiterFaults, ArbiterWorld
 from twinsite_sim.controller import Controller
 from twinsite_sim.faults import Mischief
@@ -217,6 +217,8 @@ class World:
     def _is_active(self) -> bool:
         if min(self.controller.reported_at.get(site, 0.0) for site in SITES) < self._healed_at + 1.0:
             return False  # An old report may say so.
+        if self.controller.group.replication is Replication.PAUSED:
+            return False  # Its primary may not have heard of that.
         health = self.controller.health()
         is_shown = health.replication_status is ReplicationStatus.ACTIVE and health.fault_level == "0"
         return is_shown and health.status is not None and health.status.mode is Mode.IN_SYNC
