@@ -47,6 +47,8 @@ class Judge:
         self._unchecked: Promotion | None = None
         self._lacking = {"az1": False, "az2": False}
         self._has_crashed: set[str] = set()  # Machines, since the group was in sync.
+        self._unhealed: set[str] = set()
+        """Sites whose flush has failed while nobody else had what they have."""
         self._was_in_sync = False
         self._is_beyond = False
         self._was_forced_unseen = False  # A forced failover was followed by another one before its disks were shown.
@@ -264,7 +266,10 @@ class Judge:
         if is_in_sync and not is_old and row.version > self._version_in_sync:
             # A database that hears of an old version again makes nobody whole.
             self._version_in_sync = row.version
-            self._lives_in_sync = {site: self._lives(site) for site in self._lacking}
+            # A primary whose flush has failed is in sync first, and heals then.
+            whole = self._lacking.keys() - self._unhealed
+            self._lives_in_sync |= {site: self._lives(site) for site in whole}
+            self._unhealed.clear()
             # What was reported just before a machine crashed does not make that one whole.
             down = {site for site, machine in self._machines.items() if site in self._lacking and not machine.is_up}
             self._has_crashed = down | {site for site in self._has_crashed if self._lacking[site]}
@@ -302,6 +307,8 @@ class Judge:
             self._has_crashed.add(site)
         index = list(machine.disks).index(path)
         told = was_told and site == row.primary_site and not is_in_sync
+        if told:
+            self._unhealed.add(site)
         is_held = is_in_sync and not self._is_beyond and not told
         other: Any = self.images(other_site(site))[index] if is_held else None
         content = machine.disks[path].content
