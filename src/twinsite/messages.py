@@ -96,7 +96,7 @@ class WorkerSpec:
     peer_endpoint: str | None = None  # Primary: "host:port" of the secondary's stream listener, once known.
     loss_acceptances: int = 0  # How often an operator has accepted that acknowledged writes are lost; only grows.
     question: str = ""  # Set while the arbiter's row is that of a backup: the name of what the workers are asked.
-    row_version: int = 0  # Of the arbiter's row when this was said.
+    row_version: int = 0  # That the arbiter's row has had since it was restored last.
     request_id: str = ""  # The request of the API that changed it last, for logs; empty when nobody asked.
 
     @property
@@ -184,7 +184,7 @@ class Knowledge:
     row_stale_since: float | None = None
     spec_version: int = 0  # Of the newest spec that it was given; older ones are not taken.
     loss_acceptances: int = 0  # That it has heard of.
-    answers: str = ""  # The question that it was told, if nothing that it asked the arbiter before is unanswered still.
+    answers: str | None = None  # The question that it was told; empty while something from before that is under way.
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from twinsite.core.arbiter import (
     hear,
     learn,
     promote,
+    restoration_of,
     secondary_in_sync,
     suspend_secondary,
     switch,
@@ -199,16 +200,18 @@ class Controller:
             peer_endpoint=group.peer_endpoint if is_primary else None,
             loss_acceptances=group.loss_acceptances,
             question=self.row.question,
-            row_version=self.row.version,
+            row_version=restoration_of(self.row.version),
         )
 
     def _take_knowledge(self, site: str) -> None:
         """Take in what a worker knows and a backup has forgotten."""
         group, worker = self.group, self.reports.get(site)
         status = worker.status if worker is not None and worker.alive else None
-        if status is None or status.knowledge is None:
+        if status is None:
             return
-        catch_up(group, status.knowledge)
+        catch_up(group, status)
+        if status.knowledge is None:
+            return
         known = known_of(status.knowledge, site, "az2" if site == "az1" else "az1")
         before = self.row
         after = hear(before, known)

@@ -13,6 +13,7 @@ from twinsite.control.lifecycle.states import VolumeStatus
 from twinsite.control.models import Group, Volume
 from twinsite.control.repository import objects, sites, tombstones
 from twinsite.control.repository.tombstones import Kind
+from twinsite.core.arbiter import restoration_of
 from twinsite.core.limits import GIB
 from twinsite.messages import (
     DesiredVolume,
@@ -141,7 +142,7 @@ def group_worker(group: Group, site: str, arbiter_token: str) -> WorkerSpec:
         peer_endpoint=group.peer_endpoint if primary else None,
         loss_acceptances=group.loss_acceptances,
         question=group.arbiter.question,
-        row_version=group.arbiter.version,
+        row_version=restoration_of(group.arbiter.version),
         request_id=group.request_id or "",
     )
 

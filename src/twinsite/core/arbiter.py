@@ -16,10 +16,11 @@ heard of since (`unheard`), and nothing is granted by them, except by force: the
 they know. `hear` takes that in. Only the primary of a term changes the row within that term, so its own last word is
 the row that was forgotten; and who has taken part in a later term knows who was promoted with it.
 
-In one history `version` and the term only grow. So a site that knows of a higher version under a lower term than the
-row's own contradicts it: the row is of another history, which a restored database has left and another one brought
-back, and the site is right. That such a site knows a higher version is seen to: what is restored goes on with versions
-that no other history can have reached.
+In one history `version` and the term only grow, and a term has one primary. So a site that knows of a higher version
+under a lower term than the row's own, or of another primary under the same, contradicts it: the row is of another
+history, which a restored database has left and another one brought back, and the site is right. That such a site knows
+a higher version is seen to: what is restored goes on with versions that no other history has reached. Who was given up,
+or promoted away by force, is not asked any more, and contradicts nothing.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ FORGOTTEN_TERMS_MAX = 1_000_000
 FORGOTTEN_VERSIONS_MAX = 1_000_000_000
 """By how much the version grows when a row that may have forgotten some is believed again."""
 
+FORCED_VERSIONS = 1_000_000_000_000
+"""By how much it grows when somebody decides without the sites that know more: beyond what they do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -81,7 +85,7 @@ class Known:
     version: int = 0
     in_sync: bool = False
     stale_since: float | None = None
-    answers: str = ""  # The question that the worker had been told when it said this, with no call on its way.
+    answers: str | None = None  # The question that it had been told, with no call on its way; None: it knows of none.
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def promote(row: Row, *, site: str, version: int, force: bool, now: float) -> Ro
         return Refusal(Reason.STALE, row)
     # No forgotten promotion may have had this term, or two sites would be primary under it.
     term = row.term + (FORGOTTEN_TERMS_MAX if row.unheard else 1)
-    version = row.version + (FORGOTTEN_VERSIONS_MAX if row.unheard else 1)
+    version = row.version + (FORCED_VERSIONS if row.unheard else 1)
     return Row(term=term, primary_site=site, secondary=Secondary.STALE, stale_since=now, version=version)
 
 
@@ -177,7 +181,7 @@ def give_up(row: Row, sites: Collection[str]) -> Row:
         term=row.term + FORGOTTEN_TERMS_MAX,
         secondary=Secondary.STALE,
         stale_since=row.stale_since if row.secondary is Secondary.STALE else None,
-        version=row.version + FORGOTTEN_VERSIONS_MAX,
+        version=row.version + FORCED_VERSIONS,
         unheard=unheard,
         question=row.question if unheard else "",
     )
@@ -190,32 +194,48 @@ def hear(row: Row, known: Known) -> Row:
     knows, and it is STALE, since nobody knows when.
     """
     learned = learn(row, known)
-    if known.site not in row.unheard or known.answers != row.question:
+    if known.site not in row.unheard or known.answers not in (None, row.question):
         return learned
+    # What it has heard of the row, others may have acted on.
+    version = max(learned.version, known.version)
     unheard = [site for site in row.unheard if site != known.site]
     if unheard:
-        return replace(learned, unheard=unheard)
-    return replace(learned, unheard=[], question="", version=learned.version + FORGOTTEN_VERSIONS_MAX)
+        return replace(learned, version=version, unheard=unheard)
+    return replace(learned, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[], question="")
 
 
 def learn(row: Row, known: Known) -> Row:
     """Return the row as a worker knows it, where that is newer; the very row where it is not."""
     is_later = known.version > row.version
-    if known.term < row.term and not is_later:
-        return row
-    if known.term == row.term and not (is_later and known.is_primary and known.site == row.primary_site):
-        return row
+    primary_site = known.site if known.is_primary else known.other_site
+    contradicts = is_later and known.site in row.unheard
+    if known.term < row.term:
+        if not contradicts:
+            return row
+        # What was promoted in a history that the sites have left may be known under any of its terms.
+        term = row.term + FORGOTTEN_TERMS_MAX
+    elif known.term == row.term:
+        is_same = primary_site == row.primary_site
+        if not (is_later and known.is_primary) if is_same else not contradicts:
+            return row
+        term = row.term if is_same else row.term + FORGOTTEN_TERMS_MAX
+    else:
+        term = known.term
     is_last_word = known.is_primary and is_later
     is_in_sync = is_last_word and known.in_sync
     return replace(
         row,
-        # What was promoted in a history that the sites have left may be known under any of its terms.
-        term=known.term if known.term >= row.term else row.term + FORGOTTEN_TERMS_MAX,
-        primary_site=known.site if known.is_primary else known.other_site,
+        term=term,
+        primary_site=primary_site,
         secondary=Secondary.IN_SYNC if is_in_sync else Secondary.STALE,
         stale_since=known.stale_since if is_last_word and not is_in_sync else None,
         version=max(row.version, known.version),
     )
+
+
+def restoration_of(version: int) -> int:
+    """Return the lowest version since the restoration that this one follows: what a site has to remember of it."""
+    return version - version % FORGOTTEN_VERSIONS_MAX
 
 
 def _check_primary(row: Row, site: str, term: int, version: int) -> Refusal | None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from twinsite.core.arbiter import Reason, Refusal, Row
+from twinsite.core.arbiter import Refusal, Row
 from twinsite.core.group.primary import Primary
 from twinsite.errors import RetryableError, StorageFault
 from twinsite.latency import LatencyRecorder
@@ -188,7 +188,7 @@ class Arbitration:
         self.row = row
         if row.term >= self._term and (self.newest is None or row.version > self.newest.version):
             self.newest = row
-        if isinstance(result, Refusal) and result.reason is Reason.UNHEARD:
+        if row.unheard:  # Whatever it says may be of a history that the sites have left.
             self.failure = Failure("37100043", f"{UNHEARD}: {', '.join(row.unheard)}")
             return False
         if row.term < self._term:

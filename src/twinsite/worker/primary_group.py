@@ -540,13 +540,13 @@ class PrimaryGroup:
     def _tell_hosts(self) -> None:
         machine = self.machine
         completed, machine.completed = cast(list[Told], machine.completed), []
-        touched: set[ReplySink] = set()
+        touched: dict[ReplySink, None] = {}  # In order, so that a world that is simulated again is the same.
         now = time.perf_counter()
         # Requests that came together were mostly answered together: they are counted together.
         came_at, recorder, count = 0.0, None, 0
         for sink, cookie, received_at, latency in completed:
             sink.complete(cookie)
-            touched.add(sink)
+            touched[sink] = None
             if received_at != came_at or latency is not recorder:
                 if recorder is not None:
                     recorder.add(now - came_at, count)

@@ -426,7 +426,7 @@ class SecondaryGroup:
             session.end(None)
             await session.over.wait()
         if self._settling is not None:
-            await self._settling
+            await asyncio.shield(self._settling)
 
     async def _save(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self.executor, self._directory.save, self._state)

@@ -84,7 +84,7 @@ class StoreDevice:
         self._flush_running: list[tuple[Request, ReplySink]] = []
         self._flush_waiting: list[tuple[Request, ReplySink]] = []
         self._finished: deque[tuple[Callable[[Any], None], Future[Any]]] = deque()
-        self._touched: set[ReplySink] = set()  # Sinks with replies queued outside `submit`.
+        self._touched: dict[ReplySink, None] = {}  # Sinks with replies queued outside `submit`.
         self._is_wakeup_due = False
         self._is_halted = False
         self._jobs = 0
@@ -250,7 +250,7 @@ class StoreDevice:
         over = [zero for zero in self._zeroing if zero.future.done()]
         self._zeroing = [zero for zero in self._zeroing if zero not in over]
         for zero in over:
-            self._touched.add(zero.sink)
+            self._touched[zero.sink] = None
             self._zero_done(zero.request, zero.sink, zero.future.result())
 
     def _zero_store(self, request: Request, *, must_punch: bool) -> StorageFault | None:
@@ -280,7 +280,7 @@ class StoreDevice:
     def _flush_done(self, fault: StorageFault | None) -> None:
         covered, self._flush_running = self._flush_running, []
         for request, sink in covered:
-            self._touched.add(sink)
+            self._touched[sink] = None
             if fault is None:
                 self.flush_applied(request, sink)
             else:
@@ -314,7 +314,7 @@ class StoreDevice:
     def _read_done(self, cookie: int, offset: int, sink: ReplySink, data: bytearray | StorageFault) -> None:
         if self._is_halted:
             return
-        self._touched.add(sink)
+        self._touched[sink] = None
         if isinstance(data, StorageFault):
             sink.fail(cookie, data.errno_value)
         else:
@@ -333,7 +333,7 @@ class StoreDevice:
     def _mapped(self, request: Request, sink: ReplySink, extents: list[Extent] | StorageFault) -> None:
         if self._is_halted:
             return
-        self._touched.add(sink)
+        self._touched[sink] = None
         if isinstance(extents, StorageFault):
             sink.fail(request.cookie, extents.errno_value)
         else:
@@ -374,6 +374,6 @@ class StoreDevice:
             self._idle.set()
 
     def _flush_touched(self) -> None:
-        touched, self._touched = self._touched, set()
+        touched, self._touched = self._touched, {}
         for sink in touched:
             sink.flush()

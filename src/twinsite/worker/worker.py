@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Secondary
+from twinsite.core.arbiter import Secondary
 from twinsite.core.limits import RESYNC_READS_MAX
 from twinsite.durable_file import Files
 from twinsite.errors import ConfigurationError, InternalError, RetryableError, StorageFault, TwinsiteError
@@ -75,8 +75,10 @@ class Worker:
         self._lost: set[int] = set()  # What `_lost_indexes` found when the status was last looked at.
         self._role: Role | None = None
         self._group: PrimaryGroup | SecondaryGroup | None = None
+        self._ending: asyncio.Task[None] | None = None  # Of the last role.
         self._wanted: WorkerSpec | None = None
         self._applied: WorkerSpec | None = None
+        self._applying: WorkerSpec | None = None
         self._wake = asyncio.Event()
         self._renewal = Renewal(self._wake.set)
         self._changed = asyncio.Event()
@@ -170,7 +172,7 @@ class Worker:
         row = self._group.newest_row if isinstance(self._group, PrimaryGroup) else None
         if row is not None and row.version > row_version:
             row_version, is_in_sync, stale_since = row.version, row.secondary is Secondary.IN_SYNC, row.stale_since
-            if row.term > term:  # It was replaced, and may be the only one who has heard of that.
+            if row.term > term and not row.unheard:  # It was replaced, and may be the only one who has heard of that.
                 term, is_primary = row.term, row.primary_site == spec.site
         return Knowledge(
             term=term,
@@ -184,7 +186,9 @@ class Worker:
         )
 
     def _may_be_answered_from_before(self) -> bool:
-        """Say whether a call may bring a grant of the database that was there before the one that is not believed."""
+        """Say whether something is under way still that the database has ordered or granted that was there before."""
+        if self._applying is not None and self._wanted is not None and self._applying.question != self._wanted.question:
+            return True
         group, begun = self._asked_before
         return isinstance(self._group, PrimaryGroup) and group is self._group and group.arbiter_calls.ended < begun
 
@@ -198,6 +202,7 @@ class Worker:
             assert spec is not None
             # Also for the lines of all that is begun from here.
             structlog.contextvars.bind_contextvars(worker=self._id, request_id=spec.request_id or None)
+            self._applying = spec
             try:
                 await self._apply(spec)
             except InternalError:
@@ -210,6 +215,8 @@ class Worker:
                 self._report()
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
                 continue
+            finally:
+                self._applying = None
             self._failure = None
             if self._applied is None or self._applied.version != spec.version:
                 log.info("worker.spec_in_force", version=spec.version, role=spec.role.value, term=spec.term)
@@ -222,8 +229,8 @@ class Worker:
             check_spec(spec)
             self._refuse_past_term(spec)
             grown_bytes = grown_members(self._members, {member.index: member for member in spec.members})
-        except ConfigurationError:
-            # What cannot be right changes nothing: hosts keep what they have, and get what was on its way.
+        except (ConfigurationError, RetryableError):
+            # What cannot be right, or not yet, changes nothing: hosts keep what they have, and get what was on its way.
             await self._serve_what_may_be()
             raise
         if self._role is not None and (self._role is not spec.role or self._state.term != spec.term):
@@ -317,10 +324,10 @@ class Worker:
                 "the controller's database is older than this site"
             )
         if spec.term > self._state.term > 0 and not spec.is_row_trusted and not self._state.knows_nothing:
-            raise ConfigurationError(
+            raise RetryableError(
                 f"group {spec.id}: the controller's database was restored from a backup and is not believed yet, so "
                 f"this worker stays at term {self._state.term} and does not follow to term {spec.term}; that ends "
-                "when both sites have been heard, or with a forced stop or failover"
+                "when both sites have been heard, or with a forced stop"
             )
 
     def _forget_what_was_not_saved(self) -> None:
@@ -349,7 +356,7 @@ class Worker:
         """
         state = self._state
         known = max(state.believed_version, state.row_version)
-        if spec.is_row_trusted and spec.row_version >= known + FORGOTTEN_VERSIONS_MAX:
+        if spec.is_row_trusted and spec.row_version > known:
             state.believed_version = spec.row_version
             try:
                 await asyncio.get_running_loop().run_in_executor(self._executor, self._directory.save, state)
@@ -448,7 +455,15 @@ class Worker:
             await self._withdraw(volume_id)
 
     async def _tear_down(self) -> None:
-        """End the role: no host, no stream, everything flushed and saved, no store open."""
+        """End the role: no host, no stream, everything flushed and saved, no store open.
+
+        Who is cancelled meanwhile does not end it, and who calls next waits for it: a failed flush must be recorded.
+        """
+        if self._ending is None or self._ending.done():
+            self._ending = asyncio.create_task(self._end_all())
+        await asyncio.shield(self._ending)
+
+    async def _end_all(self) -> None:
         await self._withdraw_all()
         group, self._group = self._group, None
         if group is not None:

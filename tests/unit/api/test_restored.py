@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
-from tests.support.controller import Site
-from tests.support.fake_node import FakeNode
+from tests.support.controller import GROUPS, Site, group_fields
+from tests.support.fake_node import FakeNode, running
 from tests.unit.api.test_moves import active_group, show, silenced, spec
 from twinsite.control.lifecycle.restored import FILE_NAME, Memory
 from twinsite.core.arbiter import FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX
-from twinsite.messages import Knowledge, Replication
+from twinsite.messages import Knowledge, Mode, Replication
 
 
 async def say(node: FakeNode, group: dict[str, Any], knowledge: Knowledge) -> None:
@@ -61,7 +62,7 @@ async def test_what_a_worker_says_without_having_been_asked_does_not_count_as_he
     group = await active_group(site)
     assert await site.controller.reconciler._memory.distrust()
     for node in (site.az1, site.az2):
-        node.alter(group["id"], knowledge=Knowledge(1, node is site.az1, row_version=1))
+        node.alter(group["id"], knowledge=Knowledge(1, node is site.az1, row_version=1, answers=""))
         await node.post()
     failover = (await show(site, group["id"]))["twinsite"]["failover"]
     assert (failover["possible"], "az1 and az2" in failover["reason"]) == (False, True)
@@ -148,3 +149,50 @@ async def test_a_failover_that_the_sites_have_left_behind_does_not_come_back(sit
     events = (await site.call("GET", f"/os-vendor-replication-consistency-groups/{group['id']}/events")).json()
     message = next(event["message"] for event in events["events"] if event["action"] == "restored")
     assert message == f"the database was restored from a backup; az1 knows of term 1, version {later}"
+
+
+async def test_a_forced_failover_is_not_taken_back_by_a_site_that_comes_late(site: Site) -> None:
+    """The backup is from before an earlier restoration, so that both sites know of versions beyond its own."""
+    group = await active_group(site)
+    assert await site.controller.reconciler._memory.distrust()
+    async with silenced(site, "az1"):
+        await site.az2.post()
+        assert (await site.act(group["id"], "failover", {"force": True})).status_code == 200
+        site.az2.alter(group["id"], knowledge=Knowledge(1, is_primary=False, row_version=FORGOTTEN_VERSIONS_MAX))
+        await site.az2.post()
+    late = Knowledge(1, is_primary=True, row_version=FORGOTTEN_VERSIONS_MAX + 62)
+    site.az1.alter(group["id"], knowledge=late)
+    await site.az1.post()
+    await site.settle()
+    shown = await show(site, group["id"])
+    assert (shown["priority_station"], shown["status"]) == ("az2", "failovered")
+    assert not site.controller.reconciler._memory.is_refuted
+
+
+async def test_a_group_that_was_being_made_is_let_go_on_by_force(site: Site) -> None:
+    """Its workers know nothing that would have to be heard, and never will."""
+    site.az1.changes = site.az2.changes = defaultdict(
+        lambda: lambda status: replace(status, spec_version=0, mode=Mode.HOLDING)
+    )
+    pair = await site.make_pair()
+    made = await site.call("POST", GROUPS, {"replication_consistency_group": group_fields([pair["id"]])})
+    group = made.json()["replication_consistency_group"]
+    assert await site.controller.reconciler._memory.distrust()
+    for node in (site.az1, site.az2):
+        await node.step()
+    assert (await site.act(group["id"], "stop")).status_code == 400
+    site.az1.changes = site.az2.changes = {}
+    async with running(site.az1, site.az2):
+        assert (await site.act(group["id"], "stop", {"force": True})).status_code == 200
+    shown = await show(site, group["id"])
+    assert shown["status"] == "available"
+    assert spec(site.az1).is_row_trusted
+
+
+async def test_a_worker_that_knows_nothing_is_still_told_newer_wishes(site: Site) -> None:
+    group = await active_group(site)
+    assert await site.controller.reconciler._memory.distrust()
+    site.az2.alter(group["id"], spec_version=70, knowledge=None)
+    await site.az2.post()
+    await site.az2.post()
+    assert spec(site.az2).version > 70

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from twinsite.core.arbiter import (
+    FORCED_VERSIONS,
     FORGOTTEN_TERMS_MAX,
     FORGOTTEN_VERSIONS_MAX,
     Known,
@@ -20,6 +21,7 @@ from twinsite.core.arbiter import (
     give_up,
     hear,
     promote,
+    restoration_of,
     secondary_in_sync,
     suspend_secondary,
     switch,
@@ -251,7 +253,7 @@ def test_a_failover_that_was_acted_on_outbids_a_history_that_was_left(turn: int)
 
 def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
     promoted = promote(forget(STALE, ["az1"], QUESTION), site="az2", version=7, force=True, now=9.0)
-    assert promoted == Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, 9.0, 7 + FORGOTTEN_VERSIONS_MAX)
+    assert promoted == Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, 9.0, 7 + FORCED_VERSIONS)
 
 
 @pytest.mark.parametrize(
@@ -268,19 +270,6 @@ def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
         (said("az1", "az2", is_primary=True, term=3, version=2), IN_SYNC),
         (said("az1", "az2", is_primary=True, term=2, version=7), IN_SYNC),
         (said("az1", "az2", is_primary=False, term=2, version=7), IN_SYNC),
-        # A higher version under a lower term: the row is of a history that was left, and its term may be known there.
-        (
-            said("az1", "az2", is_primary=True, term=2, version=9, stale_since=4.0),
-            Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, 4.0, 9),
-        ),
-        (
-            said("az2", "az1", is_primary=True, term=2, version=9, in_sync=True),
-            Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.IN_SYNC, None, 9),
-        ),
-        (
-            said("az1", "az2", is_primary=False, term=2, version=9),
-            Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, None, 9),
-        ),
         # Whoever knows a later term knows who is primary in it, and nobody but the primary knows how its twin is.
         (said("az2", "az1", is_primary=True, term=4, version=9), Row(4, "az2", Secondary.STALE, None, 9)),
         (
@@ -289,9 +278,6 @@ def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
         ),
         (said("az1", "az2", is_primary=False, term=4), Row(4, "az2", Secondary.STALE, None, 7)),
         (said("az2", "az1", is_primary=False, term=5), Row(5, "az1", Secondary.STALE, None, 7)),
-        # A secondary of this term knows nothing, and two primaries of one term there are not.
-        (said("az2", "az1", is_primary=False, term=3, version=9), IN_SYNC),
-        (said("az2", "az1", is_primary=True, term=3, version=9), IN_SYNC),
     ],
 )
 def test_what_a_site_knows_is_taken_in(known: Known, expected: Row) -> None:
@@ -299,6 +285,69 @@ def test_what_a_site_knows_is_taken_in(known: Known, expected: Row) -> None:
     unheard = forget(IN_SYNC, ["az1", "az2"], QUESTION)
     left = [site for site in ("az1", "az2") if site != known.site]
     assert hear(unheard, known) == replace(expected, unheard=left, question=QUESTION)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        # A higher version under a lower term: the row is of a history that was left, and its term may be known there.
+        (said("az1", "az2", is_primary=True, term=2, version=9, stale_since=4.0), ("az1", Secondary.STALE, 4.0)),
+        (said("az2", "az1", is_primary=True, term=2, version=9, in_sync=True), ("az2", Secondary.IN_SYNC, None)),
+        (said("az1", "az2", is_primary=False, term=2, version=9), ("az2", Secondary.STALE, None)),
+        # And another primary under the same: a term has one.
+        (said("az2", "az1", is_primary=True, term=3, version=9, stale_since=4.0), ("az2", Secondary.STALE, 4.0)),
+        (said("az1", "az2", is_primary=False, term=3, version=9), ("az2", Secondary.STALE, None)),
+    ],
+)
+def test_who_is_asked_contradicts_a_row_of_a_history_that_was_left(
+    known: Known, expected: tuple[str, Secondary, float | None]
+) -> None:
+    site, secondary, stale_since = expected
+    row = Row(3 + FORGOTTEN_TERMS_MAX, site, secondary, stale_since, 9, [known.other_site], QUESTION)
+    assert hear(forget(IN_SYNC, ["az1", "az2"], QUESTION), known) == row
+    assert hear(IN_SYNC, known) == IN_SYNC, "nobody is asked"
+    assert hear(forget(IN_SYNC, [known.other_site], QUESTION), known).primary_site == "az1", "it was asked before"
+
+
+@pytest.mark.parametrize("decide", ["promote", "give up"])
+def test_what_somebody_decided_by_force_is_not_taken_back_by_who_was_not_waited_for(decide: str) -> None:
+    """A backup from before an earlier restoration: the sites know of versions that are beyond its own."""
+    row = forget(STALE, ["az1", "az2"], QUESTION)
+    decided = (
+        promote(row, site="az2", version=7, force=True, now=9.0)
+        if decide == "promote"
+        else give_up(row, ["az1", "az2"])
+    )
+    assert isinstance(decided, Row)
+    late = [
+        said("az2", "az1", is_primary=False, term=3, version=FORGOTTEN_VERSIONS_MAX + 5),
+        said("az1", "az2", is_primary=True, term=3, version=FORGOTTEN_VERSIONS_MAX + 62, stale_since=8.0),
+    ]
+    for known in late:
+        assert hear(decided, known) == decided
+    again = forget(decided, ["az1", "az2"], "restoration 2")
+    for known in late:
+        again = hear(again, replace(known, answers="restoration 2"))
+    assert (again.primary_site, again.term) == (decided.primary_site, decided.term)
+
+
+def test_a_version_that_a_secondary_has_heard_of_counts() -> None:
+    """Otherwise what is decided next would look older than it."""
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    row = hear(row, said("az2", "az1", is_primary=False, term=3, version=40))
+    row = hear(row, said("az1", "az2", is_primary=True, term=3, version=7, in_sync=True))
+    assert row == replace(IN_SYNC, version=40 + FORGOTTEN_VERSIONS_MAX)
+
+
+def test_who_knows_no_questions_is_heard_without_an_answer() -> None:
+    row = hear(forget(IN_SYNC, ["az1"], QUESTION), replace(said("az1", "az2", is_primary=True, term=3), answers=None))
+    assert row.unheard == []
+
+
+@pytest.mark.parametrize("version", [0, 7, FORGOTTEN_VERSIONS_MAX - 1])
+def test_what_is_remembered_of_a_restoration_is_where_its_versions_begin(version: int) -> None:
+    assert restoration_of(version) == 0
+    assert restoration_of(version + 3 * FORGOTTEN_VERSIONS_MAX) == 3 * FORGOTTEN_VERSIONS_MAX
 
 
 def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
@@ -309,7 +358,7 @@ def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
 
 def test_giving_up_vouches_for_nothing_and_outbids_what_was_forgotten() -> None:
     row = give_up(forget(IN_SYNC, ["az1", "az2"], QUESTION), ["az1"])
-    version = 7 + FORGOTTEN_VERSIONS_MAX
+    version = 7 + FORCED_VERSIONS
     assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, version, ["az2"], QUESTION)
     assert give_up(row, ["az1"]) == row, "once is enough"
     late = said("az2", "az1", is_primary=True, term=4, version=90, in_sync=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 from dataclasses import replace
@@ -14,12 +15,15 @@ from tests.support.leader import SIZE, Leader, differs, image, in_sync, take_res
 from tests.support.nbd import request
 from tests.support.nbd_client import RawClient
 from tests.support.stream import WAIT_SECONDS, FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
-from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Secondary
+from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Row, Secondary
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.nbd.constants import Command
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Kind, encode_header
 from twinsite.core.stream.hello import Doubt, Hello
+from twinsite.errors import StorageFault
 from twinsite.messages import Mode, Replication, Role
+from twinsite.stores.descriptor import DescriptorStore
+from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.state import ReplicaState, StateDirectory
 
 DATA = b"d" * 4096
@@ -553,3 +557,78 @@ async def test_an_answer_waits_for_the_call_that_is_on_its_way(leader: Leader, s
     status = await leader.wait(lambda s: s.knowledge is not None and s.knowledge.answers == "which", "answering")
     assert status.knowledge is not None
     assert (status.knowledge.row_in_sync, status.knowledge.row_version) == (False, leader.arbiter.row.version)
+
+
+async def test_an_answer_waits_for_what_the_replaced_database_has_ordered(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A term that is made durable after the answer would be known to nobody."""
+    given = leader.give(leader.spec(Role.SECONDARY))
+    await leader.wait(lambda s: s.spec_version == given.version, "following")
+    group = leader.worker._group
+    assert isinstance(group, SecondaryGroup)
+    is_closing, may_close, close = asyncio.Event(), asyncio.Event(), group.close
+
+    async def close_slowly() -> None:
+        is_closing.set()
+        await may_close.wait()
+        await close()
+
+    monkeypatch.setattr(group, "close", close_slowly)
+    leader.give(leader.spec(term=2))
+    await is_closing.wait()
+    asked = leader.give(replace(leader.spec(Role.SECONDARY), question="which"))
+    status = leader.worker.status()
+    assert status is not None and status.knowledge is not None
+    assert (status.knowledge.spec_version, status.knowledge.term, status.knowledge.answers) == (asked.version, 1, "")
+    may_close.set()
+    status = await leader.wait(lambda s: s.knowledge is not None and s.knowledge.answers == "which", "answering")
+    assert status.knowledge is not None
+    assert (status.knowledge.term, status.knowledge.is_primary) == (2, True)
+
+
+async def test_a_row_that_is_not_believed_replaces_nobody(leader: Leader, secondary: RawSecondary) -> None:
+    pipe, _ = await in_sync(leader, secondary)
+    known = await leader.wait(lambda s: s.knowledge is not None and s.knowledge.row_in_sync, "known to be in sync")
+    leader.arbiter.row = Row(2, "az2", Secondary.STALE, 1.0, 90, ["az1", "az2"], "which")
+    calls = len(leader.arbiter.calls)
+    pipe.abort()
+    status = await leader.wait(
+        lambda s: s.failure is not None and "restored from a backup" in s.failure.message, "told"
+    )
+    assert len(leader.arbiter.calls) > calls
+    assert status.mode is Mode.HOLDING
+    assert known.knowledge is not None and status.knowledge is not None
+    assert (status.knowledge.term, status.knowledge.is_primary) == (1, True)
+
+
+async def test_a_stop_in_the_middle_of_a_role_change_forgets_no_failed_flush(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = leader.give(leader.spec(Role.SECONDARY))
+    await leader.wait(lambda s: s.spec_version == given.version, "following")
+    group = leader.worker._group
+    assert isinstance(group, SecondaryGroup)
+    is_flushing, may_fail = threading.Event(), threading.Event()
+
+    def flush(store: DescriptorStore) -> None:
+        is_flushing.set()
+        may_fail.wait(WAIT_SECONDS)
+        raise StorageFault("flush", store.path, OSError(5, "Input/output error"))
+
+    monkeypatch.setattr(DescriptorStore, "flush", flush)
+
+    async def settle() -> None:
+        with contextlib.suppress(StorageFault):
+            await group.flush_all()
+
+    group._settling = asyncio.create_task(settle())
+    assert await asyncio.to_thread(is_flushing.wait, WAIT_SECONDS)
+    leader.give(leader.spec())
+    await leader.wait(lambda s: leader.worker._group is None, "on its way to another role")
+    stopping = asyncio.create_task(leader.stop())
+    for _ in range(100):
+        await asyncio.to_thread(threading.active_count)
+    may_fail.set()
+    await stopping
+    assert StateDirectory(leader.directory / "state").load().doubt is Doubt.FLUSH_FAILED

@@ -29,7 +29,7 @@ from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects, sites
 from twinsite.core.arbiter import Known, Row, Secondary, forget, give_up, hear, learn
 from twinsite.durable_file import replace_file
-from twinsite.messages import Knowledge, ObservedWorker, Replication
+from twinsite.messages import Knowledge, ObservedWorker, Replication, WorkerStatus
 
 _log = structlog.get_logger(__name__)
 
@@ -124,10 +124,12 @@ async def take_knowledge(
     The group was read with its lock in this session.
     """
     status = worker.status if worker is not None and worker.alive else None
-    if status is None or status.knowledge is None:
+    if status is None:
         return set()
     both = {group.priority_station, group.secondary_station}
-    stale = both if catch_up(group, status.knowledge) else set()
+    stale = both if catch_up(group, status) else set()
+    if status.knowledge is None:
+        return stale
     known = known_of(status.knowledge, site, next(iter(both - {site})))
     before = arbiter_rows.as_row(group.arbiter)
     if hear(before, known) == before:
@@ -183,12 +185,15 @@ class Counting(Protocol):
     loss_acceptances: int
 
 
-def catch_up(group: Counting, knowledge: Knowledge) -> bool:
+def catch_up(group: Counting, status: WorkerStatus) -> bool:
     """Let a group's wishes be newer than those that its workers have heard; say whether they were not."""
-    group.loss_acceptances = max(group.loss_acceptances, knowledge.loss_acceptances)
-    if knowledge.spec_version <= group.spec_version:
+    known_version = status.spec_version
+    if status.knowledge is not None:
+        known_version = max(known_version, status.knowledge.spec_version)
+        group.loss_acceptances = max(group.loss_acceptances, status.knowledge.loss_acceptances)
+    if known_version <= group.spec_version:
         return False
-    group.spec_version = knowledge.spec_version + 1
+    group.spec_version = known_version + 1
     group.wish_version = group.spec_version
     return True
 

@@ -14,6 +14,7 @@ depends_on = None
 def upgrade() -> None:
     """Apply the migration."""
     op.add_column("arbiter_rows", sa.Column("question", sa.String(36), nullable=False, server_default=""))
+    op.execute("UPDATE arbiter_rows SET question = 'before they had names' WHERE unheard <> ''")
 
 
 def downgrade() -> None:
