@@ -191,11 +191,15 @@ def hear(row: Row, known: Known) -> Row:
     """Take in what a worker knows of the row. It knows more only if the database was restored from a backup.
 
     The secondary becomes IN_SYNC by that only if the primary itself was told so; where a promotion was forgotten nobody
-    knows, and it is STALE, since nobody knows when.
+    knows, and it is STALE, since nobody knows when. A primary that has forgotten it, too, reports it anew.
     """
     learned = learn(row, known)
     if known.site not in row.unheard or known.answers not in (None, row.question):
         return learned
+    if known.is_primary and (known.term, known.site) == (learned.term, learned.primary_site):
+        # What it has done since its last answer, nobody knows better. The row may have its version from the other site.
+        secondary = Secondary.IN_SYNC if known.in_sync else Secondary.STALE
+        learned = replace(learned, secondary=secondary, stale_since=None if known.in_sync else known.stale_since)
     # What it has heard of the row, others may have acted on.
     version = max(learned.version, known.version)
     unheard = [site for site in row.unheard if site != known.site]

@@ -37,7 +37,7 @@ async def test_nothing_is_granted_before_both_sites_have_spoken(site: Site) -> N
         assert (failover["possible"], node.site in failover["reason"]) == (False, True)
         refused = await site.az1.ask_arbiter(spec(site.az1), "suspend_secondary", 1)
         assert (refused["granted"], refused["reason"]) == (False, "unheard")
-        await say(node, group, Knowledge(1, node is site.az1, row_version=1))
+        await say(node, group, Knowledge(1, node is site.az1, row_version=1, row_in_sync=node is site.az1))
     assert (await show(site, group["id"]))["twinsite"]["secondary"] == "in_sync"
     assert (await site.act(group["id"], "failover")).status_code == 200
 

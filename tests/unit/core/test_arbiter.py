@@ -265,11 +265,10 @@ def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
             Row(3, "az1", Secondary.STALE, 5.0, 8),
         ),
         (said("az1", "az2", is_primary=True, term=3, version=9, in_sync=True), replace(IN_SYNC, version=9)),
-        # What it says of an older row, or of this one, is nothing new.
-        (said("az1", "az2", is_primary=True, term=3, version=7), IN_SYNC),
-        (said("az1", "az2", is_primary=True, term=3, version=2), IN_SYNC),
+        # What is said of a past term, or by a secondary of this one, is nothing new.
         (said("az1", "az2", is_primary=True, term=2, version=7), IN_SYNC),
         (said("az1", "az2", is_primary=False, term=2, version=7), IN_SYNC),
+        (said("az2", "az1", is_primary=False, term=3, version=7), IN_SYNC),
         # Whoever knows a later term knows who is primary in it, and nobody but the primary knows how its twin is.
         (said("az2", "az1", is_primary=True, term=4, version=9), Row(4, "az2", Secondary.STALE, None, 9)),
         (
@@ -348,6 +347,21 @@ def test_who_knows_no_questions_is_heard_without_an_answer() -> None:
 def test_what_is_remembered_of_a_restoration_is_where_its_versions_begin(version: int) -> None:
     assert restoration_of(version) == 0
     assert restoration_of(version + 3 * FORGOTTEN_VERSIONS_MAX) == 3 * FORGOTTEN_VERSIONS_MAX
+
+
+@pytest.mark.parametrize("version", [2, 7])
+@pytest.mark.parametrize("raised", [False, True])
+def test_an_answer_of_the_primary_tells_how_its_secondary_is_whatever_version_it_knows(
+    version: int, raised: bool
+) -> None:
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    if raised:
+        row = hear(row, said("az2", "az1", is_primary=False, term=3, version=40))
+    stale = said("az1", "az2", is_primary=True, term=3, version=version, stale_since=5.0)
+    heard = hear(row, stale)
+    assert (heard.secondary, heard.stale_since, heard.version >= row.version) == (Secondary.STALE, 5.0, True)
+    assert hear(row, replace(stale, in_sync=True)).secondary is Secondary.IN_SYNC
+    assert hear(row, replace(stale, answers="")) == row, "it was not asked yet"
 
 
 def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
