@@ -14,8 +14,8 @@ from itertools import groupby
 from twinsite.core.group.resync import READ_BLOCKS_MAX, READ_ZEROS_BLOCKS_MAX, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.stores.base import Store
+from twinsite.worker.zero_test import is_zero
 
-_ZERO_BLOCK = bytes(BLOCK_BYTES)
 _ALIGN_BYTES = 64
 """The kernel copies almost twice as fast to memory that begins at a line of the processor's cache."""
 
@@ -107,13 +107,13 @@ def _read_data(store: Store, first_block: int, end_block: int) -> list[Piece]:
         view = _aligned_memory(length)
     whole, view = view, view[:length]
     store.read_into(view, offset)
-    pieces = [
-        Piece(first_block + start, end - start, None if is_zero else view[start * BLOCK_BYTES : end * BLOCK_BYTES])
-        for start, end, is_zero in zero_runs(_is_zero(view, number) for number in range(end_block - first_block))
-    ]
-    if len(pieces) == 1 and pieces[0].data is None:
+    if is_zero(view):
         _spare.view = whole
-    return pieces
+        return [Piece(first_block, end_block - first_block, None)]
+    return [
+        Piece(first_block + start, end - start, None if run_is_zero else view[start * BLOCK_BYTES : end * BLOCK_BYTES])
+        for start, end, run_is_zero in zero_runs(_are_zeros(view))
+    ]
 
 
 def _aligned_memory(length: int) -> memoryview:
@@ -131,5 +131,6 @@ def zero_runs(is_zero: Iterable[bool]) -> Iterator[tuple[int, int, bool]]:
         start = end
 
 
-def _is_zero(view: memoryview, number: int) -> bool:
-    return _ZERO_BLOCK.startswith(view[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES])
+def _are_zeros(view: memoryview) -> Iterator[bool]:
+    """Say of each block, the last of which may be shorter, whether it is zeros."""
+    return (is_zero(view[start : start + BLOCK_BYTES]) for start in range(0, len(view), BLOCK_BYTES))

@@ -201,8 +201,8 @@ async def test_it_comes_to_rest_once_after_each_time_that_something_moved(
     async with asyncio.timeout(10):
         for _ in range(2):
             await leader.rested.wait()
-            await leader.write(0, DATA)
             leader.rested.clear()
+            await leader.write(0, DATA)
         await leader.rested.wait()
     leader.rested.clear()
     await asyncio.sleep(0.05)
