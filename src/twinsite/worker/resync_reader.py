@@ -45,15 +45,15 @@ def cover_order(
     pieces: list[Piece] = []
     data_blocks = zero_blocks = 0
     while block < end_block and data_blocks < data_blocks_max and len(pieces) < PIECES_MAX:
-        hole_end = _end_of_leading_hole(store, block, end_block)
+        # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
+        read_end = min(end_block, block + data_blocks_max - data_blocks)
+        hole_end, data_end = _leading_hole_and_data(store, block, read_end, end_block)
         if hole_end > block:
             pieces.append(Piece(block, hole_end - block, None, is_hole=True))
             block = hole_end
             continue
         if zero_blocks >= READ_ZEROS_BLOCKS_MAX:
             break
-        # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
-        data_end = _next_hole(store, block, min(end_block, block + data_blocks_max - data_blocks))
         read = read_data(store, block, data_end)
         if len(read) == 1 and read[0].data is None:
             zero_blocks += data_end - block
@@ -66,14 +66,20 @@ def cover_order(
     return pieces
 
 
-def _end_of_leading_hole(store: Store, block: int, end_block: int) -> int:
-    """Return where the hole at `block` ends, in whole blocks; `block` itself if there is none."""
+def _leading_hole_and_data(store: Store, block: int, read_end: int, end_block: int) -> tuple[int, int]:
+    """Return where the hole at `block` ends, in whole blocks, and where the data behind it does, looked for together.
+
+    The first is `block` itself if there is no hole, and only then the second is true: at `read_end` at the latest.
+    """
     offset = block * BLOCK_BYTES
     end = min(end_block * BLOCK_BYTES, store.size_bytes)
     first = next(iter(store.extents(offset, end - offset)))
-    if not first.is_hole:
-        return block
-    return end_block if first.offset + first.length == end else (first.offset + first.length) // BLOCK_BYTES
+    first_end = first.offset + first.length
+    if first.is_hole:
+        hole_end = end_block if first_end == end else first_end // BLOCK_BYTES
+        return hole_end, read_end if hole_end > block else _next_hole(store, block, read_end)
+    is_data_to_end = first_end >= min(read_end * BLOCK_BYTES, end)
+    return block, read_end if is_data_to_end else _next_hole(store, block, read_end)
 
 
 def _next_hole(store: Store, block: int, end_block: int) -> int:
