@@ -33,6 +33,7 @@ class Leader:
         self.directory = directory
         self.arbiter = ArbiterServer()
         self.members = [self.member(index, index, size_bytes) for index in range(members)]
+        self.rested = asyncio.Event()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._spec: WorkerSpec | None = None
@@ -47,7 +48,7 @@ class Leader:
     def start(self) -> None:
         """Start the worker; it has no spec yet."""
         self._stop.clear()
-        self.worker = Worker(GROUP, self.directory / "ctl", self.directory / "state")
+        self.worker = Worker(GROUP, self.directory / "ctl", self.directory / "state", came_to_rest=self.rested.set)
         self._task = asyncio.create_task(self.worker.run(self._stop))
 
     async def stop(self) -> None:

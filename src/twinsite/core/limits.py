@@ -74,7 +74,7 @@ ZERO_BYTES_A_BYTE = 16
 """So many bytes of zeros count for one of data in what a resync may have in flight."""
 RESYNC_READ_BYTES_MAX = 1 * MIB
 """Most data of one resync read whose content travels, and of one comparison."""
-RESYNC_READ_ZEROS_BYTES_MAX = 4 * MIB
+RESYNC_READ_ZEROS_BYTES_MAX = 16 * MIB
 """About the most that one resync read goes through as long as it finds nothing but zeros."""
 COMPARE_READ_BYTES_MAX = 8 * MIB
 """Most data that one read digests, and that one comparison names."""

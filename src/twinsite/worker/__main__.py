@@ -17,7 +17,7 @@ import uvloop
 
 from twinsite.errors import TwinsiteError
 from twinsite.pidfile import PidFile
-from twinsite.worker.lean_memory import use_one_arena
+from twinsite.worker.lean_memory import give_memory_back, keep_memory_at_hand
 from twinsite.worker.worker import Worker
 
 
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--run-dir", required=True, type=Path, help="for <id>.pid and <id>.ctl")
     parser.add_argument("--state-dir", required=True, type=Path, help="for the durable state of this worker")
     arguments = parser.parse_args()
-    use_one_arena()
+    keep_memory_at_hand()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -57,7 +57,7 @@ async def _run(worker_id: str, control_path: Path, state_directory: Path) -> Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    worker = Worker(worker_id, control_path, state_directory)
+    worker = Worker(worker_id, control_path, state_directory, came_to_rest=give_memory_back)
     await worker.run(stop)
 
 

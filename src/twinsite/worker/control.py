@@ -43,17 +43,18 @@ class ControlServer:
         self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=LINE_BYTES_MAX)
         os.chmod(self._path, 0o600)
 
-    def publish(self) -> None:
-        """Send the status to everyone if it differs from the last one sent."""
+    def publish(self) -> bool:
+        """Send the status to everyone if it differs from the last one sent. Returns whether it does."""
         status = self._status()
         if status is None:
-            return
+            return False
         line = _line(status)
         if line == self._last_line:
-            return
+            return False
         self._last_line = line
         for writer in list(self._writers):
             self._send(writer, line)
+        return True
 
     async def close(self) -> None:
         """Send a last status, close everything and remove the socket."""

@@ -14,8 +14,8 @@ from itertools import groupby
 from twinsite.core.group.resync import READ_BLOCKS_MAX, READ_ZEROS_BLOCKS_MAX, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.stores.base import Store
+from twinsite.worker.zero_test import is_zero
 
-_ZERO_BLOCK = bytes(BLOCK_BYTES)
 _ALIGN_BYTES = 64
 """The kernel copies almost twice as fast to memory that begins at a line of the processor's cache."""
 
@@ -45,15 +45,15 @@ def cover_order(
     pieces: list[Piece] = []
     data_blocks = zero_blocks = 0
     while block < end_block and data_blocks < data_blocks_max and len(pieces) < PIECES_MAX:
-        hole_end = _end_of_leading_hole(store, block, end_block)
+        # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
+        read_end = min(end_block, block + data_blocks_max - data_blocks)
+        hole_end, data_end = _leading_hole_and_data(store, block, read_end, end_block)
         if hole_end > block:
             pieces.append(Piece(block, hole_end - block, None, is_hole=True))
             block = hole_end
             continue
         if zero_blocks >= READ_ZEROS_BLOCKS_MAX:
             break
-        # Looking for the next hole ends with the read: a disk of many small holes must not be searched each time.
-        data_end = _next_hole(store, block, min(end_block, block + data_blocks_max - data_blocks))
         read = read_data(store, block, data_end)
         if len(read) == 1 and read[0].data is None:
             zero_blocks += data_end - block
@@ -66,14 +66,20 @@ def cover_order(
     return pieces
 
 
-def _end_of_leading_hole(store: Store, block: int, end_block: int) -> int:
-    """Return where the hole at `block` ends, in whole blocks; `block` itself if there is none."""
+def _leading_hole_and_data(store: Store, block: int, read_end: int, end_block: int) -> tuple[int, int]:
+    """Return where the hole at `block` ends, in whole blocks, and where the data behind it does, looked for together.
+
+    The first is `block` itself if there is no hole, and only then the second is true: at `read_end` at the latest.
+    """
     offset = block * BLOCK_BYTES
     end = min(end_block * BLOCK_BYTES, store.size_bytes)
     first = next(iter(store.extents(offset, end - offset)))
-    if not first.is_hole:
-        return block
-    return end_block if first.offset + first.length == end else (first.offset + first.length) // BLOCK_BYTES
+    first_end = first.offset + first.length
+    if first.is_hole:
+        hole_end = end_block if first_end == end else first_end // BLOCK_BYTES
+        return hole_end, read_end if hole_end > block else _next_hole(store, block, read_end)
+    is_data_to_end = first_end >= min(read_end * BLOCK_BYTES, end)
+    return block, read_end if is_data_to_end else _next_hole(store, block, read_end)
 
 
 def _next_hole(store: Store, block: int, end_block: int) -> int:
@@ -107,13 +113,13 @@ def _read_data(store: Store, first_block: int, end_block: int) -> list[Piece]:
         view = _aligned_memory(length)
     whole, view = view, view[:length]
     store.read_into(view, offset)
-    pieces = [
-        Piece(first_block + start, end - start, None if is_zero else view[start * BLOCK_BYTES : end * BLOCK_BYTES])
-        for start, end, is_zero in zero_runs(_is_zero(view, number) for number in range(end_block - first_block))
-    ]
-    if len(pieces) == 1 and pieces[0].data is None:
+    if is_zero(view):
         _spare.view = whole
-    return pieces
+        return [Piece(first_block, end_block - first_block, None)]
+    return [
+        Piece(first_block + start, end - start, None if run_is_zero else view[start * BLOCK_BYTES : end * BLOCK_BYTES])
+        for start, end, run_is_zero in zero_runs(_are_zeros(view))
+    ]
 
 
 def _aligned_memory(length: int) -> memoryview:
@@ -131,5 +137,6 @@ def zero_runs(is_zero: Iterable[bool]) -> Iterator[tuple[int, int, bool]]:
         start = end
 
 
-def _is_zero(view: memoryview, number: int) -> bool:
-    return _ZERO_BLOCK.startswith(view[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES])
+def _are_zeros(view: memoryview) -> Iterator[bool]:
+    """Say of each block, the last of which may be shorter, whether it is zeros."""
+    return (is_zero(view[start : start + BLOCK_BYTES]) for start in range(0, len(view), BLOCK_BYTES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -62,9 +62,18 @@ BUSY_CODE = "37000216"
 class Worker:
     """One worker's life. `take` may be called at any time; specs are applied one after the other, the newest wins."""
 
-    def __init__(self, worker_id: str, control_path: Path, state_directory: Path, files: Files | None = None) -> None:
+    def __init__(
+        self,
+        worker_id: str,
+        control_path: Path,
+        state_directory: Path,
+        files: Files | None = None,
+        came_to_rest: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Be ready to run. `came_to_rest` is called when nothing has moved for a second after something did."""
         self._id = worker_id
         self._directory = StateDirectory(state_directory, files)
+        self._came_to_rest = came_to_rest
         self._state = ReplicaState()
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
         self._control = ControlServer(control_path, self.take, self.status)
@@ -489,16 +498,23 @@ class Worker:
         self._changed.set()
 
     async def _publish_statuses(self) -> None:
+        has_worked = True  # Starting is work.
         while True:
             busy = isinstance(self._group, PrimaryGroup) and self._group.mode() is Mode.COPYING
+            waited = False
             try:
                 async with asyncio.timeout(STATUS_SECONDS_MIN if busy else IDLE_STATUS_SECONDS):
                     await self._changed.wait()
             except TimeoutError:
-                pass
+                waited = True
             self._changed.clear()
             self._lost = self._lost_indexes()
-            self._control.publish()
+            if self._control.publish():
+                has_worked = True
+            elif has_worked and waited and not busy:
+                # A status counts every byte that moves.
+                has_worked = False
+                self._came_to_rest()
             if self._role is Role.SECONDARY and self._lost:
                 self._wake.set()
 

@@ -13,6 +13,7 @@ from tests.support.stores import pattern
 from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES, RESYNC_READ_BYTES_MAX, RESYNC_READ_ZEROS_BYTES_MAX
 from twinsite.errors import StorageFault
+from twinsite.stores.base import Extent
 from twinsite.stores.file import FileStore, create_file_store
 from twinsite.worker.resync_reader import PIECES_MAX, read_order
 
@@ -22,13 +23,18 @@ PAGE = 4096
 
 
 class CountingStore(FileStore):
-    """A store that counts what is read from it."""
+    """A store that counts what is read from it, and the questions where its holes are."""
 
     read_bytes = 0
+    questions = 0
 
     def read_into(self, buffer: memoryview | bytearray, offset: int) -> None:
         self.read_bytes += len(buffer)
         super().read_into(buffer, offset)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        self.questions += 1
+        return super().extents(offset, length)
 
 
 @pytest.fixture(name="make")
@@ -99,6 +105,13 @@ def test_data_is_read_up_to_the_bound(make: Maker) -> None:
     store = make(40 * BLOCK_BYTES, {0: pattern(40 * BLOCK_BYTES)})
     assert shape(read(store, 0, 40)) == [(0, READ_BLOCKS, True)]
     assert shape(read(store, 38, 2)) == [(38, 2, True)]
+
+
+@pytest.mark.parametrize("content", [pattern(BLOCK_BYTES), bytes(BLOCK_BYTES)])
+def test_where_no_hole_is_each_read_asks_for_holes_once(make: Maker, content: bytes) -> None:
+    store = make(3 * READ_BLOCKS * BLOCK_BYTES, {0: content * 3 * READ_BLOCKS})
+    covered = sum(piece.block_count for piece in read(store, 0, 3 * READ_BLOCKS))
+    assert store.questions == covered // READ_BLOCKS
 
 
 def test_holes_between_data_are_skipped_and_not_read(make: Maker) -> None:

@@ -16,6 +16,7 @@ from tests.support.leader import SIZE, Leader
 from twinsite.errors import InternalError, StorageFault
 from twinsite.messages import MemberSpec, Mode, Role, WorkerSpec
 from twinsite.nbd_client import NbdClient
+from twinsite.worker import worker
 from twinsite.worker.spec_check import check_endpoint
 from twinsite.worker.store_device import StoreDevice
 
@@ -190,6 +191,22 @@ async def test_a_bug_ends_the_worker_rather_than_leave_it_deaf(directory: Path) 
     with pytest.raises(InternalError, match="planted"):
         await leader.ended()
     await leader.close()
+
+
+async def test_it_comes_to_rest_once_after_each_time_that_something_moved(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "IDLE_STATUS_SECONDS", 0.01)
+    await leader.put(replace(leader.spec(), members=leader.members[:1], role=Role.SOLO, stream_key=""))
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            await leader.rested.wait()
+            leader.rested.clear()
+            await leader.write(0, DATA)
+        await leader.rested.wait()
+    leader.rested.clear()
+    await asyncio.sleep(0.05)
+    assert not leader.rested.is_set()
 
 
 async def test_a_solo_worker_serves_its_volume(leader: Leader) -> None:
