@@ -165,13 +165,18 @@ async def require_stoppable(context: Context, session: AsyncSession, group: Grou
 
 def why_pause_waits(shown: ShownGroup) -> str | None:
     """Return why a primary keeps its hosts waiting rather than go on alone, however often it is told; None if not."""
-    status, site = shown.health.status, shown.group.priority_station
+    status, site, other = shown.health.status, shown.group.priority_station, shown.group.secondary_station
     if status is None or status.mode is not Mode.HOLDING:
         return None
+    if shown.health.is_neither_sure:
+        return (
+            f"acknowledged writes may be missing in both {site} and {other}, so neither goes on before a person says "
+            "which one"
+        )
     if status.doubtful:
         return (
-            f"acknowledged writes may be missing in {site}, so it does not go on alone: it waits for "
-            f"{shown.group.secondary_station}, which has them"
+            f"acknowledged writes may be missing in {site}, so it does not go on alone: it waits for {other}, which "
+            "has them"
         )
     if shown.group.arbiter.unheard:
         return "the database was restored from a backup, and lets nobody go on alone before both sites were heard"

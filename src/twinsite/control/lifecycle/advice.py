@@ -225,8 +225,7 @@ def _holding(facts: AdviceFacts) -> Advice | None:
     begin = f"Writes of hosts wait{_since(status.holding_since)}"
     if status.doubtful:
         text, command = _failover(facts)
-        other = facts.health.last_secondary
-        if other is not None and other.doubtful:
+        if facts.health.is_neither_sure:
             begin += (
                 f": {facts.primary} and {facts.secondary} may both lack acknowledged writes that no host had flushed."
             )
