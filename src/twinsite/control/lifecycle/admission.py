@@ -93,6 +93,8 @@ def refuse_promotion(group_id: str, facts: FailoverFacts, *, force: bool) -> Non
         raise StateRefused(f"The group {group_id} cannot be failed over now, not even by force: {hindrance}")
     if not force and loss is not None:
         way_out = "Synchronize it first (os-sync-replication-consistency-group)"
+        if loss.unheard:
+            way_out = f"Start the node of {' and '.join(loss.unheard)} first, so that it can say what it knows"
         if hindrance is None:
             way_out += ', or accept the loss with {"force": true}'
         raise StateRefused(f"The group {group_id} cannot be failed over: {would_lose(facts.target, loss)}. {way_out}.")
