@@ -349,6 +349,7 @@ async def test_when_neither_site_is_sure_no_plan_sends_anybody_to_the_other(site
     for one in (told, failing_over):
         assert "Copy the disks of both sites" in one["first"][0]
     assert not any("nothing is lost" in text for text in failing_over["first"])
+    assert ("Let az1 go on" in failing_over["reason"], "Synchronize it" in failing_over["reason"]) == (True, False)
     answer = await site.act(group["id"], "stop")
     assert (answer.status_code, "a person says which one" in answer.text) == (503, True)
 
