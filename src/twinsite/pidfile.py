@@ -42,7 +42,10 @@ class PidFile:
         self._fd = -1
 
     def acquire(self) -> None:
-        """Take the lock and write this process's pid. Raises `AlreadyRunningError` when another process holds it."""
+        """Take the lock and write this process's pid. Raises `AlreadyRunningError` when another process holds it.
+
+        A disk without space for the number raises `ConfigurationError`.
+        """
         assert self._fd < 0, "the pid file is already held"
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         deadline = time.monotonic() + ACQUIRE_SECONDS_MAX
@@ -52,8 +55,13 @@ class PidFile:
                 os.close(fd)
                 raise AlreadyRunningError(self.path, pid)
             time.sleep(POLL_SECONDS)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            text = f"{self.path} cannot be written: {error.strerror}; mend that, and start again"
+            raise ConfigurationError(text) from error
         self._fd = fd
 
     def release(self) -> None:

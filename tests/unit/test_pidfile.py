@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from twinsite import pidfile
-from twinsite.errors import RetryableError
+from twinsite.errors import ConfigurationError, RetryableError
 from twinsite.pidfile import AlreadyRunningError, LivingProcess, PidFile, living_pid, living_process
 
 WAIT_SECONDS_MAX = 20.0
@@ -128,6 +129,18 @@ async def test_the_end_is_awaited_without_polling(tmp_path: Path, holder: Holder
         holder.process.kill()
         async with asyncio.timeout(WAIT_SECONDS_MAX):
             await process.wait_ended()
+
+
+def test_a_disk_without_space_is_told_and_the_lock_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int, _data: bytes, _offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuse)
+        with pytest.raises(ConfigurationError, match=r"a\.pid cannot be written: No space left on device; mend that"):
+            PidFile(tmp_path / "a.pid").acquire()
+    with PidFile(tmp_path / "a.pid"):
+        assert living_pid(tmp_path / "a.pid") == os.getpid()
 
 
 def test_release_is_idempotent(tmp_path: Path) -> None:

@@ -334,6 +334,26 @@ async def test_a_pause_that_would_wait_for_ever_is_told_before(site: Site) -> No
     assert (answer.status_code, "az2, which has them" in answer.text, "with force" in answer.text) == (503, True, True)
 
 
+async def test_when_neither_site_is_sure_no_plan_sends_anybody_to_the_other(site: Site) -> None:
+    site.settings.stop_wait_seconds = 0.05
+    group = await active_group(site)
+    site.az1.obeys_workers = False
+    site.az1.alter(group["id"], mode=Mode.HOLDING, doubtful=True)
+    site.az2.alter(group["id"], doubtful=True)
+    await site.az1.post()
+    await site.az2.post()
+    told = await plan(site, group["id"], "stop")
+    assert (told["allowed"], told["needs_force"]) == (False, True)
+    assert "missing in both az1 and az2" in told["reason"]
+    failing_over = await plan(site, group["id"], "failover")
+    for one in (told, failing_over):
+        assert "Copy the disks of both sites" in one["first"][0]
+    assert not any("nothing is lost" in text for text in failing_over["first"])
+    assert ("Let az1 go on" in failing_over["reason"], "Synchronize it" in failing_over["reason"]) == (True, False)
+    answer = await site.act(group["id"], "stop")
+    assert (answer.status_code, "a person says which one" in answer.text) == (503, True)
+
+
 async def test_the_plan_of_a_reversal_comes_true(site: Site) -> None:
     group = await active_group(site)
     told = await plan(site, group["id"], "reverse", to="az2")

@@ -33,6 +33,7 @@ async def test_nothing_is_granted_before_both_sites_have_spoken(site: Site) -> N
             True,
             True,
         )
+        assert ("Start the node of" in answer.text, "Synchronize it" in answer.text) == (True, False)
         failover = (await show(site, group["id"]))["twinsite"]["failover"]
         assert (failover["possible"], node.site in failover["reason"]) == (False, True)
         refused = await site.az1.ask_arbiter(spec(site.az1), "suspend_secondary", 1)

@@ -270,6 +270,18 @@ CASES: dict[str, tuple[AdviceFacts, Severity, list[str], str | None]] = {
         ["never synchronized"],
         "twinsite group sync shop",
     ),
+    "paused after a crash, when the primary does not know any more that the DR side was in sync": (
+        facts(
+            Mode.PAUSED,
+            replication=Replication.PAUSED,
+            settled=INACTIVE,
+            primary={"consistent": False, "dirty_bytes": 2**20},
+            was_in_sync=True,
+        ),
+        Severity.WARNING,
+        [f"Paused by a user since {SHOWN}", "az2 lacks 1.0 MiB"],
+        "twinsite group sync shop",
+    ),
     "paused": (
         facts(Mode.PAUSED, replication=Replication.PAUSED, settled=INACTIVE, primary={"dirty_bytes": 2**20}),
         Severity.WARNING,

@@ -22,11 +22,12 @@ from twinsite.control.lifecycle.outlook import (
     silent,
     would_lose,
 )
+from twinsite.control.lifecycle.reports import living_status
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus, ReplicationStatus, admit_group, way_to_active
 from twinsite.control.models import Group
 from twinsite.control.refusals import StateRefused, bad_request, wrong_state
 from twinsite.core.arbiter import Secondary
-from twinsite.messages import Mode, Replication
+from twinsite.messages import Mode, Replication, Role
 
 NOTHING_CHANGED = "Nothing was changed; try again later."
 _WAY_BACK = (
@@ -92,7 +93,12 @@ def refuse_promotion(group_id: str, facts: FailoverFacts, *, force: bool) -> Non
     if force and hindrance is not None:
         raise StateRefused(f"The group {group_id} cannot be failed over now, not even by force: {hindrance}")
     if not force and loss is not None:
+        primary = living_status(facts.primary, Role.PRIMARY)
         way_out = "Synchronize it first (os-sync-replication-consistency-group)"
+        if loss.unheard:
+            way_out = f"Start the node of {' and '.join(loss.unheard)} first, so that it can say what it knows"
+        elif loss.unflushed and primary is not None and primary.doubtful:
+            way_out = f"Let {facts.row.primary_site} go on by a forced stop (os-stop-replication-consistency-group)"
         if hindrance is None:
             way_out += ', or accept the loss with {"force": true}'
         raise StateRefused(f"The group {group_id} cannot be failed over: {would_lose(facts.target, loss)}. {way_out}.")
@@ -169,13 +175,18 @@ async def require_stoppable(context: Context, session: AsyncSession, group: Grou
 
 def why_pause_waits(shown: ShownGroup) -> str | None:
     """Return why a primary keeps its hosts waiting rather than go on alone, however often it is told; None if not."""
-    status, site = shown.health.status, shown.group.priority_station
+    status, site, other = shown.health.status, shown.group.priority_station, shown.group.secondary_station
     if status is None or status.mode is not Mode.HOLDING:
         return None
+    if shown.health.is_neither_sure:
+        return (
+            f"acknowledged writes may be missing in both {site} and {other}, so neither goes on before a person says "
+            "which one"
+        )
     if status.doubtful:
         return (
-            f"acknowledged writes may be missing in {site}, so it does not go on alone: it waits for "
-            f"{shown.group.secondary_station}, which has them"
+            f"acknowledged writes may be missing in {site}, so it does not go on alone: it waits for {other}, which "
+            "has them"
         )
     if shown.group.arbiter.unheard:
         return "the database was restored from a backup, and lets nobody go on alone before both sites were heard"

@@ -72,6 +72,8 @@ class AdviceFacts:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     """Of the sites that the reader may see."""
     is_extension_stuck: bool = False
+    was_in_sync: bool = False
+    """The DR side had every write at some time, as far as the arbiter's row still tells."""
 
     @property
     def mode(self) -> Mode | None:
@@ -223,8 +225,7 @@ def _holding(facts: AdviceFacts) -> Advice | None:
     begin = f"Writes of hosts wait{_since(status.holding_since)}"
     if status.doubtful:
         text, command = _failover(facts)
-        other = facts.health.last_secondary
-        if other is not None and other.doubtful:
+        if facts.health.is_neither_sure:
             begin += (
                 f": {facts.primary} and {facts.secondary} may both lack acknowledged writes that no host had flushed."
             )
@@ -276,8 +277,8 @@ _DR_DISK = frozenset({"37100178", "37100050"})
 def _never_synchronized(facts: AdviceFacts) -> Advice | None:
     if facts.mode is not Mode.PAUSED or facts.health.status is None or facts.health.status.consistent:
         return None
-    if facts.health.status.resync is not None or facts.row.term > 1:
-        return None
+    if facts.health.status.resync is not None or facts.row.term > 1 or facts.was_in_sync:
+        return None  # A primary does not know any more, after a crash, whether the other side's copy was whole.
     text = f"The group was never synchronized: {facts.secondary} holds no copy of {facts.primary}."
     return Advice(Severity.WARNING, text, _command(facts, "sync"))
 

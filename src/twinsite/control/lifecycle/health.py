@@ -63,6 +63,12 @@ class GroupHealth:
     kept_at_secondary: Sequence[KeptLog] = ()
     """What each site alone had as a former primary, and keeps since it was overwritten."""
 
+    @property
+    def is_neither_sure(self) -> bool:
+        """Return whether both sites may lack acknowledged writes, so that neither can heal the other."""
+        other = self.last_secondary
+        return self.status is not None and self.status.doubtful and other is not None and other.doubtful
+
 
 def _member_failures(*workers: ObservedWorker | None) -> dict[str, Failure]:
     failures: dict[str, Failure] = {}

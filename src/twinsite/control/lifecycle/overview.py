@@ -21,6 +21,8 @@ from twinsite.control.repository.listing import PageQuery
 
 OVERVIEW_GROUPS_MAX = 1000
 """Most groups in one overview."""
+NEW_GROUP_SECONDS_MAX = 1.0
+"""Between the time of a new group and that of its row, which are taken one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,15 @@ def _facts(
         lost=lost,
         pools=pools,
         is_extension_stuck=is_extension_stuck,
+        was_in_sync=_was_in_sync(group),
     )
+
+
+def _was_in_sync(group: Group) -> bool:
+    """Return whether the DR side is not stale since the group was made."""
+    created = group.created_at.replace(tzinfo=datetime.UTC).timestamp()
+    stale_since = group.arbiter.stale_since
+    return stale_since is None or stale_since > created + NEW_GROUP_SECONDS_MAX
 
 
 def _site(site: Site, heard: frozenset[str], groups_primary: int) -> SiteOverview:

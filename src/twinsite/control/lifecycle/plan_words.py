@@ -215,6 +215,11 @@ def _failover(facts: PlanFacts) -> PlanWords:
     )
 
 
+_COPY_BOTH = (
+    "Copy the disks of both sites if you may want to look for more later: each may have writes that the other lacks."
+)
+
+
 def _first_of_failover(facts: PlanFacts, loss: Loss | None) -> list[str]:
     old = facts.primary
     first: list[str] = []
@@ -222,6 +227,8 @@ def _first_of_failover(facts: PlanFacts, loss: Loss | None) -> list[str]:
         first.append(f"Try to bring the node of {old} back, and repeat the failover without force: that loses nothing.")
     elif loss is not None and loss.unheard:
         first += _let_speak(loss)
+    elif loss is not None and facts.health.is_neither_sure:
+        first.append(_COPY_BOTH)
     elif loss is not None and old in facts.connected:
         first.append(f"{old} is there: synchronize first, and nothing is lost: {command(facts, 'sync --wait')}")
     elif loss is not None:
@@ -315,11 +322,17 @@ def _stop(facts: PlanFacts) -> PlanWords:
     )
     return PlanWords(
         steps=steps,
-        first=[] if facts.why_pause_waits is None else [f"Bring {dr} back: {facts.why_pause_waits}."],
+        first=_first_of_stop(facts),
         hosts=f"Hosts stay connected to {old}.",
         loss_text=f"Lost will be acknowledged writes that only {dr} may have." if facts.force else None,
         from_site=old,
     )
+
+
+def _first_of_stop(facts: PlanFacts) -> list[str]:
+    if facts.health.is_neither_sure:
+        return [_COPY_BOTH]
+    return [] if facts.why_pause_waits is None else [f"Bring {facts.secondary} back: {facts.why_pause_waits}."]
 
 
 def _sync(facts: PlanFacts) -> PlanWords:
