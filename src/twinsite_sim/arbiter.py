@@ -72,6 +72,8 @@ class ArbiterWorld:
             self._give_up(f"the answer to {body['call']} is lost")
         take_long(self._network.latency() * 2)
         row = self._controller.row
+        if row.unheard:
+            return 200, json.dumps(answer)  # What it says is not believed.
         if row.term > body["term"] or (row.term == body["term"] and row.primary_site != body["site"]):
             when_heard(lambda: self.on_replaced(process))
         return 200, json.dumps(answer)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.messages import Mode, ObservedWorker, Replication
 from twinsite.worker.primary_group import OPENS_ANEW
+from twinsite.worker.taking_over import HALF_COPIED
 from twinsite_sim.controller import Refused
 
 if TYPE_CHECKING:
@@ -100,6 +101,15 @@ class Operators:
         primary = controller.reports.get(controller.group.priority_station)
         left_bytes = primary.status.dirty_bytes if primary is not None and primary.status is not None else 0
         return secondary.status.rollback_point is not None or 0 < left_bytes < controller.size_bytes
+
+    def has_forced_to_half_a_copy(self) -> bool:
+        """Say whether the new primary's disks were half copied when it was told to lead: an old report said otherwise.
+
+        Only another failover by force leads back.
+        """
+        primary = self._world.controller.reports.get(self._world.controller.group.priority_station)
+        status = primary.status if primary is not None else None
+        return status is not None and status.failure is not None and HALF_COPIED in status.failure.message
 
     def due(self, *, accepts_loss: bool = False) -> Call | None:
         """Return what an operator should do: protect what was failed over, repeat what failed, go on after a pause.

@@ -180,7 +180,7 @@ class World:
 
         Raises `WorldFailure` for what should not be needed: all machines and links work by now.
         """
-        may_be_needed = call.is_usual or self.judge.may_both_have_lost()
+        may_be_needed = call.is_usual or self.judge.may_both_have_lost() or self.operators.has_forced_to_half_a_copy()
         if not self.operators.call(call):
             return
         self.help[f"{call.name}: {call.why}"] += 1

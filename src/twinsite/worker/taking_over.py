@@ -16,6 +16,9 @@ from twinsite.worker.undo_log import UndoLog
 
 log = structlog.get_logger(__name__)
 
+HALF_COPIED = "a copy to them was not completed, so they are not at one common point in time"
+"""Why a secondary in the middle of a copy that nothing can undo does not become primary."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageChanges:
@@ -95,8 +98,7 @@ def refuse_half_copy(state: ReplicaState, members: Sequence[MemberSpec]) -> None
         raise StorageFault(
             "serve",
             f"volumes {names}",
-            "a copy to them was not completed, so they are not at one common point in time; fail over to the other "
-            "site and synchronize again",
+            f"{HALF_COPIED}; fail over to the other site and synchronize again",
         )
 
 
