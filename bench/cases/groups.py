@@ -6,6 +6,7 @@ Each group has two workers of its own, as a node starts them. `--size` scales th
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,6 +30,8 @@ SINGLES = 2
 """How many groups are measured alone; the best of them stands for a single group."""
 ALL_OVER_SINGLE_MIN = 1.0
 IDLE_MIB_MAX = 25.0
+REST_SECONDS = 3.0
+"""After the last copy: a worker gives back what it has at hand when nothing has moved for a second or two."""
 
 
 def groups(context: Context) -> CaseResult:
@@ -132,6 +135,7 @@ def _disks_measure(stack: ExitStack, context: Context, count: int, size_bytes: i
 
 def _measure_idle(context: Context, pairs: Sequence[WorkerPair], result: CaseResult) -> None:
     """Note the memory of the workers of groups that are in sync and that no host has written to."""
+    time.sleep(REST_SECONDS)
     for site in ("primary", "secondary"):
         pss = Series(f"idle-{site}-pss", f"{site}, in sync (PSS)", "MiB")
         rss = Series(f"idle-{site}-rss", f"{site}, in sync (RSS)", "MiB")
