@@ -559,14 +559,19 @@ async def test_an_answer_waits_for_the_call_that_is_on_its_way(leader: Leader, s
     assert (status.knowledge.row_in_sync, status.knowledge.row_version) == (False, leader.arbiter.row.version)
 
 
+async def following(leader: Leader) -> SecondaryGroup:
+    """Make it a secondary; return the group that it runs."""
+    await leader.put(leader.spec(Role.SECONDARY))
+    group = leader.worker._group
+    assert isinstance(group, SecondaryGroup)
+    return group
+
+
 async def test_an_answer_waits_for_what_the_replaced_database_has_ordered(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A term that is made durable after the answer would be known to nobody."""
-    given = leader.give(leader.spec(Role.SECONDARY))
-    await leader.wait(lambda s: s.spec_version == given.version, "following")
-    group = leader.worker._group
-    assert isinstance(group, SecondaryGroup)
+    group = await following(leader)
     is_closing, may_close, close = asyncio.Event(), asyncio.Event(), group.close
 
     async def close_slowly() -> None:
@@ -605,10 +610,7 @@ async def test_a_row_that_is_not_believed_replaces_nobody(leader: Leader, second
 async def test_a_stop_in_the_middle_of_a_role_change_forgets_no_failed_flush(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = leader.give(leader.spec(Role.SECONDARY))
-    await leader.wait(lambda s: s.spec_version == given.version, "following")
-    group = leader.worker._group
-    assert isinstance(group, SecondaryGroup)
+    group = await following(leader)
     is_flushing, may_fail = threading.Event(), threading.Event()
 
     def flush(store: DescriptorStore) -> None:
