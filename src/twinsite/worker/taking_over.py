@@ -9,7 +9,7 @@ import structlog
 
 from twinsite.core.stream.hello import Doubt
 from twinsite.errors import StorageFault
-from twinsite.messages import MemberSpec
+from twinsite.messages import MemberSpec, Role
 from twinsite.stores.base import Store
 from twinsite.worker.state import ReplicaState, StateDirectory, doubt_of, read_boot_id
 from twinsite.worker.undo_log import UndoLog
@@ -41,14 +41,19 @@ def compare_images(state: ReplicaState, members: Sequence[MemberSpec], stores: M
     return ImageChanges(frozenset(replaced), frozenset(joined))
 
 
-def flush_what_was_left(directory: StateDirectory, state: ReplicaState, stores: Mapping[int, Store]) -> None:
-    """Make durable what a secondary had applied here when its process ended without a flush. Blocks.
+def flush_what_was_left(
+    directory: StateDirectory, state: ReplicaState, stores: Mapping[int, Store], role: Role
+) -> None:
+    """Make durable what a process had written here that ended without a flush, before `role` begins. Blocks.
 
-    A primary's intent log does not name it, and the undo log of a resync takes it for part of its point. So whoever
-    begins a role counts on it, and a restart of the machine would take it away unnoticed. A flush that fails is
-    remembered as a doubt. Raises `StorageFault` when that cannot be.
+    What a secondary had applied no intent log names, and the undo log of a resync takes it for part of its point; the
+    same is so of what a primary had written that is a secondary from now on. So whoever begins such a role counts on
+    it, and a restart of the machine would take it away unnoticed. A flush that fails is remembered as a doubt. Raises
+    `StorageFault` when that cannot be.
     """
-    if state.unstable_boot_id is None or doubt_of(state, read_boot_id()) is not Doubt.NONE:
+    boot_id = read_boot_id()
+    has_led = role is Role.SECONDARY and state.primary_boot_id == boot_id and not state.is_clean
+    if (state.unstable_boot_id is None and not has_led) or doubt_of(state, boot_id) is not Doubt.NONE:
         return
     try:
         for store in stores.values():

@@ -393,7 +393,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         try:
             if spec.role is not Role.SOLO:
-                await loop.run_in_executor(self._executor, flush_what_was_left, self._directory, self._state, stores)
+                await loop.run_in_executor(
+                    self._executor, flush_what_was_left, self._directory, self._state, stores, spec.role
+                )
             if spec.role is Role.SECONDARY:
                 self._group = SecondaryGroup(
                     spec, stores, self._directory, self._state, self._executor, self._group_changed

@@ -126,7 +126,7 @@ async def test_who_could_not_start_says_what_it_knows_also_to_a_controller_that_
     assert "has seen term 2" in status.failure.message
 
 
-# What a secondary's process left unflushed
+# What a process left unflushed
 
 
 def unflushed(leader: Leader, boot_id: str) -> None:
@@ -154,6 +154,25 @@ async def test_what_a_killed_secondary_had_applied_is_durable_before_anybody_rel
     assert (said_at_flush[0].unstable_boot_id, said_at_flush[0].generation) == (read_boot_id(), "lineage")
     saved = StateDirectory(leader.directory / "state").load()
     assert (saved.unstable_boot_id, saved.doubt) == (None, Doubt.NONE)
+
+
+@pytest.mark.parametrize("is_clean", [False, True])
+async def test_what_a_killed_primary_had_written_is_durable_before_it_is_a_secondary_that_can_be_promoted(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch, is_clean: bool
+) -> None:
+    await leader.stop()
+    directory = StateDirectory(leader.directory / "state")
+    directory.save(ReplicaState(term=1, generations=["known"], primary_boot_id=read_boot_id(), is_clean=is_clean))
+    said_at_flush = []
+
+    def flush(store: FileStore) -> None:
+        said_at_flush.append(directory.load())
+
+    monkeypatch.setattr(FileStore, "flush", flush)
+    leader.start()
+    leader.lead(2)
+    await leader.put(leader.spec(Role.SECONDARY, term=2))
+    assert [state.primary_boot_id for state in said_at_flush] == ([] if is_clean else [read_boot_id()])
 
 
 async def test_a_primary_whose_disk_lost_what_was_left_unflushed_does_not_serve_it(
