@@ -138,8 +138,12 @@ class UndoLog:
                 if record.data is None:
                     store.zero(offset, min(BLOCK_BYTES, store.size_bytes - offset), punch=True)
                 else:
+                    end = offset + len(record.data)
                     store.write(record.data, offset)
                     record.data.release()
+                    rest = min(offset + BLOCK_BYTES, store.size_bytes) - end
+                    if rest > 0:  # It was kept before its disk grew, when nothing followed it.
+                        store.zero(end, rest, punch=True)
         for store in stores.values():
             store.flush()
 

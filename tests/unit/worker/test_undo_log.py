@@ -153,6 +153,26 @@ def test_what_a_disk_has_grown_by_is_zeros_again_after_a_roll_back(
     log.discard()
 
 
+def test_a_block_that_was_kept_while_its_disk_was_shorter_is_followed_by_zeros_again(
+    stores: dict[int, Store], tmp_path: Path
+) -> None:
+    size_bytes = 14 * BLOCK_BYTES
+    log = UndoLog.begin(FILES, tmp_path / "undo.log", HEADER)
+    stores[0].write(b"o" * 4096, 12 * BLOCK_BYTES)
+    old = Frame(Kind.WRITE, 0, 0, 4096, 0, 12 * BLOCK_BYTES, memoryview(b"n" * 4096))
+    log.save(stores, [old])
+    apply(stores, old)
+    os.truncate(stores[0].path, size_bytes)
+    stores[0].grow(size_bytes)
+    log.grow({0: size_bytes})
+    new = Frame(Kind.WRITE, 0, 0, 8192, 0, 12 * BLOCK_BYTES, memoryview(b"m" * 8192))
+    log.save(stores, [new])
+    apply(stores, new)
+    log.roll_back(stores)
+    assert content(stores)[0][12 * BLOCK_BYTES :] == b"o" * 4096 + bytes(2 * BLOCK_BYTES - 4096)
+    log.discard()
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", b"\0" * 4096])
 def test_what_is_no_log_is_not_used(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "undo.log"
