@@ -166,9 +166,15 @@ class Convergence:
         member.compare.touch(offset, length)
 
     def _compare(self, member: Member, order: ReadOrder, pieces: list[Piece]) -> None:
-        """Ask the secondary about what was read; what a guest has overtaken is copied instead."""
+        """Ask the secondary about what was read; what a guest has overtaken is copied instead.
+
+        While this side heals no guest does: a block that was read short, before its volume grew, is fetched.
+        """
         for block in order.overtaken:
-            self._differ(BlockRun(member.index, block, 1))
+            run = BlockRun(member.index, block, 1)
+            self._differ(run)
+            if self.phase is Phase.HEALING:
+                self._questions.want(run)
         for piece in member.compare.take_back(order, pieces):
             run = BlockRun(member.index, piece.first_block, piece.block_count)
             offset = run.first_block * BLOCK_BYTES
@@ -180,6 +186,7 @@ class Convergence:
                 self._send(Kind.COMPARE, 0, member.index, offset, len(payload), payload, None)
             self._questions.compare_sent(self.sequence, run)
             member.compare.unanswered += 1
+        self._ask()
 
     def _compared(self, frame: Frame) -> None:
         """Drop the suspicion of what is equal; copy, or fetch, what is not."""

@@ -409,6 +409,21 @@ def test_a_volume_may_grow_while_it_is_healed_and_before_it_is_healed_again(is_c
     assert bench.phase() is Phase.MIRRORED
 
 
+def test_a_volume_that_grows_while_its_short_last_block_is_read_to_be_healed_is_healed() -> None:
+    bench = Healing(1, 2, size_bytes=2 * BLOCK_BYTES + 1024)
+    order = bench.primary.next_read()
+    assert order is not None
+    assert (order.first_block, order.block_count) == (1, 2)
+    bench.primary.grow(0, 4 * BLOCK_BYTES)
+    bench.primary.read_done(order, digested(order, order.block_count))
+    sent = {Kind(frame.kind): frame for frame in bench.sent()}
+    fetch = sent[Kind.FETCH]
+    assert (fetch.offset, fetch.length) == (2 * BLOCK_BYTES, BLOCK_BYTES), "its digest is that of a shorter block"
+    bench.primary.received([compared(sent[Kind.COMPARE])])
+    bench.bring(fetch)
+    assert bench.is_healed()
+
+
 # Whom it heals from
 
 
