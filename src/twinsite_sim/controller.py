@@ -6,8 +6,9 @@ table of moves, health and outlook) is the product's own code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twinsite.control.lifecycle.health import GroupFacts, GroupHealth, derive_health
@@ -40,8 +41,21 @@ from twinsite.core.arbiter import (
     suspend_secondary,
     switch,
 )
-from twinsite.messages import MemberSpec, Mode, ObservedWorker, Replication, Role, StorePlace, WorkerSpec, to_wire
+from twinsite.messages import (
+    DesiredVolume,
+    MemberSpec,
+    Mode,
+    ObservedVolume,
+    ObservedWorker,
+    Replication,
+    Role,
+    WorkerSpec,
+    to_wire,
+)
+from twinsite_sim import extending
+from twinsite_sim.extending import Refused
 from twinsite_sim.machine import Machine
+from twinsite_sim.volumes import UNIT_BYTES, Extension, SimPair, new_pair, number_of, place_of
 
 GROUP_ID = "11111111-2222-4333-8444-555555555555"
 STREAM_KEY = "ab" * 32
@@ -56,10 +70,6 @@ _BEGUN = frozenset({Mode.COPYING, Mode.IN_SYNC})
 _FAILED_OVER = frozenset({GroupStatus.AVAILABLE, GroupStatus.FAILING_OVER, GroupStatus.FAILED_OVER})
 _SWITCHED = frozenset({GroupStatus.AVAILABLE, GroupStatus.REVERSING, GroupStatus.ERROR_REVERSING})
 _LEFT_BY_SYNC = frozenset({GroupStatus.FAILED_OVER, GroupStatus.ERROR_REVERSING})
-
-
-class Refused(Exception):
-    """A call of an operator changes nothing, and why."""
 
 
 @dataclass
@@ -77,6 +87,9 @@ class Group:
     move_ends_at: float | None = None
     synced_at: float | None = None
     loss_acceptances: int = 0
+    pairs: list[SimPair] = field(default_factory=list)
+    journal: Extension | None = None
+    id: str = GROUP_ID
 
 
 Backup = tuple[Group, Row]
@@ -107,7 +120,8 @@ class Controller:
 
     def __init__(self, machine: Machine, sizes_bytes: list[int]) -> None:
         self.machine = machine
-        self.group = Group("az1", "az2")
+        pairs = [new_pair(n, n, size_bytes, ("az1", "az2")) for n, size_bytes in enumerate(sizes_bytes)]
+        self.group = Group("az1", "az2", pairs=pairs)
         self.row = first_row("az1", machine.wall_clock())
         self.reports: dict[str, ObservedWorker] = {}
         self.reported_at: dict[str, float] = {}
@@ -120,19 +134,29 @@ class Controller:
         """Called when an operator lets a promoted primary go on although it may lack writes that nobody has flushed."""
         self.restores = 0
         """How often the database went back to a backup. What was asked before that is asked of nobody any more."""
-        self._sizes_bytes = sizes_bytes
-        self.size_bytes = sum(sizes_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how large the production disks are in all."""
+        return sum(pair.production_volume.size_gib for pair in self.group.pairs) * UNIT_BYTES
 
     def is_down(self) -> bool:
         """Say whether nobody answers."""
         return not self.machine.is_up
 
-    def _note(self, event: str) -> None:
+    def shown_bytes(self, number: int) -> int:
+        """Return how large the API shows the disks of the pair of this number."""
+        for pair in self.group.pairs:
+            if number_of(pair.production_volume.id) == number:
+                return pair.production_volume.size_gib * UNIT_BYTES
+        return 0
+
+    def note(self, event: str) -> None:
         self.machine.trace.add("controller", event)
 
     def _set_row(self, row: Row, why: str, *, is_old: bool = False) -> None:
         self.row = row
-        self._note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
+        self.note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
         self.on_row(row, is_old)
 
     # The arbiter
@@ -149,7 +173,7 @@ class Controller:
         else:
             result = secondary_in_sync(self.row, site=site, term=term, version=version)
         if isinstance(result, Refusal):
-            self._note(f"refuses {call} of {site} at term {term}, version {version}: {result.reason}")
+            self.note(f"refuses {call} of {site} at term {term}, version {version}: {result.reason}")
             return {"granted": False, "reason": result.reason.value, "row": to_wire(result.row)}
         if call != "read":
             self._set_row(result, f"grants {call} to {site}", is_old=is_late)
@@ -158,8 +182,10 @@ class Controller:
 
     # Nodes
 
-    def sync(self, site: str, observed: ObservedWorker | None, said_at: float) -> WorkerSpec:
-        """Take a node's report, which its worker made at `said_at`; return what its worker should be."""
+    def sync(
+        self, site: str, observed: ObservedWorker | None, said_at: float, volumes: Sequence[ObservedVolume] = ()
+    ) -> tuple[WorkerSpec, list[DesiredVolume]]:
+        """Take a node's report, which its worker made at `said_at`; return what its worker and volumes should be."""
         self.heard[site] = self.machine.loop.time()
         if observed is not None:
             self.reports[site] = observed
@@ -169,6 +195,7 @@ class Controller:
             self.reports.pop(site, None)
         self._take_knowledge(site)
         group = self.group
+        extending.take_volumes(group.pairs, volumes)
         secondary = living_status(self.reports.get(group.secondary_station), Role.SECONDARY)
         endpoint = secondary.stream_endpoint if secondary is not None else None
         if secondary is not None and secondary.term != self.row.term:
@@ -181,7 +208,8 @@ class Controller:
             group.synced_at = None
         self._settle_status()
         self.settle_moves()
-        return self.spec_for(site)
+        extending.settle_extend(self, volumes)
+        return self.spec_for(site), extending.desired_volumes(group.pairs, site)
 
     def spec_for(self, site: str) -> WorkerSpec:
         """Return what a site's worker should be."""
@@ -193,7 +221,12 @@ class Controller:
             role=Role.PRIMARY if is_primary else Role.SECONDARY,
             term=self.row.term,
             replication=group.replication,
-            members=[MemberSpec(index, f"{site}-{index}", size) for index, size in enumerate(self._sizes_bytes)],
+            members=[
+                MemberSpec(pair.member_index, volume.id, volume.worker_gib * UNIT_BYTES)
+                for pair in group.pairs
+                for volume in pair.volumes
+                if volume.site == site
+            ],
             site=site,
             arbiter_token="token",
             stream_key=STREAM_KEY,
@@ -230,13 +263,18 @@ class Controller:
 
     def back_up(self) -> Backup:
         """Return what the database keeps."""
-        return replace(self.group), self.row
+        return copy.deepcopy(self.group), self.row
 
     def restore(self, backup: Backup) -> None:
         """The database goes back to a backup, and the controller notices that."""
         group, row = backup
         self.restores += 1
-        self.group = replace(group)
+        kept, self.group = self.group, copy.deepcopy(group)
+        if extending.keep_sizes(kept.pairs, group.pairs):
+            # The product has no way out yet where a backup knows smaller disks than hosts have.
+            self.group.pairs, self.group.journal = kept.pairs, kept.journal
+            self.group.spec_version = max(self.group.spec_version, kept.spec_version)
+            self._turn_pairs()
         self.reports.clear()
         self.reported_at.clear()
         self._set_row(forget(row, ["az1", "az2"], f"restoration {self.restores}"), "is restored from a backup")
@@ -291,7 +329,7 @@ class Controller:
             return
         if step is Step.SWITCH and not self._switch():
             step = Step.ROLL_BACK
-        self._note(f"move: {step.value}")
+        self.note(f"move: {step.value}")
         if step is Step.SWITCH:
             return
         group.status = {
@@ -321,6 +359,11 @@ class Controller:
         group = self.group
         group.priority_station, group.secondary_station = group.secondary_station, group.priority_station
         group.peer_endpoint = None
+        self._turn_pairs()
+
+    def _turn_pairs(self) -> None:
+        for pair in self.group.pairs:
+            pair.turn(self.group.priority_station)
 
     def _wish(self, **values: Any) -> None:
         for name, value in values.items():
@@ -335,7 +378,7 @@ class Controller:
         group = self.group
         if self._is_at(to, _FAILED_OVER):
             return
-        self._admit(GroupCall.FAIL_OVER)
+        self.admit(GroupCall.FAIL_OVER)
         now = self.machine.loop.time()
         moving: dict[str, Any] = {
             "status": GroupStatus.FAILING_OVER,
@@ -364,12 +407,12 @@ class Controller:
         if accepts_loss:
             moving["loss_acceptances"] = group.loss_acceptances + 1
         if waits_again:
-            self._require_connected(group.priority_station)
+            self.require_connected(group.priority_station)
             self._wish(**moving)
             if force:
                 self.on_loss_accepted()
             return
-        self._require_connected(target)
+        self.require_connected(target)
         is_stale = self.row.secondary is Secondary.STALE or bool(self.row.unheard)
         if force and is_stale and is_known_inconsistent(facts.secondary):
             raise Refused("the DR side is not at one point in time")
@@ -399,27 +442,32 @@ class Controller:
         """Begin a planned switchover. Nothing is done if it has brought the group to `to` already. Raises `Refused`."""
         if self._is_at(to, _SWITCHED):
             return
-        self._admit(GroupCall.REVERSE)
+        self.admit(GroupCall.REVERSE)
         if to is not None and to != self.group.secondary_station:
             raise Refused(f"it would not end at {to}")
+        extending.refuse_while_extending(self.group.pairs)
         if self.health().replication_status is not ReplicationStatus.ACTIVE:
             raise Refused("replication is not active")
-        self._require_connected("az1", "az2")
+        self.require_connected("az1", "az2")
         self._wish(
             status=GroupStatus.REVERSING,
             replication=Replication.HANDOVER,
             move_ends_at=self.machine.loop.time() + REVERSE_WAIT_SECONDS,
         )
 
+    def extend(self, sizes_gib: dict[int, int]) -> None:
+        """Give pairs, by member index, these sizes, all or none. Raises `Refused`."""
+        extending.extend(self, sizes_gib)
+
     def reprotect(self) -> None:
         """Follow the new primary. Raises `Refused`."""
-        self._admit(GroupCall.REPROTECT)
-        self._require_connected("az1", "az2")
+        self.admit(GroupCall.REPROTECT)
+        self.require_connected("az1", "az2")
         self._run_again()
 
     def synchronize(self) -> None:
         """Let the group be synchronized and kept so. Raises `Refused`."""
-        self._admit(GroupCall.SYNC)
+        self.admit(GroupCall.SYNC)
         group = self.group
         shown = self.health().replication_status
         runs = group.replication is Replication.RUNNING and shown in (
@@ -428,14 +476,14 @@ class Controller:
         )
         if runs and group.status not in _LEFT_BY_SYNC:
             return
-        self._require_connected("az1", "az2")
+        self.require_connected("az1", "az2")
         self._run_again()
 
     def stop(self, *, force: bool = False) -> None:
         """Pause replication. Raises `Refused`. With `force` the primary goes on without what only the DR side has."""
-        self._admit(GroupCall.STOP)
+        self.admit(GroupCall.STOP)
         if force:
-            self._require_connected(self.group.priority_station)
+            self.require_connected(self.group.priority_station)
             self._wish(
                 replication=Replication.PAUSED, move_ends_at=None, loss_acceptances=self.group.loss_acceptances + 1
             )
@@ -443,7 +491,7 @@ class Controller:
             self._set_row(given_up, "waits for nobody's knowledge")
             self.on_loss_accepted()
         elif self.group.replication is not Replication.PAUSED:
-            self._require_connected(self.group.priority_station)
+            self.require_connected(self.group.priority_station)
             self._wish(replication=Replication.PAUSED, move_ends_at=None)
 
     def _run_again(self) -> None:
@@ -456,7 +504,7 @@ class Controller:
             move_ends_at=None,
         )
 
-    def _admit(self, call: GroupCall) -> None:
+    def admit(self, call: GroupCall) -> None:
         if not self.machine.is_up:
             raise Refused("the controller is down")
         if self.group.status not in GROUP_ADMITS[call]:
@@ -466,7 +514,7 @@ class Controller:
         """Say whether the group is where it is to be moved, by a move that these statuses tell of."""
         return to == self.group.priority_station and self.group.status in statuses
 
-    def _require_connected(self, *sites: str) -> None:
+    def require_connected(self, *sites: str) -> None:
         for site in sites:
             if site not in self.connected():
                 raise Refused(f"the node of {site} is silent")
@@ -477,14 +525,14 @@ def seen_by_node(spec: WorkerSpec, machine: Machine) -> WorkerSpec:
     members = [
         replace(
             member,
-            store=StorePlace("sim", f"/disk/{member.index}"),
-            nbd_tcp=f"{machine.address}:{nbd_port(member.index)}",
+            store=place_of(member.volume_id),
+            nbd_tcp=f"{machine.address}:{nbd_port(number_of(member.volume_id))}",
         )
         for member in spec.members
     ]
     return replace(spec, members=members, arbiter_url="http://controller/arbiter", stream_listen=f"{machine.address}:0")
 
 
-def nbd_port(index: int) -> int:
-    """Return where a volume is served, at whatever site."""
-    return 20_000 + index
+def nbd_port(number: int) -> int:
+    """Return where the disks of the pair of this number are served, at whatever site."""
+    return 20_000 + number

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from twinsite_sim.world import World
 
 Fault = Callable[[], Any]
+DISTURBED = "extension disturbed"
+"""The fault that begins with an extension."""
 
 
 class Mischief:
@@ -60,10 +62,19 @@ class Mischief:
         # Each world has some kinds only: rare combinations come up because the rest is quiet.
         share = rng.choice([0.2, 0.5, 1.0])
         self.kinds = [kind for kind in kinds if rng.random() < share]
+        self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
+        # Chosen apart from the others, so that a world without extensions is as if there were none.
+        self._disturbing = rng = random.Random(f"{seed} mischief of extensions")
+        of_extensions: list[tuple[str, Fault, float]] = [
+            (DISTURBED, self._extension_disturbed, 1.0),
+            ("pool full", self._pool_full, 0.5),
+        ]
+        if world.operators.extends:
+            self.kinds += [kind for kind in of_extensions if rng.random() < max(share, 0.5)]
+        kinds += of_extensions
         if focus:
             assert focus <= {name for name, _, _ in kinds}
             self.kinds = [kind for kind in kinds if kind[0] in focus]
-        self.pause_seconds = rng.choice([0.7, 2.0, 5.0])
         self._is_forgetting = False
         self._left: list[Backup] = []
         """Databases as they were when another one took their place."""
@@ -208,6 +219,27 @@ class Mischief:
 
     def _slow_network(self) -> Any:
         return self._slow()
+
+    # Extensions
+
+    @asynccontextmanager
+    async def _disturbed(self) -> AsyncIterator[None]:
+        """Extend disks, and let something happen before that is through."""
+        rng, operators = self._disturbing, self._world.operators
+        if operators.extend(operators.larger_sizes()):
+            await asyncio.sleep(rng.random() * rng.choice([0.3, 1.0, 3.0]))
+            rng.choice([self._kill_worker, self._kill_inside, self._crash_machine, self._crash_inside, self._blip])()
+            if rng.random() < 0.3:
+                await asyncio.sleep(rng.random())
+                operators.call(Call("failover", self._world.controller.group.secondary_station))
+        yield
+
+    def _extension_disturbed(self) -> Any:
+        return self._disturbed()
+
+    def _pool_full(self) -> Any:
+        machine = self._site().machine
+        return self._with_flag(machine, "is_pool_full", f"{machine.name} pool full")
 
     # Controller and arbiter
 

@@ -28,6 +28,10 @@ PROBE_SECONDS_MAX = 5.0
 """How long a host's kernel takes to find that the other machine has forgotten the connection."""
 
 
+RESCAN_SECONDS_MAX = 3.0
+"""How long a host takes to use what its disk has grown by."""
+
+
 class CutOff(Exception):
     """The connection was lost before the answer."""
 
@@ -56,6 +60,7 @@ class Attachment:
         self._hosts = hosts
         self._habits = habits
         self._waiting: dict[asyncio.Future[tuple[int, bytes]], None] = {}
+        self._known_bytes = 0
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
 
@@ -80,6 +85,13 @@ class Attachment:
     async def _watch_moves(self, client: NbdClient) -> None:
         while True:
             await asyncio.sleep(1.0)
+            shown_bytes = self._hosts.controller.shown_bytes(self.index)
+            if shown_bytes > max(client.size_bytes, self._known_bytes):
+                # Somebody tells the host to look at the size again.
+                self._known_bytes = shown_bytes
+                await asyncio.sleep(self._hosts.random.random() * RESCAN_SECONDS_MAX)
+                client.close()
+                return
             if self._hosts.controller.group.priority_station != self.site:
                 await asyncio.sleep(self._habits.leave_seconds)
                 client.close()
@@ -209,7 +221,7 @@ class Hosts:
 
     async def _change(self, client: NbdClient, attachment: Attachment, habits: Habits) -> None:
         rng, ledger = self.random, self.ledger
-        sectors = self._free_range(attachment.index)
+        sectors = self._free_range(attachment.index, client.size_bytes)
         if sectors is None:
             await asyncio.sleep(0.05)
             return
@@ -247,7 +259,7 @@ class Hosts:
             self.on_served(client.server_process, issued_at)
 
     async def _read(self, client: NbdClient, attachment: Attachment) -> None:
-        sectors = self._free_range(attachment.index)
+        sectors = self._free_range(attachment.index, client.size_bytes)
         if sectors is None:
             return
         record = self.ledger.volumes[attachment.index]
@@ -268,8 +280,8 @@ class Hosts:
                 raise WorldFailure(f"a host reads {word:#x} from sector {sector} of volume {attachment.index}")
             self.ledger.was_read(attachment.index, sector, word)
 
-    def _free_range(self, volume: int) -> range | None:
-        count = self.ledger.volumes[volume].sector_count
+    def _free_range(self, volume: int, size_bytes: int) -> range | None:
+        count = size_bytes // SECTOR_BYTES
         for _ in range(4):
             length = min(self.random.choice(LENGTHS) // SECTOR_BYTES, count)
             start = self.random.randrange(count - length + 1)

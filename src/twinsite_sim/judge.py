@@ -6,8 +6,9 @@
 3. While the arbiter has the secondary as in sync, its disks have every answered change, at the moment of each answer
    and at any other: it could be promoted then.
 4. What was seen to be lost is not told done afterwards, and does not come back: there is one history.
-5. In the end, after the faults, the twins are equal.
+5. In the end, after the faults, the twins are equal, and equally large.
 6. A primary that has heard that it was replaced does nothing more for hosts.
+7. A disk that hosts have seen never shrinks, both sites' disks are as large, and behind their ends is nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from twinsite.core.tracking.undo import decode_header, decode_records
 from twinsite.messages import Role, WorkerStatus
 from twinsite_sim.controller import Controller, Promotion
 from twinsite_sim.hosts import Attachment
-from twinsite_sim.ledger import Change, Ledger, word_at
+from twinsite_sim.ledger import Change, Image, Ledger, VolumeLedger, word_at
 from twinsite_sim.loop import SimLoop, WorldFailure
 from twinsite_sim.machine import STATE_ROOT, Machine, Process
 from twinsite_sim.nbd_client import NbdClient
 from twinsite_sim.trace import Trace
+from twinsite_sim.volumes import disk_path
 
 LEAVING_SECONDS = 2.0
-"""What a host asks later than that of a primary that has heard that it was replaced is not done any more."""
+"""What a host asks later than that of a primary that has heard that it was replaced is not done any more.
+
+What a host is shown within that time after the word of a failed flush may have been on its way."""
 UNDO_LOG = STATE_ROOT / "undo.log"
 
 
@@ -66,18 +70,25 @@ class Judge:
             machines[site].on_lost_writes = self._lost_writes
             machines[site].on_crash = self._crashed
 
-    def images(self, site: str) -> list[bytearray]:
-        """Return what a site's disks show."""
-        return [disk.content for disk in self._machines[site].disks.values()]
+    def images(self, site: str) -> list[Image]:
+        """Return what a site's disks show, as far as hosts have ever seen them."""
+        return [self._image(site, volume) for volume in self._ledger.volumes]
+
+    def _image(self, site: str, volume: VolumeLedger) -> Image:
+        disk = self._machines[site].disks[disk_path(volume.index)]
+        size_bytes = volume.sector_count * SECTOR_BYTES
+        if disk.size_bytes < size_bytes:
+            raise WorldFailure(f"{site}: volume {volume.index} has {disk.size_bytes} bytes, hosts have {size_bytes}")
+        return disk.content if disk.size_bytes == size_bytes else memoryview(disk.content)[:size_bytes]
 
     # What hosts see
 
     def attached(self, client: NbdClient, attachment: Attachment) -> None:
         """A site shows its disks to a host: they must show everything, or what a forced failover has left."""
-        del attachment
         process: Process = client.server_process
         site = process.machine.name
         row = self._row
+        self._check_size(self._ledger.volumes[attachment.index], client.size_bytes, process.name)
         if site != row.primary_site or not process.is_alive:
             return  # It was replaced and does not know yet, or it is gone and its host does not know yet.
         promotion = self._unchecked
@@ -97,8 +108,24 @@ class Judge:
             self._check_forced(promotion, process, what)
         elif is_new:
             self._ledger.settle(self.images(site), process, self._loop.time(), what)
-        else:
+        elif not self._has_just_failed(process.machine):
             self._ledger.check(self.images(site), what)
+
+    def _has_just_failed(self, machine: Machine) -> bool:
+        """Say whether nobody may have heard yet that a flush has failed: what is shown meanwhile is not guaranteed."""
+        told_at = max(disk.told_at for disk in machine.disks.values())
+        return told_at > 0 and told_at > self._loop.time() - LEAVING_SECONDS
+
+    def _check_size(self, volume: VolumeLedger, size_bytes: int, name: str) -> None:
+        """A host is shown a volume of this size: from now on both sites must have that."""
+        before_bytes = volume.sector_count * SECTOR_BYTES
+        if size_bytes < before_bytes:
+            raise WorldFailure(f"{name} shows volume {volume.index} with {size_bytes} bytes; it had {before_bytes}")
+        if size_bytes > before_bytes:
+            self._trace.add("checker", f"hosts see {size_bytes} bytes of volume {volume.index}")
+            self._ledger.grow(volume.index, size_bytes)
+            for site in self._lacking:
+                self._image(site, volume)
 
     def answered(self, change: Change) -> None:
         """A host was told: two of three must stand behind that."""
@@ -108,7 +135,7 @@ class Judge:
         is_held_to = row.secondary is Secondary.IN_SYNC and process.machine.name == row.primary_site
         if not is_held_to or self._lacking[other] or self._is_unsettled():
             return
-        content = self.images(other)[change.volume]
+        content = self._image(other, self._ledger.volumes[change.volume])
         for sector in change.sectors:
             if not self._ledger.may_show(change.volume, sector, word_at(content, sector)):
                 raise WorldFailure(f"{change} was told done, and {other}, which counts as in sync, lacks it")
@@ -145,6 +172,8 @@ class Judge:
 
     def look(self) -> None:
         """Whoever is primary has everything, and so has a secondary that counts as in sync."""
+        for site in self._lacking:
+            self._check_room(site)
         if self._is_unsettled():
             return
         row = self._row
@@ -160,6 +189,14 @@ class Judge:
         if row.secondary is Secondary.STALE and not self._lacking[other] and not self._is_forked:
             self._check_promotable(other)
 
+    def _check_room(self, site: str) -> None:
+        """Behind what hosts have ever seen of a disk it must read as zeros."""
+        for volume in self._ledger.volumes:
+            disk = self._machines[site].disks[disk_path(volume.index)]
+            room = memoryview(disk.content)[volume.sector_count * SECTOR_BYTES :]
+            if room.nbytes and any(room):
+                raise WorldFailure(f"{site}: something lies behind the end of volume {volume.index}")
+
     def _check_promotable(self, site: str) -> None:
         """A secondary that says that it can be promoted by force must show one moment then, whatever else it lacks."""
         status = self.status_of(site)
@@ -174,7 +211,9 @@ class Judge:
 
     def twins_are_equal(self) -> bool:
         """Say whether both sites' disks show the same."""
-        return self.images("az1") == self.images("az2")
+        return all(
+            bytes(self._image("az1", volume)) == bytes(self._image("az2", volume)) for volume in self._ledger.volumes
+        )
 
     def check_end(self) -> None:
         """All is at rest: the disks show everything, unless no host has seen what a forced failover left."""
@@ -305,7 +344,7 @@ class Judge:
             # A disk that fails a flush is as good as a machine that crashes: of what both lost, only flushes count.
             self._is_beyond |= other_site(site) in self._has_crashed
             self._has_crashed.add(site)
-        index = list(machine.disks).index(path)
+        index = list(machine.disks).index(path)  # As in the ledger.
         told = was_told and site == row.primary_site and not is_in_sync
         if told:
             self._unhealed.add(site)
@@ -317,7 +356,7 @@ class Judge:
             self._trace.add("checker", f"{len(excused)} sectors of volume {index} are excused")
 
 
-def rolled_back(images: Sequence[bytearray], log: bytes) -> list[bytearray]:
+def rolled_back(images: Sequence[Image], log: bytes) -> list[bytearray]:
     """Return copies of disks as the records of an undo log would leave them."""
     copies = [bytearray(image) for image in images]
     _, start = decode_header(memoryview(log))
@@ -325,7 +364,8 @@ def rolled_back(images: Sequence[bytearray], log: bytes) -> list[bytearray]:
         image = copies[record.volume]
         offset = record.block * BLOCK_BYTES
         length = min(BLOCK_BYTES, len(image) - offset)
-        image[offset : offset + length] = bytes(length) if record.data is None else record.data
+        # A block that was kept before its disk grew was followed by nothing.
+        image[offset : offset + length] = bytes(record.data or b"").ljust(length, b"\0")
     return copies
 
 

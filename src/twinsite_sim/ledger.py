@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from twinsite.core.limits import SECTOR_BYTES
 from twinsite_sim.loop import WorldFailure
 
+Image = bytes | bytearray | memoryview
+"""What a disk shows, as far as the ledger knows it."""
 WORD_BYTES = 8
 WORDS_IN_SECTOR = SECTOR_BYTES // WORD_BYTES
 
@@ -80,9 +82,8 @@ class Ledger:
         self.volumes = []
         self.by_number: dict[int, Change] = {}
         for index, size in enumerate(sizes_bytes):
-            count = size // SECTOR_BYTES
-            blank = Change(0, 0, index, range(count), 0.0, done_at=0.0, is_pending=False, is_flushed=True)
-            self.volumes.append(VolumeLedger(index, count, [0] * count, [[blank] for _ in range(count)], [0] * count))
+            self.volumes.append(VolumeLedger(index, 0, [], [], []))
+            self.grow(index, size)
         self.pending: dict[Change, None] = {}
         self.done_count = 0
         self.forked_machine: Any = None
@@ -92,6 +93,16 @@ class Ledger:
         self._forks: list[Change] = []
         self._tried: list[tuple[VolumeLedger, int, int, int]] | None = None
         """What a trial has put into histories, to be taken out of them again: where, and the floor before that."""
+
+    def grow(self, index: int, size_bytes: int) -> None:
+        """Hosts are shown a larger volume; what is new shows zeros."""
+        volume = self.volumes[index]
+        new = range(volume.sector_count, size_bytes // SECTOR_BYTES)
+        blank = Change(0, 0, index, new, 0.0, done_at=0.0, is_pending=False, is_flushed=True)
+        volume.words += [0] * len(new)
+        volume.floor += [0] * len(new)
+        volume.history += [[blank] for _ in new]
+        volume.sector_count = new.stop
 
     def fork(self, machine: Any, now: float, *, may_answer: bool) -> None:
         """Another site shows its disks now: what hosts send to the one that was primary is not the group's history.
@@ -192,13 +203,13 @@ class Ledger:
 
     # What disks show
 
-    def check(self, images: Sequence[bytes | bytearray], what: str) -> None:
+    def check(self, images: Sequence[Image], what: str) -> None:
         """Raise `WorldFailure` unless disks show every change that a host was told is done."""
         for volume, image in zip(self.volumes, images, strict=True):
             for sector, word in self._differences(volume, image, what):
                 self._place_of(volume, sector, word, what)
 
-    def settle(self, images: Sequence[bytes | bytearray], place: Any, now: float, what: str) -> None:
+    def settle(self, images: Sequence[Image], place: Any, now: float, what: str) -> None:
         """Check disks that hosts are shown from now on, and hold them to what they show.
 
         What was sent to another process than `place` and is not shown will not be shown later either.
@@ -221,8 +232,8 @@ class Ledger:
         self,
         index: int,
         sectors: Iterable[int],
-        image: bytes | bytearray,
-        other: bytes | bytearray | None,
+        image: Image,
+        other: Image | None,
         *,
         was_told: bool = False,
     ) -> list[int]:
@@ -260,7 +271,7 @@ class Ledger:
 
     def start_anew(
         self,
-        images: Sequence[bytes | bytearray],
+        images: Sequence[Image],
         now: float,
         what: str,
         *,
@@ -299,7 +310,7 @@ class Ledger:
         self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]
         return lost
 
-    def check_promotable(self, images: Sequence[bytes | bytearray], what: str, machine: Any) -> None:
+    def check_promotable(self, images: Sequence[Image], what: str, machine: Any) -> None:
         """Raise `WorldFailure` unless a forced failover to disks like these would show one moment. Changes nothing.
 
         `machine` has the disks: what it was sent while it was a primary that had been replaced may be among it.
@@ -319,7 +330,7 @@ class Ledger:
         for sector in sectors:
             record.history[sector][record.floor[sector]].unstable.add(sector)
 
-    def check_flushed(self, images: Sequence[bytes | bytearray], what: str) -> None:
+    def check_flushed(self, images: Sequence[Image], what: str) -> None:
         """Raise `WorldFailure` unless disks show every change that a host has flushed."""
         for volume, places in zip(self.volumes, self._shown(images, what), strict=True):
             for sector, place in enumerate(places):
@@ -331,7 +342,7 @@ class Ledger:
                         f"{history[place]} and not {history[flushed]}"
                     )
 
-    def _shown(self, images: Sequence[bytes | bytearray], what: str, machine: Any = None) -> list[list[int]]:
+    def _shown(self, images: Sequence[Image], what: str, machine: Any = None) -> list[list[int]]:
         """Return, for each volume and sector, the newest change that it may be showing.
 
         With a `machine`, that may be one of those that it was sent while it was a primary that had been replaced.
@@ -394,7 +405,7 @@ class Ledger:
 
     # Inside
 
-    def _differences(self, volume: VolumeLedger, image: bytes | bytearray, what: str) -> list[tuple[int, int]]:
+    def _differences(self, volume: VolumeLedger, image: Image, what: str) -> list[tuple[int, int]]:
         """Return (sector, word) where an image shows something else than the floor."""
         words = memoryview(image).cast("Q")
         firsts = words[::WORDS_IN_SECTOR].tolist()
@@ -461,7 +472,7 @@ def _last_flushed(history: Sequence[Change], sector: int) -> int:
     return 0
 
 
-def word_at(image: bytes | bytearray, sector: int) -> int:
+def word_at(image: Image, sector: int) -> int:
     """Return what a sector shows."""
     return int.from_bytes(image[sector * SECTOR_BYTES : sector * SECTOR_BYTES + WORD_BYTES], "little")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -45,6 +46,8 @@ class Machine:
         """Mean time that a thread takes to start, and to be heard of."""
         self.slow_rate = 0.0
         self.slow_seconds = 1.0
+        self.is_pool_full = False
+        """No disk can be made, or made larger."""
         self.on_lost_writes: Callable[[Machine, str, list[int], bool], None] = lambda machine, path, sectors, told: None
         """Called when a disk has lost what was not flushed: its path, the sectors, and whether a flush has said so."""
         self.on_crash: Callable[[Machine], None] = lambda machine: None
@@ -83,6 +86,9 @@ class Machine:
 
     def _dropped(self, path: str, sectors: list[int]) -> None:
         self.trace.add(self.name, f"{path}: a failed flush drops {len(sectors)} sectors: {brief(sectors)}")
+        disk = self.disks[path]
+        disk.told_at = math.inf
+        when_heard(lambda: disk.hear(self.loop.time()))
         self.on_lost_writes(self, path, sectors, True)
 
     def take_port(self) -> int:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twinsite.core.nbd import constants
-from twinsite.core.nbd.constants import Command, CommandFlag, Option, OptionReply
+from twinsite.core.nbd.constants import Command, CommandFlag, Info, Option, OptionReply
 from twinsite_sim.transport import SimTransport
 
 _OPTION = struct.Struct("!QII")
 _OPTION_REPLY = struct.Struct("!QIII")
+_INFO = struct.Struct("!H")
+_INFO_EXPORT = struct.Struct("!HQH")
 _REQUEST = struct.Struct("!IHHQQI")
 _REPLY = struct.Struct("!IIQ")
 _GREETING_BYTES = 18
@@ -29,6 +31,8 @@ class NbdClient(asyncio.Protocol):
     ) -> None:
         self.is_ready = False
         self.is_lost = False
+        self.size_bytes = 0
+        """What the server has said when the connection was made."""
         self._export = export
         self._on_ready = on_ready
         self._on_lost = on_lost
@@ -100,6 +104,8 @@ class NbdClient(asyncio.Protocol):
             _, _, kind, length = _OPTION_REPLY.unpack_from(received)
             if len(received) < _OPTION_REPLY.size + length:
                 return
+            if kind == OptionReply.INFO and _INFO.unpack_from(received, _OPTION_REPLY.size)[0] == Info.EXPORT:
+                _, self.size_bytes, _ = _INFO_EXPORT.unpack_from(received, _OPTION_REPLY.size)
             del received[: _OPTION_REPLY.size + length]
             if kind == OptionReply.ACK:
                 self.is_ready = True

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from twinsite.errors import InternalError, TwinsiteError
-from twinsite.messages import ObservedWorker, WorkerSpec, WorkerStatus
+from twinsite.messages import DesiredVolume, ObservedWorker, WorkerSpec, WorkerStatus
+from twinsite.node.settings import NodeSettings
+from twinsite.node.volumes import Volumes
 from twinsite.worker.worker import Worker
 from twinsite_sim.controller import GROUP_ID, Controller, seen_by_node
 from twinsite_sim.machine import STATE_ROOT, Machine, Process, current_process
 from twinsite_sim.network import Network
+from twinsite_sim.volumes import SimPool, SimRecord
 
 POLL_SECONDS = 0.5
 """Longest pause between two talks with the controller."""
@@ -119,6 +122,9 @@ class SimNode:
         self._controller = controller
         self._random = random.Random(f"{seed} node {site}")
         self._spec: WorkerSpec | None = None
+        self._settings = NodeSettings(site, "http://controller", Path("/data"), token="token")
+        self._pool = SimPool(machine, site)
+        self._record = SimRecord(self._settings.record_path)
         self._wake = asyncio.Event()
         self._count = 0
         self.is_waiting_to_start = False
@@ -130,6 +136,10 @@ class SimNode:
         self.run = None
         self._spec = None
         self.is_waiting_to_start = False
+        self._volumes = Volumes(self._settings, self._pool, self._record)
+        self._volumes.find()
+        self._desired: list[DesiredVolume] = []
+        self._failed: set[str] = set()
         self._wake = asyncio.Event()
         self.process = Process(self.machine, f"node-{self.site}")
         self.process.spawn(self._main)
@@ -175,18 +185,32 @@ class SimNode:
         if controller.is_down():
             return
         said_at = self.run.said_at if self.run is not None else 0.0
-        spec = controller.sync(self.site, self.observed(), said_at)
+        spec, volumes = controller.sync(self.site, self.observed(), said_at, self._volumes.observed())
         await asyncio.sleep(network.latency())
         if network.is_blocked(controller.machine, self.machine):
             await asyncio.sleep(self._random.random())
             return
         if self._spec is not None and spec.version < self._spec.version:
             return
+        await self._make(volumes)
+        if not self._failed.isdisjoint(member.volume_id for member in spec.members):
+            return
         self._spec = seen_by_node(spec, self.machine)
         if self.run is None or not self.run.process.is_alive:
             self._start_soon(0.0)
         else:
             self.run.give(self._spec)
+
+    async def _make(self, volumes: list[DesiredVolume]) -> None:
+        """Make the volumes be as they should; what cannot be is told with the next report."""
+        if volumes == self._desired:
+            return
+        sizes_bytes = [(max(v.size_bytes, v.room_bytes), self._pool.size_bytes(v.id) or 0) for v in volumes]
+        if any(wanted > present for wanted, present in sizes_bytes):
+            await asyncio.sleep(self.machine.thread_delay())
+            self._wake.set()
+        self._desired = volumes
+        self._failed = self._volumes.ensure_all(volumes)
 
     def _start_soon(self, seconds: float) -> None:
         if not self.is_waiting_to_start:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twinsite.control.lifecycle.states import GroupStatus
+from twinsite.core.limits import BLOCK_BYTES
 from twinsite.messages import Mode, ObservedWorker, Replication
 from twinsite.worker.primary_group import OPENS_ANEW
 from twinsite.worker.taking_over import HALF_COPIED
-from twinsite_sim.controller import Refused
+from twinsite_sim.extending import Refused
+from twinsite_sim.volumes import UNIT_BYTES
 
 if TYPE_CHECKING:
     from twinsite_sim.world import World
@@ -26,6 +28,10 @@ REPEATS_MAX = 3
 """So often at most an operator whose answers are lost makes one call."""
 LOOKS_PAST_MAX = 5.0
 """Seconds that an operator may take to act on what it saw."""
+GROWTHS_BYTES = [512, 1536, BLOCK_BYTES // 2, BLOCK_BYTES, BLOCK_BYTES + 512, 2 * BLOCK_BYTES, 5 * BLOCK_BYTES]
+"""By how much a disk is extended."""
+SIZE_BYTES_MAX = 20 * BLOCK_BYTES
+"""Larger disks are not extended: worlds are to stay fast."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class Call:
 class Operators:
     """The operators of one world."""
 
-    def __init__(self, world: World, seed: str, *, forces: bool) -> None:
-        """Choose what they are like; with `forces` they accept losses without a need."""
+    def __init__(self, world: World, seed: str, *, forces: bool, extends: bool) -> None:
+        """Choose what they are like, whether they accept losses without a need, extend disks in any case."""
         self._world = world
         self._forces = forces
         self._random = rng = random.Random(f"{seed} operators")
@@ -53,6 +59,11 @@ class Operators:
         self._think_seconds = rng.choice([0.0, 0.0, 1.0, LOOKS_PAST_MAX])
         self._lost_rate = rng.choice([0.0, 0.0, 0.3])
         self._names_sites = rng.random() < 0.5
+        self._growing = rng = random.Random(f"{seed} extensions")  # Of its own: most worlds are as without it.
+        self.extends = rng.random() < 0.4 or extends
+        """They extend disks now and then."""
+        self._extend_pause_seconds = rng.choice([3.0, 10.0])
+        self._extend_lost_rate = rng.choice([0.0, 0.3])
         self.operations: Counter[str] = Counter()
         """Calls that were not refused."""
 
@@ -61,6 +72,8 @@ class Operators:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._count):
                 group.create_task(self._work())
+            if self.extends:
+                group.create_task(self._extend_now_and_then())
 
     async def _work(self) -> None:
         rng = self._random
@@ -76,6 +89,35 @@ class Operators:
                 if not self._lost_rate or rng.random() >= self._lost_rate:
                     break
                 await asyncio.sleep(rng.random() * rng.choice([0.5, 6.0]))
+
+    async def _extend_now_and_then(self) -> None:
+        rng = self._growing
+        while True:
+            await asyncio.sleep(rng.expovariate(1.0) * self._extend_pause_seconds)
+            sizes_gib = self.larger_sizes()
+            for _ in range(REPEATS_MAX):
+                self.extend(sizes_gib)
+                if rng.random() >= self._extend_lost_rate:
+                    break
+                await asyncio.sleep(rng.random() * rng.choice([0.5, 6.0]))
+
+    def larger_sizes(self) -> dict[int, int]:
+        """Choose pairs, and a larger size for each."""
+        rng = self._growing
+        sizes_gib = {}
+        for pair in self._world.controller.group.pairs:
+            size_gib = pair.production_volume.size_gib + rng.choice(GROWTHS_BYTES) // UNIT_BYTES
+            if rng.random() < 0.6 and size_gib * UNIT_BYTES <= SIZE_BYTES_MAX:
+                sizes_gib[pair.member_index] = size_gib
+        return sizes_gib
+
+    def extend(self, sizes_gib: dict[int, int]) -> bool:
+        """Extend pairs, by member index; return whether that was admitted."""
+        with contextlib.suppress(Refused):
+            self._world.controller.extend(sizes_gib)
+            self.operations["extend"] += bool(sizes_gib)
+            return True
+        return False
 
     def _wish(self) -> Call | None:
         """Return what an operator makes of what is shown now."""

@@ -45,16 +45,31 @@ class SimDisk:
         self.operation = operation
         self.opened_by: Any = None
         self.failed_flushes = 0
+        self.told_at = 0.0
+        """When whoever had it open last heard that a flush had failed; infinity while that is on its way."""
         self.is_full = False
         self.fails_reads = self.fails_writes = self.fails_flushes = False
         self.uncached_rate = 0.0
         """How often a read that must not wait is told to wait."""
         self._on_lost = on_lost
 
+    def grow(self, size_bytes: int) -> None:
+        """Be larger, durably; what is new is a hole."""
+        assert size_bytes >= self.size_bytes
+        more = bytes(size_bytes - self.size_bytes)
+        self.content, self.durable = self.content + more, self.durable + more
+        self.allocated += bytes(-(-size_bytes // PAGE_BYTES) - len(self.allocated))
+        self.size_bytes = size_bytes
+
     def release(self, process: Any) -> None:
         """The process that had it open has ended."""
         if self.opened_by is process:
             self.opened_by = None
+            self.told_at = 0.0
+
+    def hear(self, now: float) -> None:
+        """Whoever has it open hears just now that a flush has failed."""
+        self.told_at = now
 
     def crash(self) -> list[int]:
         """Lose any part of what was not flushed; return the sectors that show something else now."""
@@ -193,6 +208,13 @@ class SimStore(Store):
         if self._flush_failure is not None:
             raise StorageFault("flush", self.path, self._flush_failure)
         disk.flush()
+
+    def grow(self, size_bytes: int) -> None:
+        """Offer more of the disk. Raises `StorageFault` when it is smaller."""
+        disk = self._enter("grow", 0, 0)
+        if disk.size_bytes < size_bytes:
+            raise StorageFault("grow", self.path, f"it has {disk.size_bytes} bytes, the volume is to have {size_bytes}")
+        self.size_bytes = size_bytes
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Yield what is data and what is a hole."""

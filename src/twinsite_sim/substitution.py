@@ -20,9 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import twinsite.control.lifecycle.extending
 import twinsite.core.group
 import twinsite.core.stream
 import twinsite.core.tracking
+import twinsite.node.volumes
 import twinsite.stores
 import twinsite.worker
 from twinsite.core.limits import BLOCK_BYTES
@@ -39,6 +41,7 @@ from twinsite_sim.network import Network
 from twinsite_sim.node import SimControl
 from twinsite_sim.stores import SimStore
 from twinsite_sim.trace import Trace
+from twinsite_sim.volumes import UNIT_BYTES
 
 _PACKAGES = [twinsite.worker, twinsite.stores, twinsite.core.group, twinsite.core.stream, twinsite.core.tracking]
 _EXTENT_BYTES = 2 * BLOCK_BYTES
@@ -148,6 +151,8 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
                 put(module, name, _SMALL_NUMBERS[name])
             elif id(value) in replacements and defining.get(name) is not module:
                 put(module, name, replacements[id(value)])
+    put(twinsite.node.volumes, "log", log)
+    put(twinsite.control.lifecycle.extending, "GIB", UNIT_BYTES)
     put(
         primary_link,
         "socket",

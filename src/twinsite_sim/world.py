@@ -16,7 +16,8 @@ from twinsite.core.limits import BLOCK_BYTES
 from twinsite.messages import Mode, Replication
 from twinsite_sim.arbiter import ArbiterFaults, ArbiterWorld
 from twinsite_sim.controller import Controller
-from twinsite_sim.faults import Mischief
+from twinsite_sim.extending import is_extending, settle_extend
+from twinsite_sim.faults import DISTURBED, Mischief
 from twinsite_sim.hosts import Hosts, random_habits
 from twinsite_sim.judge import Judge
 from twinsite_sim.ledger import Ledger
@@ -94,8 +95,9 @@ class World:
         self.judge.status_of = lambda site: status_now(self.nodes[SITES.index(site)])
         self.arbiter.on_replaced = self.judge.replaced
         self.hosts.on_served = self.judge.served
+        forces = self.random.random() < 0.3 or bool(focus)
+        self.operators = Operators(self, name, forces=forces, extends=DISTURBED in focus)
         self.mischief = Mischief(self, name, focus)
-        self.operators = Operators(self, name, forces=self.random.random() < 0.3 or bool(focus))
         self.fault_seconds = self.random.choice([15.0, 30.0, 60.0])
         self.help: Counter[str] = Counter()
         """Calls that it took after the faults: what an operator should do then, and why."""
@@ -138,6 +140,7 @@ class World:
         await asyncio.gather(faults, operators, return_exceptions=True)
         self.trace.add("world", "faults end")
         await self._heal()
+        await self._until(self._has_ended_extension, QUIET_SECONDS_MAX, "the extension is done or undone")
         self.hosts.pause(on=True)
         await self._until(self._is_answered, QUIET_SECONDS_MAX, "hosts get their answers")
         await self._until(self._is_at_rest, QUIET_SECONDS_MAX, "the group is active and at rest")
@@ -205,6 +208,7 @@ class World:
                     node.start()
             if not self.controller.is_down():
                 self.controller.settle_moves()
+                settle_extend(self.controller)
 
     async def _watch(self) -> None:
         while True:
@@ -226,6 +230,18 @@ class World:
     def _is_at_rest(self) -> bool:
         status = self.controller.health().status
         return self._is_active() and status is not None and not status.dirty_bytes
+
+    def _has_ended_extension(self) -> bool:
+        """Say whether no extension is under way, and all disks have their sizes in force."""
+        controller = self.controller
+        if is_extending(controller.group.pairs):
+            return False
+        for node in self.nodes:
+            status = status_now(node)
+            given = {member.volume_id: member.size_bytes for member in controller.spec_for(node.site).members}
+            if status is None or {m.volume_id: m.size_bytes for m in status.members} != given:
+                return False
+        return True
 
     def _how(self) -> str:
         group, health = self.controller.group, self.controller.health()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.plants import PLANTS, Plant
+from tests.simulation.plants_of_disks import PLANTS_OF_DISKS
 from tests.simulation.plants_of_moves import PLANTS_OF_MOVES
 from twinsite_sim.world import run_world
 
@@ -13,7 +14,8 @@ WORLDS_MAX = 150
 
 
 @pytest.mark.parametrize(
-    ("plant", "focus"), [pytest.param(*entry, id=entry[0].__name__) for entry in PLANTS + PLANTS_OF_MOVES]
+    ("plant", "focus"),
+    [pytest.param(*entry, id=entry[0].__name__) for entry in PLANTS + PLANTS_OF_MOVES + PLANTS_OF_DISKS],
 )
 def test_a_planted_bug_is_found(plant: Plant, focus: frozenset[str]) -> None:
     for seed in range(1, WORLDS_MAX + 1):

@@ -1,0 +1,88 @@
+"""Bugs to plant in what extends the disks of a group. As in `plants`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.simulation.plants import Plant
+from twinsite.control.lifecycle import extending as table
+from twinsite.control.lifecycle.extending import ExtendFacts, ExtendStep
+from twinsite.core.group.convergence import Convergence
+from twinsite.core.tracking.intents import HOT, IntentMap
+from twinsite.worker.secondary_group import SecondaryGroup
+from twinsite.worker.undo_log import UndoLog
+from twinsite_sim import extending
+from twinsite_sim.faults import DISTURBED
+
+
+def answer_for_what_was_not_extended(patch: pytest.MonkeyPatch) -> None:
+    """Acknowledge what travels behind the former end of a disk at the secondary, and do not apply it."""
+    honest = SecondaryGroup.apply_frames
+
+    def apply_frames(self: SecondaryGroup, session: Any, operations: Any) -> None:
+        former = self.__dict__.setdefault("former_sizes", {m.index: m.size_bytes for m in self._spec.members})
+        honest(self, session, [one for one in operations if one.offset + one.length <= former[one.volume]])
+
+    patch.setattr(SecondaryGroup, "apply_frames", apply_frames)
+
+
+def take_the_new_range_for_recorded(patch: pytest.MonkeyPatch) -> None:
+    """Let writes to what a disk has grown by go on without a record in the intent log."""
+    honest = IntentMap.grow
+
+    def grow(self: IntentMap, size_bytes: int) -> None:
+        former_count = self.extent_count
+        honest(self, size_bytes)
+        self.states[former_count:] = bytes([HOT]) * (self.extent_count - former_count)
+
+    patch.setattr(IntentMap, "grow", grow)
+
+
+def forget_what_differs_when_a_disk_grows(patch: pytest.MonkeyPatch) -> None:
+    """Begin the map of what the secondary lacks anew."""
+    honest = Convergence.grow
+
+    def grow(self: Convergence, index: int, size_bytes: int) -> None:
+        honest(self, index, size_bytes)
+        self.members[index].dirty.clear()
+
+    patch.setattr(Convergence, "grow", grow)
+
+
+def keep_nothing_of_the_new_range(patch: pytest.MonkeyPatch) -> None:
+    """Overwrite what lies behind the former end of a disk without its old content in the undo log."""
+    honest = UndoLog.grow
+
+    def grow(self: UndoLog, sizes_bytes: Any) -> None:
+        counts = {index: len(self._saved[index]) for index in sizes_bytes}
+        honest(self, sizes_bytes)
+        for index, count in counts.items():
+            self._saved[index][count:] = True
+
+    patch.setattr(UndoLog, "grow", grow)
+
+
+def undo_what_hosts_have_seen(patch: pytest.MonkeyPatch) -> None:
+    """End an extension as if it were undone, although hosts have seen the new sizes."""
+
+    def next_step(facts: ExtendFacts) -> ExtendStep:
+        step = table.next_step(facts)
+        return ExtendStep.UNDO if step is ExtendStep.FINISH else step
+
+    patch.setattr(extending, "next_step", next_step)
+
+
+_BROKEN = frozenset({DISTURBED, "blip"})
+_CRASHES = frozenset({DISTURBED, "machine crash", "worker killed", "blip"})
+_COPIES = frozenset({DISTURBED, "blip", "worker killed inside", "slow threads"})
+
+PLANTS_OF_DISKS: list[tuple[Plant, frozenset[str]]] = [
+    (answer_for_what_was_not_extended, _BROKEN),
+    (take_the_new_range_for_recorded, _CRASHES),
+    (forget_what_differs_when_a_disk_grows, _BROKEN),
+    (keep_nothing_of_the_new_range, _COPIES),
+    (undo_what_hosts_have_seen, _BROKEN),
+]
+"""Each with the faults of the worlds that look for it, as in `PLANTS`."""
