@@ -235,7 +235,7 @@ class PrimaryGroup:
                 self.devices[member_spec.volume_id] = MirroredDevice(member_spec, store, self._executor, self)
         if added:
             self.machine.peer_consistent = False
-        self._state.replace_images({m.volume_id: self._stores[m.index].identity for m in spec.members})
+        self._state.replace_images({(m.volume_id, m.index): self._stores[m.index].identity for m in spec.members})
         self._spec = spec
 
     async def _end_stream(self) -> None:

@@ -129,11 +129,11 @@ class SecondaryGroup:
                 self._undo.discard()
                 self._undo = None
             stores = {**self._stores, **added}
-            self._state.replace_images({m.volume_id: stores[m.index].identity for m in spec.members})
+            self._state.replace_images({(m.volume_id, m.index): stores[m.index].identity for m in spec.members})
             if added:
                 # The new volumes' content belongs to no lineage yet.
                 self._state.is_consistent, self._state.led = False, []
-                await self._save()
+            await self._save()
             for index in removed:
                 del self._stores[index]
             self._stores.update(added)

@@ -46,7 +46,7 @@ class ReplicaState:
     row_version: int = 0  # Of the arbiter's row that last let this side go on alone.
     row_stale_since: float | None = None  # As that row has it.
     believed_version: int = 0  # The row had this version at least when it was restored and believed again.
-    images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume identity".
+    images: list[str] = field(default_factory=list)  # The files that all this was said of: "volume#index identity".
     # As the primary: what the saved dirty maps are worth.
     is_clean: bool = False  # The maps were saved at a clean stop, and nothing was written since.
     generations: list[str] = field(default_factory=list)  # Lineages that the maps and the intent log are good for.
@@ -65,18 +65,24 @@ class ReplicaState:
     doubt: Doubt = Doubt.NONE  # What was applied may be lost.
     loss_acceptances: int = 0  # How often an operator has accepted that writes are lost, as last heard.
 
-    def image_names(self) -> set[str]:
-        """Return the ids of the volumes that all this was said of."""
-        return {image.rpartition(" ")[0] for image in self.images}
+    def knows(self, volume_id: str, index: int) -> bool:
+        """Say whether all this was said of a volume as the member of an index.
 
-    def replace_images(self, images: Mapping[str, str]) -> set[str]:
-        """Remember the files of these volumes; return those whose file is another one than was remembered.
+        A volume that leaves the group and comes back gets another index, and what happened to it meanwhile is not known
+        here. Earlier releases remembered no index.
+        """
+        names = {image.rpartition(" ")[0] for image in self.images}
+        return f"{volume_id}#{index}" in names or volume_id in names
+
+    def replace_images(self, images: Mapping[tuple[str, int], str]) -> set[str]:
+        """Remember the files of these volumes, by id and index; return those whose file is another than was remembered.
 
         What this state says is not true of such a file: somebody has put a copy or a backup in its place.
         """
-        known = {volume_id: identity for volume_id, _, identity in (image.rpartition(" ") for image in self.images)}
-        self.images = [f"{volume_id} {identity}" for volume_id, identity in sorted(images.items())]
-        return {volume_id for volume_id, identity in images.items() if known.get(volume_id, identity) != identity}
+        stored = (image.rpartition(" ") for image in self.images)
+        known = {name.partition("#")[0]: identity for name, _, identity in stored}
+        self.images = [f"{volume_id}#{index} {identity}" for (volume_id, index), identity in sorted(images.items())]
+        return {volume_id for (volume_id, _), identity in images.items() if known.get(volume_id, identity) != identity}
 
 
 class StateDirectory:

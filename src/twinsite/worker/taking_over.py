@@ -35,9 +35,8 @@ class ImageChanges:
 
 def compare_images(state: ReplicaState, members: Sequence[MemberSpec], stores: Mapping[int, Store]) -> ImageChanges:
     """Compare the disks with those that `state` remembers, and let it remember these."""
-    known = state.image_names()
-    replaced = state.replace_images({member.volume_id: stores[member.index].identity for member in members})
-    joined = {member.volume_id for member in members} - known if known else set()
+    joined = {m.volume_id for m in members if not state.knows(m.volume_id, m.index)} if state.images else set()
+    replaced = state.replace_images({(m.volume_id, m.index): stores[m.index].identity for m in members})
     return ImageChanges(frozenset(replaced), frozenset(joined))
 
 

@@ -537,6 +537,7 @@ async def test_a_primary_of_the_old_members_is_not_let_in_while_they_change(foll
     await late.greet(old)
     store.may_flush.set()
     await changing
+    assert [image.rpartition(" ")[0] for image in follower.directory.load().images] == ["volume 0#0"]
     removed.close()
     said = await late.farewell()
     assert said is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,29 @@ async def test_who_could_not_start_says_what_it_knows_also_to_a_controller_that_
     assert (status.knowledge.term, status.knowledge.is_primary) == (2, True)
     assert status.failure is not None
     assert "has seen term 2" in status.failure.message
+
+
+@pytest.mark.parametrize(
+    ("known", "index", "is_consistent"),
+    [("volume0#0", 0, True), ("volume0#0", 1, False), ("volume0", 1, True), ("volume1#0", 0, False)],
+    ids=["it stayed", "it came back", "of an earlier release", "another volume"],
+)
+async def test_a_volume_that_left_and_came_back_while_no_worker_ran_belongs_to_no_lineage(
+    leader: Leader, known: str, index: int, is_consistent: bool
+) -> None:
+    await leader.stop()
+    member = leader.members[0]
+    assert member.store is not None
+    store = open_store(member.store, member.size_bytes)
+    identity = store.identity
+    store.close()
+    directory = StateDirectory(leader.directory / "state")
+    directory.save(ReplicaState(term=1, generation="lineage", is_consistent=True, images=[f"{known} {identity}"]))
+    leader.members[0] = replace(member, index=index)
+    leader.start()
+    leader.lead(2)
+    status = await leader.put(leader.spec(Role.SECONDARY, term=2))
+    assert status.consistent == is_consistent
 
 
 # What a process left unflushed
