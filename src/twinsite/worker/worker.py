@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -247,10 +247,10 @@ class Worker:
         if self._role is Role.SECONDARY and self._lost_indexes():
             # Acknowledging into a file that nobody will find again would promise a copy that is not there.
             await self._tear_down()
-        await self._end_role_if_due()
+        wanted = {member.index: member for member in spec.members}
+        await self._end_role_if_due(wanted)
         self._adopt_term(spec)
         await self._remember_restoration(spec)
-        wanted = {member.index: member for member in spec.members}
         removed = [index for index, member in self._members.items() if not _is_same_volume(member, wanted.get(index))]
         for index in removed:
             await self._withdraw(self._members[index].volume_id)
@@ -287,11 +287,27 @@ class Worker:
         if bug is not None:
             raise InternalError(f"a task of the group ended: {bug!r}") from bug
 
-    async def _end_role_if_due(self) -> None:
-        """End a role that needs new stores, when its pause is over and what the next one must know is durable."""
+    def _waits_with_leavers(self, wanted: Mapping[int, MemberSpec]) -> bool:
+        """Say whether volumes leave a primary that waits for what only the secondary has, and nothing joins it.
+
+        That one may list the others only by now, and lets this side in when it does the same; but a stream that never
+        comes does not end either. So the role starts anew with those that stay, and is healed.
+        """
+        group = self._group
+        if not isinstance(group, PrimaryGroup) or not group.is_doubtful or group.failed_flush is not None:
+            return False
+        return wanted.keys() < self._members.keys()
+
+    async def _end_role_if_due(self, wanted: Mapping[int, MemberSpec]) -> None:
+        """End a role that needs new stores, when its pause is over and what the next one must know is durable.
+
+        Also one that must begin anew with the members that are wanted.
+        """
         group = self._group
         if group is not None and group.failed_flush is not None and self._renewal.is_due():
             await group.distrust()
+            await self._tear_down()
+        elif self._waits_with_leavers(wanted):
             await self._tear_down()
 
     async def _serve_what_may_be(self) -> None:

@@ -18,6 +18,7 @@ from twinsite.messages import MemberSpec, Mode, Role, WorkerSpec
 from twinsite.nbd_client import NbdClient
 from twinsite.worker import worker
 from twinsite.worker.spec_check import check_endpoint
+from twinsite.worker.state import ReplicaState, StateDirectory
 from twinsite.worker.store_device import StoreDevice
 
 DATA = b"kept" * 1024
@@ -266,6 +267,27 @@ async def test_a_volume_whose_file_has_not_grown_stays_as_it_is_until_it_has(lea
     await leader.write(0, DATA)
     os.truncate(leader.directory / "0.raw", 2 * SIZE)
     await leader.wait(lambda s: s.spec_version == larger.version, "grown")
+
+
+async def test_a_primary_that_waits_for_what_the_secondary_has_lets_volumes_go(directory: Path) -> None:
+    leader = Leader(directory, members=2)
+    state = StateDirectory(directory / "state")
+    state.load()
+    state.save(
+        ReplicaState(term=1, is_primary=True, generations=["known"], primary_boot_id="before", peer_has_all=True)
+    )
+    leader.start()
+    leader.give(leader.spec())
+    await leader.wait(lambda status: status.doubtful and len(status.members) == 2, "waiting with two volumes")
+    del leader.members[1]
+    given = leader.give(leader.spec())
+    await leader.wait(lambda _: leader.has_applied(given), "without the second volume")
+    status = leader.worker.status()
+    assert status is not None
+    assert (status.doubtful, [member.volume_id for member in status.members]) == (True, ["volume0"])
+    hello = leader.group().make_hello("nonce")
+    assert [index for index, _ in hello.members] == [0], "what the secondary lists too"
+    await leader.close()
 
 
 async def test_a_volume_does_not_shrink(leader: Leader) -> None:
