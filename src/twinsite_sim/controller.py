@@ -52,7 +52,7 @@ from twinsite.messages import (
     WorkerSpec,
     to_wire,
 )
-from twinsite_sim import extending
+from twinsite_sim import extending, members
 from twinsite_sim.extending import Refused
 from twinsite_sim.machine import Machine
 from twinsite_sim.volumes import UNIT_BYTES, Extension, SimPair, new_pair, number_of, place_of
@@ -89,6 +89,7 @@ class Group:
     loss_acceptances: int = 0
     pairs: list[SimPair] = field(default_factory=list)
     journal: Extension | None = None
+    next_member_index: int = 0
     id: str = GROUP_ID
 
 
@@ -121,7 +122,7 @@ class Controller:
     def __init__(self, machine: Machine, sizes_bytes: list[int]) -> None:
         self.machine = machine
         pairs = [new_pair(n, n, size_bytes, ("az1", "az2")) for n, size_bytes in enumerate(sizes_bytes)]
-        self.group = Group("az1", "az2", pairs=pairs)
+        self.group = Group("az1", "az2", pairs=pairs, next_member_index=len(pairs))
         self.row = first_row("az1", machine.wall_clock())
         self.reports: dict[str, ObservedWorker] = {}
         self.reported_at: dict[str, float] = {}
@@ -154,7 +155,7 @@ class Controller:
     def note(self, event: str) -> None:
         self.machine.trace.add("controller", event)
 
-    def _set_row(self, row: Row, why: str, *, is_old: bool = False) -> None:
+    def set_row(self, row: Row, why: str, *, is_old: bool = False) -> None:
         self.row = row
         self.note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
         self.on_row(row, is_old)
@@ -176,7 +177,7 @@ class Controller:
             self.note(f"refuses {call} of {site} at term {term}, version {version}: {result.reason}")
             return {"granted": False, "reason": result.reason.value, "row": to_wire(result.row)}
         if call != "read":
-            self._set_row(result, f"grants {call} to {site}", is_old=is_late)
+            self.set_row(result, f"grants {call} to {site}", is_old=is_late)
             self._settle_status()
         return {"granted": True, "reason": None, "row": to_wire(result)}
 
@@ -207,6 +208,7 @@ class Controller:
         if primary is not None and primary.spec_version >= group.wish_version and primary.mode in _BEGUN:
             group.synced_at = None
         self._settle_status()
+        members.settle_change(self)
         self.settle_moves()
         extending.settle_extend(self, volumes)
         return self.spec_for(site), extending.desired_volumes(group.pairs, site)
@@ -259,7 +261,7 @@ class Controller:
             self._wish()
         else:
             group.spec_version += 1
-        self._set_row(after, f"hears what {site} knows", is_old=True)
+        self.set_row(after, f"hears what {site} knows", is_old=True)
 
     def back_up(self) -> Backup:
         """Return what the database keeps."""
@@ -268,6 +270,8 @@ class Controller:
     def restore(self, backup: Backup) -> None:
         """The database goes back to a backup, and the controller notices that."""
         group, row = backup
+        if self.group.next_member_index != group.next_member_index or len(self.group.pairs) != len(group.pairs):
+            return  # The product gives no index out twice; a database that has forgotten one would.
         self.restores += 1
         kept, self.group = self.group, copy.deepcopy(group)
         if extending.keep_sizes(kept.pairs, group.pairs):
@@ -277,7 +281,7 @@ class Controller:
             self._turn_pairs()
         self.reports.clear()
         self.reported_at.clear()
-        self._set_row(forget(row, ["az1", "az2"], f"restoration {self.restores}"), "is restored from a backup")
+        self.set_row(forget(row, ["az1", "az2"], f"restoration {self.restores}"), "is restored from a backup")
 
     # What is shown
 
@@ -352,7 +356,7 @@ class Controller:
         self._other_way_round()
         group.move_ends_at = self.machine.loop.time() + REVERSE_WAIT_SECONDS
         self._wish(replication=Replication.RUNNING)
-        self._set_row(answer, "switches")
+        self.set_row(answer, "switches")
         return True
 
     def _other_way_round(self) -> None:
@@ -436,7 +440,7 @@ class Controller:
                 accepts_loss=accepts_loss,
             )
         )
-        self._set_row(answer, f"promotes, stating the loss of {loss or 'nothing'}")
+        self.set_row(answer, f"promotes, stating the loss of {loss or 'nothing'}")
 
     def reverse(self, *, to: str | None = None) -> None:
         """Begin a planned switchover. Nothing is done if it has brought the group to `to` already. Raises `Refused`."""
@@ -458,6 +462,10 @@ class Controller:
     def extend(self, sizes_gib: dict[int, int]) -> None:
         """Give pairs, by member index, these sizes, all or none. Raises `Refused`."""
         extending.extend(self, sizes_gib)
+
+    def change_pairs(self, added: Sequence[SimPair], removed: Sequence[int]) -> None:
+        """Let pairs in, and out by their member indexes. Raises `Refused`."""
+        members.change_pairs(self, added, removed)
 
     def reprotect(self) -> None:
         """Follow the new primary. Raises `Refused`."""
@@ -488,7 +496,7 @@ class Controller:
                 replication=Replication.PAUSED, move_ends_at=None, loss_acceptances=self.group.loss_acceptances + 1
             )
             given_up = give_up(self.row, self.row.unheard)
-            self._set_row(given_up, "waits for nobody's knowledge")
+            self.set_row(given_up, "waits for nobody's knowledge")
             self.on_loss_accepted()
         elif self.group.replication is not Replication.PAUSED:
             self.require_connected(self.group.priority_station)

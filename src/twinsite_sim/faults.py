@@ -15,14 +15,12 @@ from twinsite_sim.arbiter import ArbiterFaults
 from twinsite_sim.controller import Backup
 from twinsite_sim.machine import Machine, Process
 from twinsite_sim.node import SimNode, worker_of
-from twinsite_sim.operators import Call
+from twinsite_sim.operators import DISTURBED_EXTENSION, DISTURBED_MEMBERS, Call
 
 if TYPE_CHECKING:
     from twinsite_sim.world import World
 
 Fault = Callable[[], Any]
-DISTURBED = "extension disturbed"
-"""The fault that begins with an extension."""
 
 
 class Mischief:
@@ -66,12 +64,15 @@ class Mischief:
         # Chosen apart from the others, so that a world without extensions is as if there were none.
         self._disturbing = rng = random.Random(f"{seed} mischief of extensions")
         of_extensions: list[tuple[str, Fault, float]] = [
-            (DISTURBED, self._extension_disturbed, 1.0),
+            (DISTURBED_EXTENSION, self._extension_disturbed, 1.0),
             ("pool full", self._pool_full, 0.5),
         ]
         if world.operators.extends:
             self.kinds += [kind for kind in of_extensions if rng.random() < max(share, 0.5)]
-        kinds += of_extensions
+        of_members: tuple[str, Fault, float] = (DISTURBED_MEMBERS, self._members_disturbed, 1.0)
+        if world.operators.changes_members:
+            self.kinds.append(of_members)
+        kinds += [*of_extensions, of_members]
         if focus:
             assert focus <= {name for name, _, _ in kinds}
             self.kinds = [kind for kind in kinds if kind[0] in focus]
@@ -225,14 +226,34 @@ class Mischief:
     @asynccontextmanager
     async def _disturbed(self) -> AsyncIterator[None]:
         """Extend disks, and let something happen before that is through."""
-        rng, operators = self._disturbing, self._world.operators
+        operators = self._world.operators
         if operators.extend(operators.larger_sizes()):
-            await asyncio.sleep(rng.random() * rng.choice([0.3, 1.0, 3.0]))
-            rng.choice([self._kill_worker, self._kill_inside, self._crash_machine, self._crash_inside, self._blip])()
-            if rng.random() < 0.3:
-                await asyncio.sleep(rng.random())
+            await self._disturb()
+            if self._disturbing.random() < 0.3:
+                await asyncio.sleep(self._disturbing.random())
                 operators.call(Call("failover", self._world.controller.group.secondary_station))
         yield
+
+    async def _disturb(self) -> None:
+        """Let something happen to a site soon."""
+        rng = self._disturbing
+        await asyncio.sleep(rng.random() * rng.choice([0.3, 1.0, 3.0]))
+        rng.choice([self._kill_worker, self._kill_inside, self._crash_machine, self._crash_inside, self._blip])()
+
+    @asynccontextmanager
+    async def _disturbed_members(self) -> AsyncIterator[None]:
+        """Change the pairs, and let something happen before that is through, and in the copy that follows."""
+        rng, operators = self._disturbing, self._world.operators
+        if await operators.change_members():
+            if rng.random() < 0.7:
+                await self._disturb()
+            await asyncio.sleep(rng.random() * rng.choice([0.3, 1.0, 3.0]))
+            if operators.call(Call("synchronize")) and rng.random() < 0.7:
+                await self._disturb()
+        yield
+
+    def _members_disturbed(self) -> Any:
+        return self._disturbed_members()
 
     def _extension_disturbed(self) -> Any:
         return self._disturbed()

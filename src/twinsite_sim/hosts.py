@@ -60,14 +60,16 @@ class Attachment:
         self._hosts = hosts
         self._habits = habits
         self._waiting: dict[asyncio.Future[tuple[int, bytes]], None] = {}
+        self.is_over = False
+        """The volume has left the group, and its hosts have stopped before."""
         self._known_bytes = 0
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
 
     async def keep(self) -> None:
-        """Stay connected for ever."""
+        """Stay connected until the volume leaves the group."""
         hosts = self._hosts
-        while True:
+        while not self.is_over:
             self.site = hosts.controller.group.priority_station
             address = hosts.machines[self.site].address
             self._lost.clear()
@@ -83,6 +85,7 @@ class Attachment:
             await asyncio.sleep(hosts.random.random() * 0.3)
 
     async def _watch_moves(self, client: NbdClient) -> None:
+        is_leaving = False
         while True:
             await asyncio.sleep(1.0)
             shown_bytes = self._hosts.controller.shown_bytes(self.index)
@@ -90,6 +93,11 @@ class Attachment:
                 # Somebody tells the host to look at the size again.
                 self._known_bytes = shown_bytes
                 await asyncio.sleep(self._hosts.random.random() * RESCAN_SECONDS_MAX)
+                if self.client is client:
+                    self.client = None  # Nothing more is asked, and what was asked is waited for.
+                    self._ready.clear()
+                is_leaving = True
+            if is_leaving and not self._waiting:
                 client.close()
                 return
             if self._hosts.controller.group.priority_station != self.site:
@@ -103,10 +111,21 @@ class Attachment:
                 return
 
     async def ready(self) -> NbdClient:
-        """Wait for a connection."""
+        """Wait for a connection. Raises `CutOff` when there will be none any more."""
         while self.client is None:
             await self._ready.wait()
+            if self.is_over:
+                raise CutOff
         return self.client
+
+    def end(self) -> None:
+        """Stop for good."""
+        self.is_over = True
+        client, self.client = self.client, None
+        if client is not None:
+            client.close()
+        self._cut_off()
+        self._ready.set()
 
     async def ask(
         self, client: NbdClient, command: Command, offset: int, length: int, *, data: bytes = b"", flags: int = 0
@@ -128,6 +147,9 @@ class Attachment:
             self._waiting.pop(future, None)
 
     def _came_up(self, client: NbdClient) -> None:
+        if self.is_over:
+            client.close()
+            return
         self._hosts.on_attached(client, self)
         self.client = client
         self._ready.set()
@@ -136,6 +158,9 @@ class Attachment:
         if self.client is client:
             self.client = None
             self._ready.clear()
+        self._cut_off()
+
+    def _cut_off(self) -> None:
         self._lost.set()
         for future in list(self._waiting):
             if not future.done():
@@ -164,6 +189,7 @@ class Hosts:
         self.busy = 0
         self.answered = 0
         self.failed = 0
+        self._attachments: list[tuple[Habits, list[Attachment]]] = []
         self._go_on = asyncio.Event()
         self._go_on.set()
         self.on_attached: Callable[[NbdClient, Attachment], None] = lambda client, attachment: None
@@ -187,8 +213,23 @@ class Hosts:
         else:
             self._go_on.set()
 
+    def attach(self, index: int) -> None:
+        """Let every host use a volume that has come into the group."""
+        for habits, attachments in self._attachments:
+            attachment = Attachment(self, index, habits)
+            attachments.append(attachment)
+            self.process.spawn(attachment.keep)
+
+    def detach(self, index: int) -> None:
+        """Let no host use a volume any more."""
+        for _, attachments in self._attachments:
+            for attachment in [one for one in attachments if one.index == index]:
+                attachments.remove(attachment)
+                attachment.end()
+
     async def _live(self, habits: Habits) -> None:
-        attachments = [Attachment(self, volume.index, habits) for volume in self.ledger.volumes]
+        attachments = [Attachment(self, index, habits) for index in self.ledger.volumes]
+        self._attachments.append((habits, attachments))
         for attachment in attachments:
             self.loop.create_task(attachment.keep())
         for _ in range(habits.depth):
@@ -202,7 +243,10 @@ class Hosts:
             pause_seconds = habits.pause_seconds if self.answered < BUSY_ANSWERS_MAX else TIRED_SECONDS
             await asyncio.sleep(rng.expovariate(1.0) * pause_seconds)
             attachment = rng.choice(attachments)
-            client = await attachment.ready()
+            try:
+                client = await attachment.ready()
+            except CutOff:
+                continue
             if self.is_pausing:
                 continue
             self.busy += 1

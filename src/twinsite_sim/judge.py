@@ -9,12 +9,14 @@
 5. In the end, after the faults, the twins are equal, and equally large.
 6. A primary that has heard that it was replaced does nothing more for hosts.
 7. A disk that hosts have seen never shrinks, both sites' disks are as large, and behind their ends is nothing.
+
+All of that is said of the members that the group has at that moment.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twinsite.core.arbiter import Row, Secondary
@@ -28,7 +30,7 @@ from twinsite_sim.loop import SimLoop, WorldFailure
 from twinsite_sim.machine import STATE_ROOT, Machine, Process
 from twinsite_sim.nbd_client import NbdClient
 from twinsite_sim.trace import Trace
-from twinsite_sim.volumes import disk_path
+from twinsite_sim.volumes import disk_path, number_of
 
 LEAVING_SECONDS = 2.0
 """What a host asks later than that of a primary that has heard that it was replaced is not done any more.
@@ -70,9 +72,9 @@ class Judge:
             machines[site].on_lost_writes = self._lost_writes
             machines[site].on_crash = self._crashed
 
-    def images(self, site: str) -> list[Image]:
-        """Return what a site's disks show, as far as hosts have ever seen them."""
-        return [self._image(site, volume) for volume in self._ledger.volumes]
+    def images(self, site: str) -> dict[int, Image]:
+        """Return what a site's disks of the group show, as far as hosts have ever seen them."""
+        return {index: self._image(site, volume) for index, volume in self._ledger.volumes.items()}
 
     def _image(self, site: str, volume: VolumeLedger) -> Image:
         disk = self._machines[site].disks[disk_path(volume.index)]
@@ -88,9 +90,12 @@ class Judge:
         process: Process = client.server_process
         site = process.machine.name
         row = self._row
-        self._check_size(self._ledger.volumes[attachment.index], client.size_bytes, process.name)
+        volume = self._ledger.volumes[attachment.index]
+        self._grow(volume, client.size_bytes)
         if site != row.primary_site or not process.is_alive:
             return  # It was replaced and does not know yet, or it is gone and its host does not know yet.
+        if client.size_bytes < volume.sector_count * SECTOR_BYTES:
+            raise WorldFailure(f"{process.name} shows volume {volume.index} with {client.size_bytes} bytes; it shrinks")
         promotion = self._unchecked
         self._unchecked = None
         is_forced = promotion is not None and promotion.is_forced
@@ -116,12 +121,9 @@ class Judge:
         told_at = max(disk.told_at for disk in machine.disks.values())
         return told_at > 0 and told_at > self._loop.time() - LEAVING_SECONDS
 
-    def _check_size(self, volume: VolumeLedger, size_bytes: int, name: str) -> None:
+    def _grow(self, volume: VolumeLedger, size_bytes: int) -> None:
         """A host is shown a volume of this size: from now on both sites must have that."""
-        before_bytes = volume.sector_count * SECTOR_BYTES
-        if size_bytes < before_bytes:
-            raise WorldFailure(f"{name} shows volume {volume.index} with {size_bytes} bytes; it had {before_bytes}")
-        if size_bytes > before_bytes:
+        if size_bytes > volume.sector_count * SECTOR_BYTES:
             self._trace.add("checker", f"hosts see {size_bytes} bytes of volume {volume.index}")
             self._ledger.grow(volume.index, size_bytes)
             for site in self._lacking:
@@ -191,7 +193,7 @@ class Judge:
 
     def _check_room(self, site: str) -> None:
         """Behind what hosts have ever seen of a disk it must read as zeros."""
-        for volume in self._ledger.volumes:
+        for volume in self._ledger.volumes.values():
             disk = self._machines[site].disks[disk_path(volume.index)]
             room = memoryview(disk.content)[volume.sector_count * SECTOR_BYTES :]
             if room.nbytes and any(room):
@@ -203,16 +205,20 @@ class Judge:
         if status is None or status.role is not Role.SECONDARY or status.doubtful:
             return
         machine = self._machines[site]
+        # It may not have heard yet of members that have come.
+        known = {number_of(member.volume_id) for member in status.members}
+        images = {index: image for index, image in self.images(site).items() if index in known}
         if status.consistent:
-            self._ledger.check_promotable(self.images(site), f"{site}, which says that it is consistent", machine)
+            self._ledger.check_promotable(images, f"{site}, which says that it is consistent", machine)
         elif status.rollback_point is not None:
-            images = rolled_back(self.images(site), machine.files.peek(UNDO_LOG))
-            self._ledger.check_promotable(images, f"{site}, if its undo log were rolled back", machine)
+            copies = rolled_back(images, machine.files.peek(UNDO_LOG))
+            self._ledger.check_promotable(copies, f"{site}, if its undo log were rolled back", machine)
 
     def twins_are_equal(self) -> bool:
         """Say whether both sites' disks show the same."""
         return all(
-            bytes(self._image("az1", volume)) == bytes(self._image("az2", volume)) for volume in self._ledger.volumes
+            bytes(self._image("az1", volume)) == bytes(self._image("az2", volume))
+            for volume in self._ledger.volumes.values()
         )
 
     def check_end(self) -> None:
@@ -277,7 +283,8 @@ class Judge:
         if must_have_flushed:
             self._ledger.check_flushed(images, what)
         self._ledger.start_anew(images, self._loop.time(), what, is_of_one_moment=False, place=process)
-        for index, disk in enumerate(process.machine.disks.values()):
+        for index in images:
+            disk = process.machine.disks[disk_path(index)]
             # Flushed it was at the other site, perhaps; here it is shown and nothing more.
             self._ledger.void_flushes(index, disk.unflushed | disk.forgotten)
 
@@ -328,6 +335,9 @@ class Judge:
         `was_told`: a host's flush has failed there, so what it was to cover is undefined by the host's own rules; but
         while the other site has everything, hosts are not told and nothing is lost.
         """
+        index = number_of(path)
+        if index not in self._ledger.volumes:
+            return
         row = self._row
         site = machine.name
         is_in_sync = row.secondary is Secondary.IN_SYNC
@@ -344,7 +354,6 @@ class Judge:
             # A disk that fails a flush is as good as a machine that crashes: of what both lost, only flushes count.
             self._is_beyond |= other_site(site) in self._has_crashed
             self._has_crashed.add(site)
-        index = list(machine.disks).index(path)  # As in the ledger.
         told = was_told and site == row.primary_site and not is_in_sync
         if told:
             self._unhealed.add(site)
@@ -356,16 +365,19 @@ class Judge:
             self._trace.add("checker", f"{len(excused)} sectors of volume {index} are excused")
 
 
-def rolled_back(images: Sequence[Image], log: bytes) -> list[bytearray]:
+def rolled_back(images: Mapping[int, Image], log: bytes) -> dict[int, bytearray]:
     """Return copies of disks as the records of an undo log would leave them."""
-    copies = [bytearray(image) for image in images]
-    _, start = decode_header(memoryview(log))
+    copies = {index: bytearray(image) for index, image in images.items()}
+    header, start = decode_header(memoryview(log))
+    numbers = {int(index): number_of(volume_id) for index, volume_id in header.volume_ids.items()}
     for record, _ in decode_records(memoryview(log), start):
-        image = copies[record.volume]
+        image = copies.get(numbers[record.volume])
+        if image is None:
+            continue
         offset = record.block * BLOCK_BYTES
         length = min(BLOCK_BYTES, len(image) - offset)
-        # A block that was kept before its disk grew was followed by nothing.
-        image[offset : offset + length] = bytes(record.data or b"").ljust(length, b"\0")
+        # What was kept before its disk grew was followed by nothing; hosts may not have seen yet what it has grown by.
+        image[offset : offset + length] = bytes(record.data or b"")[:length].ljust(length, b"\0")
     return copies
 
 

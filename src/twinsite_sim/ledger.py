@@ -9,7 +9,7 @@ something issued after it. Hosts do not issue overlapping changes at the same ti
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -79,10 +79,11 @@ class Ledger:
 
     def __init__(self, sizes_bytes: Sequence[int]) -> None:
         self._numbers = itertools.count(1)
-        self.volumes = []
+        self.volumes: dict[int, VolumeLedger] = {}
+        """The members that the group has, by the number of the pair."""
         self.by_number: dict[int, Change] = {}
         for index, size in enumerate(sizes_bytes):
-            self.volumes.append(VolumeLedger(index, 0, [], [], []))
+            self.volumes[index] = VolumeLedger(index, 0, [], [], [])
             self.grow(index, size)
         self.pending: dict[Change, None] = {}
         self.done_count = 0
@@ -103,6 +104,31 @@ class Ledger:
         volume.floor += [0] * len(new)
         volume.history += [[blank] for _ in new]
         volume.sector_count = new.stop
+
+    def add(self, index: int, image: Image) -> None:
+        """A volume is a member from now on: what lies on its production disk has always been there."""
+        words = memoryview(image).cast("Q")[::WORDS_IN_SECTOR].tolist()
+        sectors = range(len(words))
+        found = {
+            word: Change(word, word, index, sectors, 0.0, done_at=0.0, is_pending=False, is_flushed=True)
+            for word in dict.fromkeys(words)
+        }
+        self.volumes[index] = VolumeLedger(
+            index, len(words), words, [[found[word]] for word in words], [0] * len(words)
+        )
+
+    def remove(self, index: int) -> None:
+        """A volume is no member any more: nothing is known of it from now on."""
+        for change in [change for change in self.pending if change.volume == index]:
+            self.cut_off(change)
+        self._forks = [change for change in self._forks if change.volume != index]
+        del self.volumes[index]
+
+    def imprint(self, index: int, sectors: range, now: float) -> Change:
+        """Return a change of a volume that is no member, for its disk alone."""
+        number = next(self._numbers)
+        change = self.by_number[number] = Change(number, number, index, sectors, now, is_pending=False)
+        return change
 
     def fork(self, machine: Any, now: float, *, may_answer: bool) -> None:
         """Another site shows its disks now: what hosts send to the one that was primary is not the group's history.
@@ -203,18 +229,20 @@ class Ledger:
 
     # What disks show
 
-    def check(self, images: Sequence[Image], what: str) -> None:
+    def check(self, images: Mapping[int, Image], what: str) -> None:
         """Raise `WorldFailure` unless disks show every change that a host was told is done."""
-        for volume, image in zip(self.volumes, images, strict=True):
+        for index, image in images.items():
+            volume = self.volumes[index]
             for sector, word in self._differences(volume, image, what):
                 self._place_of(volume, sector, word, what)
 
-    def settle(self, images: Sequence[Image], place: Any, now: float, what: str) -> None:
+    def settle(self, images: Mapping[int, Image], place: Any, now: float, what: str) -> None:
         """Check disks that hosts are shown from now on, and hold them to what they show.
 
         What was sent to another process than `place` and is not shown will not be shown later either.
         """
-        for volume, image in zip(self.volumes, images, strict=True):
+        for index, image in images.items():
+            volume = self.volumes[index]
             found = dict(self._differences(volume, image, what))
             for sector, history in enumerate(volume.history):
                 floor = volume.floor[sector]
@@ -271,7 +299,7 @@ class Ledger:
 
     def start_anew(
         self,
-        images: Sequence[Image],
+        images: Mapping[int, Image],
         now: float,
         what: str,
         *,
@@ -291,7 +319,8 @@ class Ledger:
         for change in self.pending:
             change.is_forked |= change.place is not None and change.place.machine is self.forked_machine
         lost = []
-        for volume, places in zip(self.volumes, shown, strict=True):
+        for index, places in shown.items():
+            volume = self.volumes[index]
             for sector, found in enumerate(places):
                 history = volume.history[sector]
                 for later in history[found + 1 :]:
@@ -310,7 +339,7 @@ class Ledger:
         self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]
         return lost
 
-    def check_promotable(self, images: Sequence[Image], what: str, machine: Any) -> None:
+    def check_promotable(self, images: Mapping[int, Image], what: str, machine: Any) -> None:
         """Raise `WorldFailure` unless a forced failover to disks like these would show one moment. Changes nothing.
 
         `machine` has the disks: what it was sent while it was a primary that had been replaced may be among it.
@@ -330,9 +359,10 @@ class Ledger:
         for sector in sectors:
             record.history[sector][record.floor[sector]].unstable.add(sector)
 
-    def check_flushed(self, images: Sequence[Image], what: str) -> None:
+    def check_flushed(self, images: Mapping[int, Image], what: str) -> None:
         """Raise `WorldFailure` unless disks show every change that a host has flushed."""
-        for volume, places in zip(self.volumes, self._shown(images, what), strict=True):
+        for index, places in self._shown(images, what).items():
+            volume = self.volumes[index]
             for sector, place in enumerate(places):
                 history = volume.history[sector]
                 flushed = _last_flushed(history, sector)
@@ -342,37 +372,38 @@ class Ledger:
                         f"{history[place]} and not {history[flushed]}"
                     )
 
-    def _shown(self, images: Sequence[Image], what: str, machine: Any = None) -> list[list[int]]:
+    def _shown(self, images: Mapping[int, Image], what: str, machine: Any = None) -> dict[int, list[int]]:
         """Return, for each volume and sector, the newest change that it may be showing.
 
         With a `machine`, that may be one of those that it was sent while it was a primary that had been replaced.
         """
-        shown = []
-        for volume, image in zip(self.volumes, images, strict=True):
+        shown = {}
+        for index, image in images.items():
+            volume = self.volumes[index]
             found = dict(self._differences(volume, image, what))
             places = list(volume.floor)
             for sector, word in found.items():
                 places[sector] = self._forked_place_of(volume, sector, word, machine)
                 if places[sector] < 0:
                     places[sector] = self._any_place_of(volume, sector, word, what)
-            shown.append(places)
+            shown[index] = places
         return shown
 
-    def _check_moment(self, shown: Sequence[Sequence[int]], what: str) -> None:
+    def _check_moment(self, shown: Mapping[int, Sequence[int]], what: str) -> None:
         """Raise `WorldFailure` unless what is shown is of one moment, whichever.
 
         Whatever a host had been told before it issued anything that is shown must be shown too, unless it was lost
         for good by then; and nothing may be shown that was lost for good before something that is shown was issued.
         """
         moment, latest = 0.0, None
-        for volume, places in zip(self.volumes, shown, strict=True):
-            for history, place in zip(volume.history, places, strict=True):
+        for index, places in shown.items():
+            for history, place in zip(self.volumes[index].history, places, strict=True):
                 if history[place].word and history[place].issued_at > moment and not history[place].is_forked:
                     moment, latest = history[place].issued_at, history[place]
-        for volume, places in zip(self.volumes, shown, strict=True):
-            for sector, (history, place) in enumerate(zip(volume.history, places, strict=True)):
+        for index, places in shown.items():
+            for sector, (history, place) in enumerate(zip(self.volumes[index].history, places, strict=True)):
                 change = history[place]
-                where = f"{what}: sector {sector} of volume {volume.index} shows {change}"
+                where = f"{what}: sector {sector} of volume {index} shows {change}"
                 if change.word and change.gone.get(sector, moment) < moment:
                     raise WorldFailure(f"{where}, which was lost before {latest} was issued: not one moment")
                 for later in history[place + 1 :]:

@@ -168,14 +168,14 @@ class SimLoop(asyncio.BaseEventLoop):
     def create_task(  # type: ignore[override]
         self, coro: Any, *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
-        """Make a task that its process remembers; one that dies of a bug ends the world."""
+        """Make a task that its owner remembers; one that dies, of a bug or by the word of a checker, ends the world."""
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
         owner = (context or contextvars.copy_context()).get(OWNER)
         if owner is None:
             self._own_tasks.append(task)
         else:
             owner.tasks.append(task)
-            task.add_done_callback(self._look_at_end)
+        task.add_done_callback(self._look_at_end)
         return task
 
     def close_tasks(self, tasks: list[asyncio.Task[Any]]) -> None:

@@ -19,6 +19,7 @@ from twinsite.messages import Mode, ObservedWorker, Replication
 from twinsite.worker.primary_group import OPENS_ANEW
 from twinsite.worker.taking_over import HALF_COPIED
 from twinsite_sim.extending import Refused
+from twinsite_sim.members import Changing
 from twinsite_sim.volumes import UNIT_BYTES
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ REPEATS_MAX = 3
 """So often at most an operator whose answers are lost makes one call."""
 LOOKS_PAST_MAX = 5.0
 """Seconds that an operator may take to act on what it saw."""
+PAUSE_LOOKS_MAX = 8
+"""So often an operator tries to change the pairs of a group that is to be paused by then."""
+DISTURBED_EXTENSION = "extension disturbed"
+DISTURBED_MEMBERS = "members disturbed"
+"""The faults that begin with a call of an operator."""
 GROWTHS_BYTES = [512, 1536, BLOCK_BYTES // 2, BLOCK_BYTES, BLOCK_BYTES + 512, 2 * BLOCK_BYTES, 5 * BLOCK_BYTES]
 """By how much a disk is extended."""
 SIZE_BYTES_MAX = 20 * BLOCK_BYTES
@@ -49,8 +55,11 @@ class Call:
 class Operators:
     """The operators of one world."""
 
-    def __init__(self, world: World, seed: str, *, forces: bool, extends: bool) -> None:
-        """Choose what they are like, whether they accept losses without a need, extend disks in any case."""
+    def __init__(self, world: World, seed: str, *, forces: bool, focus: frozenset[str]) -> None:
+        """Choose what they are like; with `forces` they accept losses without a need.
+
+        What a fault of the `focus` disturbs they do in any case.
+        """
         self._world = world
         self._forces = forces
         self._random = rng = random.Random(f"{seed} operators")
@@ -60,10 +69,15 @@ class Operators:
         self._lost_rate = rng.choice([0.0, 0.0, 0.3])
         self._names_sites = rng.random() < 0.5
         self._growing = rng = random.Random(f"{seed} extensions")  # Of its own: most worlds are as without it.
-        self.extends = rng.random() < 0.4 or extends
+        self.extends = rng.random() < 0.4 or DISTURBED_EXTENSION in focus
         """They extend disks now and then."""
         self._extend_pause_seconds = rng.choice([3.0, 10.0])
         self._extend_lost_rate = rng.choice([0.0, 0.3])
+        self._changing = rng = random.Random(f"{seed} members")
+        self.changes_members = rng.random() < 0.3 or DISTURBED_MEMBERS in focus
+        """They add and remove pairs now and then."""
+        self._change_pause_seconds = rng.choice([5.0, 15.0])
+        self._members = Changing(world, rng)
         self.operations: Counter[str] = Counter()
         """Calls that were not refused."""
 
@@ -74,6 +88,8 @@ class Operators:
                 group.create_task(self._work())
             if self.extends:
                 group.create_task(self._extend_now_and_then())
+            if self.changes_members:
+                group.create_task(self._change_members_now_and_then())
 
     async def _work(self) -> None:
         rng = self._random
@@ -100,6 +116,24 @@ class Operators:
                 if rng.random() >= self._extend_lost_rate:
                     break
                 await asyncio.sleep(rng.random() * rng.choice([0.5, 6.0]))
+
+    async def _change_members_now_and_then(self) -> None:
+        rng = self._changing
+        while True:
+            await asyncio.sleep(rng.expovariate(1.0) * self._change_pause_seconds)
+            await self.change_members()
+            await asyncio.sleep(rng.random() * rng.choice([0.5, 5.0]))
+            self.call(Call("synchronize"))
+
+    async def change_members(self) -> bool:
+        """Pause the group, and let a pair in or out; return whether that was admitted."""
+        self.call(Call("stop"))
+        for _ in range(PAUSE_LOOKS_MAX):
+            await asyncio.sleep(self._changing.random())
+            if self._members.change():
+                self.operations["change members"] += 1
+                return True
+        return False
 
     def larger_sizes(self) -> dict[int, int]:
         """Choose pairs, and a larger size for each."""

@@ -127,8 +127,8 @@ def volume_id_of(site: str, number: int) -> str:
 
 
 def number_of(volume_id: str) -> int:
-    """Return the number of the pair that a disk is one of."""
-    return int(volume_id.rpartition("-")[2])
+    """Return the number of the pair that a disk is one of, by its id or its path."""
+    return int(volume_id.replace("/", "-").rpartition("-")[2])
 
 
 def place_of(volume_id: str) -> StorePlace:

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from twinsite.control.lifecycle.states import ReplicationStatus
+from twinsite.control.lifecycle.states import GroupStatus, ReplicationStatus
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.messages import Mode, Replication
 from twinsite_sim.arbiter import ArbiterFaults, ArbiterWorld
 from twinsite_sim.controller import Controller
 from twinsite_sim.extending import is_extending, settle_extend
-from twinsite_sim.faults import DISTURBED, Mischief
+from twinsite_sim.faults import Mischief
 from twinsite_sim.hosts import Hosts, random_habits
 from twinsite_sim.judge import Judge
 from twinsite_sim.ledger import Ledger
@@ -43,6 +43,7 @@ LOOK_SECONDS = 0.5
 """How often the disks are looked at."""
 BOOT_SECONDS = 4.0
 """Mean time that a machine stays down."""
+_CHANGING = frozenset({GroupStatus.UPDATING, GroupStatus.ERROR})
 SITES = ("az1", "az2")
 
 
@@ -96,7 +97,7 @@ class World:
         self.arbiter.on_replaced = self.judge.replaced
         self.hosts.on_served = self.judge.served
         forces = self.random.random() < 0.3 or bool(focus)
-        self.operators = Operators(self, name, forces=forces, extends=DISTURBED in focus)
+        self.operators = Operators(self, name, forces=forces, focus=focus)
         self.mischief = Mischief(self, name, focus)
         self.fault_seconds = self.random.choice([15.0, 30.0, 60.0])
         self.help: Counter[str] = Counter()
@@ -140,7 +141,7 @@ class World:
         await asyncio.gather(faults, operators, return_exceptions=True)
         self.trace.add("world", "faults end")
         await self._heal()
-        await self._until(self._has_ended_extension, QUIET_SECONDS_MAX, "the extension is done or undone")
+        await self._until(self._is_settled, QUIET_SECONDS_MAX, "disks and members are as they should")
         self.hosts.pause(on=True)
         await self._until(self._is_answered, QUIET_SECONDS_MAX, "hosts get their answers")
         await self._until(self._is_at_rest, QUIET_SECONDS_MAX, "the group is active and at rest")
@@ -231,10 +232,10 @@ class World:
         status = self.controller.health().status
         return self._is_active() and status is not None and not status.dirty_bytes
 
-    def _has_ended_extension(self) -> bool:
-        """Say whether no extension is under way, and all disks have their sizes in force."""
+    def _is_settled(self) -> bool:
+        """Say whether no extension and no change of members is under way, and the sizes of all are in force."""
         controller = self.controller
-        if is_extending(controller.group.pairs):
+        if is_extending(controller.group.pairs) or controller.group.status in _CHANGING:
             return False
         for node in self.nodes:
             status = status_now(node)

@@ -1,4 +1,4 @@
-"""Bugs to plant in what extends the disks of a group. As in `plants`."""
+"""Bugs to plant in what extends the disks of a group, and lets pairs in and out. As in `plants`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from twinsite.control.lifecycle import extending as table
 from twinsite.control.lifecycle.extending import ExtendFacts, ExtendStep
 from twinsite.core.group.convergence import Convergence
 from twinsite.core.tracking.intents import HOT, IntentMap
+from twinsite.worker.intent_log import IntentLog
+from twinsite.worker.primary_group import PrimaryGroup
 from twinsite.worker.secondary_group import SecondaryGroup
 from twinsite.worker.undo_log import UndoLog
 from twinsite_sim import extending
-from twinsite_sim.faults import DISTURBED
+from twinsite_sim.operators import DISTURBED_EXTENSION, DISTURBED_MEMBERS
 
 
 def answer_for_what_was_not_extended(patch: pytest.MonkeyPatch) -> None:
@@ -74,9 +76,46 @@ def undo_what_hosts_have_seen(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(extending, "next_step", next_step)
 
 
-_BROKEN = frozenset({DISTURBED, "blip"})
-_CRASHES = frozenset({DISTURBED, "machine crash", "worker killed", "blip"})
-_COPIES = frozenset({DISTURBED, "blip", "worker killed inside", "slow threads"})
+def take_a_new_member_for_copied(patch: pytest.MonkeyPatch) -> None:
+    """Let the primary believe that the secondary has what lies on a disk that has just come."""
+    honest = PrimaryGroup.change_members
+
+    async def change_members(self: PrimaryGroup, spec: Any, added: Any, removed: Any) -> None:
+        await honest(self, spec, added, removed)
+        for index in added:
+            self.machine.members[index].dirty.clear()
+
+    patch.setattr(PrimaryGroup, "change_members", change_members)
+
+
+def call_an_image_with_a_new_member_consistent(patch: pytest.MonkeyPatch) -> None:
+    """Let the secondary say that all its disks are of one moment, as those were that it had before."""
+    honest = SecondaryGroup.change_members
+
+    async def change_members(self: SecondaryGroup, spec: Any, added: Any, removed: Any) -> None:
+        was_consistent = self._state.is_consistent
+        await honest(self, spec, added, removed)
+        self._state.is_consistent = was_consistent
+
+    patch.setattr(SecondaryGroup, "change_members", change_members)
+
+
+def forget_the_records_of_members_that_stay(patch: pytest.MonkeyPatch) -> None:
+    """Begin the intent log anew when members change."""
+    honest = IntentLog._change_members
+
+    def change_members(self: IntentLog, members: Any) -> None:
+        for intents in self.maps.values():
+            intents.clear(0, intents.extent_count)
+        honest(self, members)
+
+    patch.setattr(IntentLog, "_change_members", change_members)
+
+
+_BROKEN = frozenset({DISTURBED_EXTENSION, "blip"})
+_CRASHES = frozenset({DISTURBED_EXTENSION, "machine crash", "worker killed", "blip"})
+_COPIES = frozenset({DISTURBED_EXTENSION, "blip", "worker killed inside", "slow threads"})
+_MEMBERS = frozenset({DISTURBED_MEMBERS, "machine crash", "worker killed", "blip"})
 
 PLANTS_OF_DISKS: list[tuple[Plant, frozenset[str]]] = [
     (answer_for_what_was_not_extended, _BROKEN),
@@ -84,5 +123,8 @@ PLANTS_OF_DISKS: list[tuple[Plant, frozenset[str]]] = [
     (forget_what_differs_when_a_disk_grows, _BROKEN),
     (keep_nothing_of_the_new_range, _COPIES),
     (undo_what_hosts_have_seen, _BROKEN),
+    (take_a_new_member_for_copied, _MEMBERS),
+    (call_an_image_with_a_new_member_consistent, _MEMBERS),
+    (forget_the_records_of_members_that_stay, _MEMBERS),
 ]
 """Each with the faults of the worlds that look for it, as in `PLANTS`."""

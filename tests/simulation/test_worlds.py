@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.conftest import FIRST_FRESH_SEED
+from twinsite_sim.judge import Judge
+from twinsite_sim.loop import WorldFailure
 from twinsite_sim.world import run_world
 
 FIRST_SEED = 1
@@ -76,6 +78,15 @@ def test_a_seed_is_one_history_whatever_the_order_of_hashes() -> None:
     assert len(printed) == 1, printed
 
 
+def test_what_a_checker_finds_between_two_answers_ends_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(self: Judge) -> None:
+        del self
+        raise WorldFailure("found")
+
+    monkeypatch.setattr(Judge, "look", look)
+    assert str(run_world(FIRST_SEED).failure) == "found"
+
+
 def test_worlds_do_what_they_are_for() -> None:
     """Faults happen, groups move in every way, and hosts get answers."""
     operations: dict[str, int] = {}
@@ -90,6 +101,7 @@ def test_worlds_do_what_they_are_for() -> None:
             operations[name] = operations.get(name, 0) + count
     assert answered > 5000
     assert without_help > 20, "most groups become active again by themselves"
-    assert all(operations.get(name, 0) > 0 for name in ("failover", "force", "reprotect", "reverse", "stop"))
-    for event in ("machine crashes", "arbiter.granted", "is stopped", "resets", "switches"):
+    names = ("failover", "force", "reprotect", "reverse", "stop", "extend", "change members")
+    assert all(operations.get(name, 0) > 0 for name in names)
+    for event in ("machine crashes", "arbiter.granted", "is stopped", "resets", "switches", "hosts see", "undo, since"):
         assert event in told, event
