@@ -79,7 +79,7 @@ class SecondaryGroup:
         self._undo_lock = asyncio.Lock()
         self._undo = UndoLog.resume(directory.files, directory.undo_path)
         if self._undo is not None and images.differ:
-            self._undo.discard()
+            self._undo.finish()
             self._undo = None
         elif self._undo is not None and state.is_consistent:
             # The resync that it stood for has ended, and only this was missed.
@@ -125,8 +125,9 @@ class SecondaryGroup:
         async with self._admitting:
             await self._end_sessions()
             if self._undo is not None:
-                # Other disks, another image: there is no common point of all of them to return to.
-                self._undo.discard()
+                # Other disks, another image: there is no common point of all of them to return to. What this side alone
+                # had as a primary is kept readable all the same.
+                self._undo.finish()
                 self._undo = None
             stores = {**self._stores, **added}
             self._state.replace_images({(m.volume_id, m.index): stores[m.index].identity for m in spec.members})

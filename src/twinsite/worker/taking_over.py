@@ -82,7 +82,7 @@ def return_to_common_point(
         return
     if compare_images(state, members, stores).differ or set(undo.header.sizes_bytes) != {str(i) for i in stores}:
         log.warning("undo.other_disks", point_at=undo.header.point_at)
-        undo.discard()
+        undo.finish()
         return
     log.warning("undo.rolling_back", point_at=undo.header.point_at, bytes=undo.size_bytes())
     undo.roll_back(stores)

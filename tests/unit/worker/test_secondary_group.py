@@ -522,6 +522,26 @@ async def test_members_come_and_go_between_sessions(follower: Follower) -> None:
     await again.close()
 
 
+async def test_what_a_former_primary_alone_had_is_kept_when_members_change_in_the_middle_of_a_resync(
+    follower: Follower,
+) -> None:
+    follower.stores[0].write(b"only here" + bytes(503), 0)
+    follower.state.led = ["known"]
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.send(begin(1))
+    await primary.write(2, 0, b"n" * 512)
+    await primary.until(Kind.ACK, 2)
+    removed = follower.stores.pop(1)
+    follower.sizes = {0: SIZE}
+    await follower.group.change_members(follower.spec(), {}, [1])
+    removed.close()
+    await primary.close()
+    assert not follower.directory.undo_path.exists()
+    (kept,) = follower.directory.path.glob("kept-*")
+    assert b"only here" in kept.read_bytes()
+
+
 async def test_a_primary_of_the_old_members_is_not_let_in_while_they_change(follower: Follower) -> None:
     store = follower.stores[0]
     primary = await follower.connect()
