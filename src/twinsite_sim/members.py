@@ -143,6 +143,7 @@ class Changing:
     def _use_alone(self, pair: SimPair, disk: SimDisk) -> None:
         """Write to a disk outside the group, and flush."""
         rng, ledger = self._random, self._world.ledger
+        disk.evict()
         count = pair.production_volume.size_gib * UNIT_BYTES // SECTOR_BYTES
         for _ in range(rng.choice([0, 1, 4])):
             start = rng.randrange(count)

@@ -106,6 +106,14 @@ class SimDisk:
             self._on_lost(dropped)
         self.failed_flushes += 1
 
+    def evict(self) -> None:
+        """The kernel drops the pages that a failed flush has left: from now on the disk shows what it has."""
+        for sector in self.forgotten:
+            start, end = sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES
+            self.content[start:end] = self.durable[start:end]
+        self.forgotten.clear()
+        self._reallocate()
+
     def flush(self) -> None:
         """Make everything durable that can still be."""
         for sector in self.unflushed:
