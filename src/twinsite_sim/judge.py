@@ -163,8 +163,10 @@ class Judge:
         return site == self._row.primary_site and not self._is_unsettled() and not self._lacking[site]
 
     def may_both_have_lost(self) -> bool:
-        """Say whether, since the group was in sync, both sites' machines have restarted or failed to flush."""
-        return all(self._lives(site) != lives for site, lives in self._lives_in_sync.items())
+        """Say whether, since the group was in sync, both sites' machines have crashed or failed to flush."""
+        return all(
+            self._lives(site) != lives or not self._machines[site].is_up for site, lives in self._lives_in_sync.items()
+        )
 
     def _lives(self, site: str) -> tuple[int, int]:
         machine = self._machines[site]
@@ -235,7 +237,8 @@ class Judge:
 
     def _promoted(self, promotion: Promotion) -> None:
         # Whoever gives force accepts that unflushed changes are missing, also where that was not known and not said.
-        lacks_unflushed = promotion.accepts_loss and self._lacking[promotion.site]
+        # What both have lost nobody can bring, whatever had been reported by then.
+        lacks_unflushed = self._lacking[promotion.site] and (promotion.accepts_loss or self.may_both_have_lost())
         # A second forced failover before the group was in sync again may go back to a history that the first one left.
         is_second = promotion.is_forced and self._is_forked
         self._is_beyond = self._is_beyond or lacks_unflushed or is_second or self._unchecked is not None

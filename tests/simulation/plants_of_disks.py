@@ -14,7 +14,6 @@ from twinsite.core.tracking.intents import HOT, IntentMap
 from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.primary_group import PrimaryGroup
 from twinsite.worker.secondary_group import SecondaryGroup
-from twinsite.worker.undo_log import UndoLog
 from twinsite_sim import extending
 from twinsite_sim.operators import DISTURBED_EXTENSION, DISTURBED_MEMBERS
 
@@ -51,19 +50,6 @@ def forget_what_differs_when_a_disk_grows(patch: pytest.MonkeyPatch) -> None:
         self.members[index].dirty.clear()
 
     patch.setattr(Convergence, "grow", grow)
-
-
-def keep_nothing_of_the_new_range(patch: pytest.MonkeyPatch) -> None:
-    """Overwrite what lies behind the former end of a disk without its old content in the undo log."""
-    honest = UndoLog.grow
-
-    def grow(self: UndoLog, sizes_bytes: Any) -> None:
-        counts = {index: len(self._saved[index]) for index in sizes_bytes}
-        honest(self, sizes_bytes)
-        for index, count in counts.items():
-            self._saved[index][count:] = True
-
-    patch.setattr(UndoLog, "grow", grow)
 
 
 def undo_what_hosts_have_seen(patch: pytest.MonkeyPatch) -> None:
@@ -114,14 +100,12 @@ def forget_the_records_of_members_that_stay(patch: pytest.MonkeyPatch) -> None:
 
 _BROKEN = frozenset({DISTURBED_EXTENSION, "blip"})
 _CRASHES = frozenset({DISTURBED_EXTENSION, "machine crash", "worker killed", "blip"})
-_COPIES = frozenset({DISTURBED_EXTENSION, "blip", "worker killed inside", "slow threads"})
 _MEMBERS = frozenset({DISTURBED_MEMBERS, "machine crash", "worker killed", "blip"})
 
 PLANTS_OF_DISKS: list[tuple[Plant, frozenset[str]]] = [
     (answer_for_what_was_not_extended, _BROKEN),
     (take_the_new_range_for_recorded, _CRASHES),
     (forget_what_differs_when_a_disk_grows, _BROKEN),
-    (keep_nothing_of_the_new_range, _COPIES),
     (undo_what_hosts_have_seen, _BROKEN),
     (take_a_new_member_for_copied, _MEMBERS),
     (call_an_image_with_a_new_member_consistent, _MEMBERS),
