@@ -62,6 +62,8 @@ class Attachment:
         self._waiting: dict[asyncio.Future[tuple[int, bytes]], None] = {}
         self.is_over = False
         """The volume has left the group, and its hosts have stopped before."""
+        self.least_bytes = 0
+        """How large any host had seen the volume when this one began to connect."""
         self._known_bytes = 0
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
@@ -73,6 +75,7 @@ class Attachment:
             self.site = hosts.controller.group.priority_station
             address = hosts.machines[self.site].address
             self._lost.clear()
+            self.least_bytes = hosts.ledger.volumes[self.index].sector_count * SECTOR_BYTES
             client = NbdClient(f"{self.site}-{self.index}", self._came_up, self._went_down)
             try:
                 await hosts.loop.create_connection(lambda made=client: made, address, nbd_port(self.index))  # type: ignore[misc]

@@ -94,7 +94,7 @@ class Judge:
         self._grow(volume, client.size_bytes)
         if site != row.primary_site or not process.is_alive:
             return  # It was replaced and does not know yet, or it is gone and its host does not know yet.
-        if client.size_bytes < volume.sector_count * SECTOR_BYTES:
+        if client.size_bytes < attachment.least_bytes:
             raise WorldFailure(f"{process.name} shows volume {volume.index} with {client.size_bytes} bytes; it shrinks")
         promotion = self._unchecked
         self._unchecked = None
