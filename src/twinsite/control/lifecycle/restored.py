@@ -44,7 +44,7 @@ class Memory:
         self._path = directory / FILE_NAME
         self._database = database
         self._lock = asyncio.Lock()
-        self._kept = -1
+        self._kept = self._owed = -1
         self._distrusting = asyncio.Lock()
         self._has_distrusted = False
         self.is_refuted = False
@@ -61,18 +61,30 @@ class Memory:
         if counted > 0 if kept is None else counted < kept:
             _log.warning("the database is older than this controller", counted=counted, kept=kept)
             await self.distrust()
+        await self.keep(counted)
 
     async def keep(self, count: int) -> None:
-        """Remember that there were so many changes. A failure is logged: the changes themselves are durable."""
+        """Remember that there were so many changes.
+
+        A failure is logged, and tried again by `keep_owed`: the changes themselves are durable.
+        """
         async with self._lock:
             if count <= self._kept:
                 return
+            self._owed = max(self._owed, count)
             try:
                 await asyncio.to_thread(replace_file, self._path, f"{count}\n", 0o600)
             except OSError as error:
                 _log.error("the count of arbiter changes cannot be kept", path=str(self._path), error=str(error))
             else:
                 self._kept = count
+
+    async def keep_owed(self) -> None:
+        """Keep what could not be kept when it came, with a full disk for instance. Until then a backup made meanwhile
+        would pass for current.
+        """
+        if self._owed > self._kept:
+            await self.keep(self._owed)
 
     async def distrust(self) -> bool:
         """Mark every group's row as one that may have forgotten calls, once; say whether that was done just now.
