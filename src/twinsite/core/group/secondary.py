@@ -12,6 +12,7 @@ from typing import Final
 from twinsite.core.limits import BLOCK_BYTES, FETCH_BYTES_MAX
 from twinsite.core.stream.frames import ASKING, DIGEST_BYTES, SEED_BYTES, SEQUENCED, Frame, Kind
 from twinsite.core.stream.hello import Hello
+from twinsite.core.stream.packing import unpack
 from twinsite.errors import PeerViolation
 
 FIRST_SEQUENCE_MAX = 2**62
@@ -70,6 +71,9 @@ class Secondary:
             sequence += 1
             if frame.sequence != sequence:
                 raise PeerViolation(f"frame {frame.sequence} came where {sequence} was due")
+            if kind == Kind.PACKED:
+                frame = unpack(frame)  # noqa: PLW2901
+                kind = frame.kind
             size_bytes = sizes_bytes.get(frame.volume)
             if size_bytes is None and kind not in (Kind.RESYNC_BEGIN, Kind.RESYNC_END):
                 raise PeerViolation(f"frame {sequence} is for volume {frame.volume}, which is not in the group")
