@@ -68,8 +68,13 @@ def write_random_file(path: Path, size_bytes: int, seed: int) -> None:
 
 
 def write_system_files(path: Path, size_bytes: int) -> None:
-    """Write a file of what the disks of machines hold: the programs and libraries of this one, over and over."""
+    """Write a file of what the disks of machines hold: the programs and libraries of this one, over and over.
+
+    Raises `BenchError` when there are none.
+    """
     sources = [source for place in _SYSTEM for source in sorted(Path(place).rglob("*")) if _is_plain(source)]
+    if not sources:
+        raise BenchError(f"there are no files to read in {', '.join(_SYSTEM)}")
     left = size_bytes
     with path.open("wb") as file:
         while left:
@@ -78,7 +83,7 @@ def write_system_files(path: Path, size_bytes: int) -> None:
 
 
 def _is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size > 0
+    return path.is_file() and not path.is_symlink() and path.stat().st_size > 0 and os.access(path, os.R_OK)
 
 
 def write_zero_file(path: Path, size_bytes: int) -> None:

@@ -158,7 +158,7 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
     hashes = _Hashes()
     put(NbdConnection, "__hash__", lambda connection: hashes.hash_of(connection))  # noqa: PLW0108
     # A world's links have no speed, and its disks are small: what is packed is left to chance.
-    put(AdaptivePacking, "is_on", property(lambda _: rng_of_packing.random() < 0.5))
+    put(AdaptivePacking, "is_on", property(lambda link: link._is_possible and rng_of_packing.random() < 0.5))
     # Polling keeps a loop awake by the real clock; with the fake one, which stands while a loop is awake, for ever.
     put(AdaptivePolling, "received", lambda _: None)
     try:

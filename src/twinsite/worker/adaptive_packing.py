@@ -22,8 +22,10 @@ GAIN: Final = 1.1
 """Packing is kept if it is faster than plain by this factor."""
 KEPT_WINDOWS: Final = 32
 """After so many windows of packing, the speed without is measured anew: the link or the data may be others now."""
-MISSES_MAX: Final = 6
-"""After so many trials in a row that did not pay, it is tried after one of 2**MISSES_MAX windows."""
+MISSES_MAX: Final = 3
+"""After so many trials in a row that did not pay, it is tried after one of 2**MISSES_MAX windows.
+
+Often enough for a disk that holds both, since a trial of what does not get smaller costs next to nothing."""
 
 
 class AdaptivePacking:

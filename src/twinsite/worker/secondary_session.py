@@ -217,5 +217,8 @@ class SecondarySession:
 
 
 def _owned(operation: Frame) -> Frame:
-    """Return the frame with a payload of its own."""
-    return operation if operation.payload is None else operation._replace(payload=memoryview(bytes(operation.payload)))
+    """Return the frame with a payload of its own, which what was unpacked has already."""
+    payload = operation.payload
+    if payload is None or isinstance(payload.obj, bytes):
+        return operation
+    return operation._replace(payload=memoryview(bytes(payload)))

@@ -67,13 +67,13 @@ def test_data_that_does_not_get_smaller_is_tried_ever_more_rarely(packing: Adapt
     early = copy.packed_frames
     assert 0 < early < 0.15 * 5_000
     copy.run(20_000)
-    assert copy.packed_frames - early < 0.02 * 20_000
+    assert copy.packed_frames - early < 0.15 * 20_000
 
 
 def test_a_processor_that_packs_more_slowly_than_the_link_is_left_alone(packing: AdaptivePacking) -> None:
     copy = Copy(packing, link=100.0 * MIB, factor=3.0, packing_speed=50.0 * MIB)
     copy.run(20_000)
-    assert copy.packed_frames < 0.05 * 20_000
+    assert copy.packed_frames < 0.2 * 20_000
 
 
 def test_a_fast_link_is_never_tried(packing: AdaptivePacking) -> None:
@@ -119,5 +119,39 @@ def test_what_was_sent_before_a_change_is_not_measured_after_it(packing: Adaptiv
     packing.look(WINDOW_SECONDS, WINDOW_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, 2, 20)
     assert packing.is_on
     for step in range(1, 100):  # All of this was on its way before.
-        packing.look(WINDOW_SECONDS + step, WINDOW_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, 19, 200)
+        packing.look(WINDOW_SECONDS + step, (1 + step) * WINDOW_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, 19, 200)
     assert packing.is_on
+    packing.look(200.0, 100 * WINDOW_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, 20, 200)
+    packing.look(300.0, 101 * WINDOW_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, 30, 200)
+    assert not packing.is_on, "what was sent after it is measured"
+
+
+def test_a_link_that_ran_dry_once_in_a_window_is_not_tried_in_it(packing: AdaptivePacking) -> None:
+    full = RESYNC_IN_FLIGHT_BYTES_MAX
+    packing.look(0.0, 0, full, 1, 10)
+    packing.look(WINDOW_SECONDS / 2, WINDOW_BYTES // 2, 0, 2, 10)
+    packing.look(WINDOW_SECONDS, WINDOW_BYTES, full, 3, 10)
+    assert not packing.is_on
+    packing.look(2 * WINDOW_SECONDS, 2 * WINDOW_BYTES, full, 4, 10)
+    packing.look(3 * WINDOW_SECONDS, 3 * WINDOW_BYTES, full, 5, 10)
+    assert packing.is_on
+
+
+def test_a_very_slow_link_is_measured_over_as_much_as_is_on_its_way(packing: AdaptivePacking) -> None:
+    packing.look(0.0, 0, RESYNC_IN_FLIGHT_BYTES_MAX, 1, 10)
+    for step in range(1, 8):
+        packing.look(10.0 * step, step * WINDOW_BYTES // 8, RESYNC_IN_FLIGHT_BYTES_MAX, 1 + step, 10)
+        assert not packing.is_on
+    packing.look(80.0, WINDOW_BYTES, RESYNC_IN_FLIGHT_BYTES_MAX, 9, 10)
+    assert packing.is_on
+
+
+def test_a_disk_of_both_kinds_is_packed_where_that_pays(packing: AdaptivePacking) -> None:
+    copy = Copy(packing, link=100.0 * MIB, factor=1.0)
+    packed_of: dict[float, int] = {1.0: 0, 3.0: 0}
+    for stretch in range(60):
+        before, copy.factor = copy.packed_frames, 3.0 if stretch % 2 else 1.0
+        copy.run(1024)
+        packed_of[copy.factor] += copy.packed_frames - before
+    assert packed_of[3.0] > 30 * 1024 * 0.6
+    assert packed_of[1.0] < 30 * 1024 * 0.3

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from twinsite.core.limits import BLOCK_BYTES, ZERO_BYTES_A_BYTE
+from twinsite.core.limits import BLOCK_BYTES, PACKED_BYTES_A_BYTE, ZERO_BYTES_A_BYTE
 from twinsite.core.stream.frames import frame_starts
 
 Token = Hashable
@@ -118,10 +118,12 @@ def _price(payload_bytes: int, length: int) -> int:
     """Return what a resync frame counts for in what may be in flight.
 
     Zeroing costs the secondary time, and is cheaper than writing: it counts for a sixteenth. A small one counts for no
-    less than a block, and a disk of many holes need not wait for each of them. The same holds for what is packed to
-    next to nothing.
+    less than a block, and a disk of many holes need not wait for each of them. What is packed has to be written like
+    any other: it counts for a quarter of that at least.
     """
-    return max(payload_bytes or BLOCK_BYTES, length // ZERO_BYTES_A_BYTE)
+    if payload_bytes:
+        return max(payload_bytes, length // PACKED_BYTES_A_BYTE)
+    return max(BLOCK_BYTES, length // ZERO_BYTES_A_BYTE)
 
 
 def _after(batch: bytes, acknowledged: int) -> bytes:

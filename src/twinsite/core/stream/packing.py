@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import zstandard
+
 from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
 from twinsite.core.stream.frames import Flag, Frame, Kind
 from twinsite.errors import PeerViolation
@@ -20,8 +22,6 @@ WORTH_PARTS: Final = 8
 
 def pack(data: bytes | bytearray | memoryview) -> bytes | None:
     """Return the compressed form of a frame's data, or None where that is hardly smaller. Best done in a thread."""
-    import zstandard  # noqa: PLC0415 - most workers never need it.
-
     packed = zstandard.ZstdCompressor(level=LEVEL).compress(data)
     return packed if len(packed) <= len(data) - len(data) // WORTH_PARTS else None
 
@@ -31,8 +31,6 @@ def unpack(frame: Frame) -> Frame:
 
     Raises `PeerViolation` for what is not exactly one compressed piece of 1 to `FRAME_PAYLOAD_BYTES_MAX` bytes.
     """
-    import zstandard  # noqa: PLC0415
-
     assert frame.payload is not None
     try:
         length = zstandard.frame_content_size(frame.payload)

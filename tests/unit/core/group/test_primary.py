@@ -13,10 +13,10 @@ from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import Phase
 from twinsite.core.limits import (
     BLOCK_BYTES,
+    PACKED_BYTES_A_BYTE,
     RESYNC_IN_FLIGHT_BYTES_MAX,
     RESYNC_READ_BYTES_MAX,
     RESYNC_READS_MAX,
-    ZERO_BYTES_A_BYTE,
 )
 from twinsite.core.stream.frames import Flag, Frame, Kind, decode, decode_json
 from twinsite.core.stream.hello import Doubt, Welcome
@@ -392,7 +392,7 @@ def test_what_is_packed_travels_so_and_is_counted_as_it_travels() -> None:
     assert bytes(unpack(frame).payload or b"") == data
     flight, member = bench.primary.flight, bench.members[0]
     assert (flight.payload_bytes, bench.primary.resync_bytes_left(member)) == (len(packed), 3 * BLOCK_BYTES)
-    assert flight.resync_bytes == 3 * BLOCK_BYTES // ZERO_BYTES_A_BYTE, "next to nothing has its price"
+    assert flight.resync_bytes == 3 * BLOCK_BYTES // PACKED_BYTES_A_BYTE, "next to nothing has its price"
     assert flight.arrived_bytes == 0
     bench.acknowledge()
     assert (flight.resync_bytes, flight.arrived_bytes) == (0, 3 * BLOCK_BYTES)

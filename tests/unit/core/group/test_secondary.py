@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from twinsite.core.group.secondary import Secondary, check_hello
+from twinsite.core.limits import MIB, UNPACKED_BYTES_MAX
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Flag, Frame, Kind
 from twinsite.core.stream.hello import Hello
 from twinsite.core.stream.packing import pack
@@ -55,6 +56,14 @@ def test_what_is_packed_becomes_a_write_in_its_place() -> None:
     write = Frame(Kind.WRITE, Flag.RESYNC, 0, 8192, 6, 0, memoryview(bytes(8192)))
     assert machine.accept([frame(5), packed(6, 8192), frame(7)]) == [frame(5), write, frame(7)]
     assert machine.applied_sequence == 7
+
+
+def test_what_one_receive_unpacks_to_is_bounded() -> None:
+    machine = Secondary({0: MIB}, first_sequence=1)
+    most = UNPACKED_BYTES_MAX // MIB
+    assert len(machine.accept([packed(sequence, MIB) for sequence in range(1, most + 1)])) == most
+    with pytest.raises(PeerViolation, match=f"the packed frames up to {2 * most + 1} are over"):
+        machine.accept([packed(sequence, MIB) for sequence in range(most + 1, 2 * most + 2)])
 
 
 @pytest.mark.parametrize(
