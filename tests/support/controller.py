@@ -17,7 +17,7 @@ from twinsite.api.server import ControllerServer, make_server
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.01
 Json = dict[str, Any]
 

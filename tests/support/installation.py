@@ -21,8 +21,8 @@ import httpx
 from twinsite.nbd_client import ConnectionLost, NbdClient
 from twinsite.pidfile import LivingProcess, living_pid
 
-READY_SECONDS_MAX = 60.0
-WAIT_SECONDS_MAX = 60.0
+READY_SECONDS_MAX = 120.0
+WAIT_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.05
 
 READY_LINE = re.compile(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-COMMAND_SECONDS_MAX = 60.0
+COMMAND_SECONDS_MAX = 120.0
 
 
 class Done(NamedTuple):
