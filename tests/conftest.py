@@ -1,10 +1,23 @@
-"""Which tests may run side by side in processes of their own (`pytest -n 2 --dist loadgroup`)."""
+"""How all tests are run: what may run side by side (`pytest -n 2 --dist loadgroup`), and with how little ado."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
 
 import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Let the collector of garbage rest while tests are collected, and never look at them again: they all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:

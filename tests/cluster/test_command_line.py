@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.installation import Installation, open_client, wait_for
+from tests.support.installation import QUICK_NOTICE, Installation, open_client, wait_for
 
 COMMAND_SECONDS_MAX = 240.0
 TIMEOUT = ("--timeout", "120")
@@ -83,7 +83,9 @@ class Operator:
 
 
 @pytest.fixture
-def installation() -> Iterator[Installation]:
+def installation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    for name, value in QUICK_NOTICE.items():
+        monkeypatch.setenv(name, value)
     with contextlib.closing(Installation()) as made:
         made.start()
         made.wait_connected()
