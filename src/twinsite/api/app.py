@@ -101,6 +101,8 @@ def _routes(*, is_identity_embedded: bool) -> list[BaseRoute]:
     """Return all that is offered. FastAPI takes long to look at it, so it does that once in a process."""
     offered = APIRouter(generate_unique_id_function=operation_id)
     for router in (
+        internal.router,  # First, since nodes ask more than anybody, and each route before the right one is tried.
+        internal.worker_router,
         versions.router,
         metrics.router,
         *(EMBEDDED_IDENTITY if is_identity_embedded else [versions.elsewhere_router]),
@@ -115,8 +117,6 @@ def _routes(*, is_identity_embedded: bool) -> list[BaseRoute]:
         tags.vendor_router,
         sites.router,
         audit.router,
-        internal.router,
-        internal.worker_router,
     ):
         offered.include_router(router)
     for version in ("/v2", "/v3"):
