@@ -20,7 +20,7 @@ test: ## Check the code and run all tests (installs Debian packages it lacks whe
 	@scripts/setup-python dev
 	@scripts/setup-test-packages
 	@$(MAKE) --no-print-directory check
-	@$(RUN_DEV) pytest -q -rs -n 2 --dist loadgroup tests/clients tests/cluster tests/browser
+	@$(RUN_DEV) pytest -q -rs -n 3 --dist loadfile --no-loadscope-reorder tests/clients tests/cluster tests/browser
 	@$(RUN_DEV) pytest -q -n 3 tests/unit tests/contract tests/simulation
 
 check: ## Lint, format check, types, import contracts.
