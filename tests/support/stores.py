@@ -17,7 +17,7 @@ from twinsite.stores.base import Extent, Store
 KIB = 1024
 MIB = 1024 * KIB
 SIZE_BYTES = 4 * MIB
-COMMAND_SECONDS_MAX = 30
+COMMAND_SECONDS_MAX = 90
 _PATTERN = bytes((index * 7 + index // 251) % 255 + 1 for index in range(10_007))
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and loop devices need root")
