@@ -3,6 +3,9 @@ SHELL := /bin/bash
 UV = $(shell scripts/find-uv)
 RUN = $(UV) run --frozen --no-dev
 RUN_DEV = $(UV) run --frozen --group dev
+# What one process has compiled the next one finds, wherever this runs: else each of thousands begins by compiling its
+# libraries, which takes a controller longer than all that it does until it is ready.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test check unit bench sim lint format lock openapi policy man images clean
 
@@ -17,7 +20,7 @@ test: ## Check the code and run all tests (installs Debian packages it lacks whe
 	@scripts/setup-python dev
 	@scripts/setup-test-packages
 	@$(MAKE) --no-print-directory check
-	@$(RUN_DEV) pytest -q -rs -n 2 --dist loadfile tests/clients tests/cluster tests/browser
+	@$(RUN_DEV) pytest -q -rs -n 3 --dist loadfile --no-loadscope-reorder tests/clients tests/cluster tests/browser
 	@$(RUN_DEV) pytest -q -n 3 tests/unit tests/contract tests/simulation
 
 check: ## Lint, format check, types, import contracts.

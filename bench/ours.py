@@ -61,6 +61,12 @@ class QuicklyCoolingWorker(WorkerProcess):
     module = ("bench.worker_variants", "quick-cooling")
 
 
+class UnpackingWorker(WorkerProcess):
+    """A worker that compresses nothing."""
+
+    module = ("bench.worker_variants", "no-packing")
+
+
 def paused_pair(
     stack: ExitStack,
     source: Path | None,

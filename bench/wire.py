@@ -7,6 +7,7 @@ import re
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.errors import BenchError
 from bench.processes import Server
@@ -16,11 +17,19 @@ NETWORK_TOOLS = ("unshare", "nsenter", "ip")
 """What a network of one's own takes."""
 
 
-def connection_bytes(port: int) -> int:
-    """Return the bytes that the one open connection to a local port has carried, both ways, without TCP's headers.
+class Carried(NamedTuple):
+    """What a connection has carried, both ways, in bytes without TCP's headers."""
 
-    What was sent again counts again. Raises `BenchError` unless there is exactly one such connection. Source:
-    `tcpi_bytes_sent` and `tcpi_bytes_received` of TCP_INFO, as `ss -i` shows them.
+    all_bytes: int
+    """What was sent again counts again."""
+    again_bytes: int
+
+
+def connection_bytes(port: int) -> Carried:
+    """Return what the one open connection to a local port has carried.
+
+    Raises `BenchError` unless there is exactly one such connection. Source: `tcpi_bytes_sent`, `tcpi_bytes_received`
+    and `tcpi_bytes_retrans` of TCP_INFO, as `ss -i` shows them, the last one only when it is not 0.
     """
     command = ["ss", "--no-header", "--tcp", "--info", "--numeric", "state", "established", "dport", "=", f":{port}"]
     try:
@@ -30,7 +39,8 @@ def connection_bytes(port: int) -> int:
     found = {name: re.findall(rf"\b{name}:(\d+)", done.stdout) for name in ("bytes_sent", "bytes_received")}
     if any(len(values) != 1 for values in found.values()):
         raise BenchError(f"there is not one connection to port {port}: {done.stdout.strip() or 'none'}")
-    return sum(int(values[0]) for values in found.values())
+    again_bytes = sum(map(int, re.findall(r"\bbytes_retrans:(\d+)", done.stdout)))
+    return Carried(sum(int(values[0]) for values in found.values()), again_bytes)
 
 
 class Network:

@@ -1,8 +1,9 @@
 """Workers that no installation has: `python -m bench.worker_variants VARIANT ARGUMENTS OF A WORKER`.
 
-`no-records` writes no intent log, and `no-scan` does not look for cold extents either; after a crash of these nobody
-knows what may differ. `quick-cooling` lets extents go cold in a second instead of a minute. Each is the worker of
-`twinsite.worker` with parts replaced in this process, so that the product needs no switch for it.
+`no-records` writes no intent log, and `no-scan` does not look for cold extents either; after a crash of these
+nobody knows what may differ. `quick-cooling` lets extents go cold in a second instead of a minute. `no-packing`
+compresses nothing. Each is the worker of `twinsite.worker` with parts replaced in this process, so that the product
+needs no switch for it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from unittest.mock import patch
 from twinsite.core.tracking.intents import HOT, IntentMap
 from twinsite.worker import cooling, intent_log, primary_group, starting
 from twinsite.worker.__main__ import main as worker_main
+from twinsite.worker.adaptive_packing import AdaptivePacking
 from twinsite.worker.mirrored_device import MirroredDevice
 from twinsite.worker.store_device import StoreDevice
 
@@ -57,6 +59,10 @@ def _no_scan(stack: ExitStack) -> None:
     stack.enter_context(patch.object(MirroredDevice, "_execute", StoreDevice.submit))
 
 
+def _no_packing(stack: ExitStack) -> None:
+    stack.enter_context(patch.object(AdaptivePacking, "look", lambda *_: None))
+
+
 def _quick_cooling(stack: ExitStack) -> None:
     stack.enter_context(patch.object(cooling, "INTENT_AGE_SECONDS", QUICK_AGE_SECONDS))
 
@@ -65,6 +71,7 @@ VARIANTS: Mapping[str, Callable[[ExitStack], None]] = {
     "no-records": _no_records,
     "no-scan": _no_scan,
     "quick-cooling": _quick_cooling,
+    "no-packing": _no_packing,
 }
 
 

@@ -18,6 +18,8 @@ COPIES_MAX = 4
 """Most copies of the full-sync volume that a case holds at one time, with one to spare."""
 SPARE_BYTES = 1 * GIB
 _CHUNK_BYTES = 4 * MIB
+_SYSTEM = ("/usr/bin", "/usr/lib/x86_64-linux-gnu", "/usr/lib/python3")
+"""Where programs and libraries lie; what there is not is left out."""
 
 
 class Workspace:
@@ -63,6 +65,25 @@ def write_random_file(path: Path, size_bytes: int, seed: int) -> None:
     with path.open("wb") as file:
         for start in range(0, size_bytes, _CHUNK_BYTES):
             file.write(generator.randbytes(min(_CHUNK_BYTES, size_bytes - start)))
+
+
+def write_system_files(path: Path, size_bytes: int) -> None:
+    """Write a file of what the disks of machines hold: the programs and libraries of this one, over and over.
+
+    Raises `BenchError` when there are none.
+    """
+    sources = [source for place in _SYSTEM for source in sorted(Path(place).rglob("*")) if _is_plain(source)]
+    if not sources:
+        raise BenchError(f"there are no files to read in {', '.join(_SYSTEM)}")
+    left = size_bytes
+    with path.open("wb") as file:
+        while left:
+            for source in sources:
+                left -= file.write(source.read_bytes()[:left])
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.stat().st_size > 0 and os.access(path, os.R_OK)
 
 
 def write_zero_file(path: Path, size_bytes: int) -> None:

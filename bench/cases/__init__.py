@@ -15,6 +15,7 @@ from bench.cases.holds import holds
 from bench.cases.intents import from_cold, hot_set
 from bench.cases.many_moves import many_moves
 from bench.cases.moves import interruption, moves
+from bench.cases.packing import packing
 from bench.cases.recovery import recovery
 from bench.cases.resyncing import resyncing
 from bench.cases.writes import writes
@@ -54,6 +55,7 @@ CASES: Mapping[str, Callable[[Context], CaseResult]] = {
     "groups": groups,
     "disks": disks,
     "distance": distance,
+    "packing": packing,
     "many-moves": many_moves,
     "control": control,
 }

@@ -109,9 +109,13 @@ def _synchronize(pair: WorkerPair, dirtied_bytes: int, seconds_max: float, can_c
         return None
     assert secondary is not None
     assert secondary.stream_endpoint is not None
-    carried_bytes = connection_bytes(int(secondary.stream_endpoint.rpartition(":")[2]))
-    details = {"seconds": seconds, "shipped_mib": status.resync.bytes_shipped / MIB}
-    return Sample(carried_bytes / MIB, dirtied_bytes, cpu, details)
+    carried = connection_bytes(int(secondary.stream_endpoint.rpartition(":")[2]))
+    details = {
+        "seconds": seconds,
+        "shipped_mib": status.resync.bytes_shipped / MIB,
+        "sent_again_mib": carried.again_bytes / MIB,
+    }
+    return Sample(carried.all_bytes / MIB, dirtied_bytes, cpu, details)
 
 
 def _wire_of(

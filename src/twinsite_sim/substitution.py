@@ -32,6 +32,7 @@ from twinsite.errors import StorageFault
 from twinsite.messages import StorePlace
 from twinsite.stores import opening
 from twinsite.worker import arbiter_client, control, primary_link, state
+from twinsite.worker.adaptive_packing import AdaptivePacking
 from twinsite.worker.nbd_connection import NbdConnection
 from twinsite.worker.polling import AdaptivePolling
 from twinsite_sim.arbiter import ArbiterWorld, SimArbiterClient
@@ -119,6 +120,7 @@ class _Hashes:
 def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, seed: str) -> Iterator[None]:
     """Let workers reach only the simulated world."""
     rng = random.Random(f"{seed} secrets")
+    rng_of_packing = random.Random(f"{seed} packing")
     loop = network.loop
     fake_secrets = SimpleNamespace(
         token_hex=lambda count=32: rng.getrandbits(8 * count).to_bytes(count, "big").hex(),
@@ -160,6 +162,8 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
     )
     hashes = _Hashes()
     put(NbdConnection, "__hash__", lambda connection: hashes.hash_of(connection))  # noqa: PLW0108
+    # A world's links have no speed, and its disks are small: what is packed is left to chance.
+    put(AdaptivePacking, "is_on", property(lambda link: link._is_possible and rng_of_packing.random() < 0.5))
     # Polling keeps a loop awake by the real clock; with the fake one, which stands while a loop is awake, for ever.
     put(AdaptivePolling, "received", lambda _: None)
     try:

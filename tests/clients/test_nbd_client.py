@@ -21,7 +21,7 @@ from twinsite.nbd_client import NbdClient
 
 MIB = 1024 * 1024
 SIZE_BYTES = 64 * MIB
-STOP_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 60.0
 # Moves the socket to descriptor 3 and names its own pid, as sd_listen_fds(3) wants, and becomes the server.
 SOCKET_ACTIVATION = """
 import os, sys

@@ -158,6 +158,7 @@ def test_what_hosts_did_is_counted(installation: Installation, group: Group) -> 
         return scrape(url).get((f"twinsite_group_{name}", labels), -1.0)
 
     wait_for(lambda: told("writes_total") == WRITES and told("flushes_total") >= 1, "what was written")
+    wait_for(lambda: told("in_flight_frames") == 0, "a worker that says that all of it has arrived")
     now = {name: value for (name, known), value in scrape(url).items() if known == labels}
     assert now["twinsite_group_written_bytes_total"] == WRITES * 4096
     assert now["twinsite_group_write_duration_seconds_count"] == WRITES

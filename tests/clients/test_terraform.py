@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.installation import Installation, open_client, wait_for
 
-WAIT_SECONDS_MAX = 60.0
+WAIT_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.05
 
 Json = dict[str, Any]

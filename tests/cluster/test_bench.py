@@ -194,7 +194,10 @@ def check_copies(document: dict[str, Any]) -> None:
         assert cases[name].keys() == copiers | {"twinsite-random"}
     for name in ("delta", "delta-10"):
         of = {series: found["median"] for series, found in cases[name].items()}
-        assert of["writes"] < of["blocks"] <= of["twinsite"] < 1.1 * of["blocks"]
+        # A busy machine lets TCP send a segment again whose receiver is late, which is a tenth of so little.
+        (round_,) = cases[name]["twinsite"]["rounds"]
+        carried_once = of["twinsite"] - round_["sent_again_mib"]
+        assert of["writes"] < of["blocks"] <= carried_once < 1.1 * of["blocks"]
         assert 0 < of["rsync"] < of["blocks"]
         assert of["nbdcopy-flush"] > 4  # MiB: the whole volume.
     assert cases["comparing"].keys() == {"twinsite", "xxhsum"}
@@ -338,7 +341,7 @@ def test_a_size_that_does_not_fit_is_refused(directory: Path, name: str) -> None
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS_MAX,
         check=False,
     )
     assert done.returncode == 1

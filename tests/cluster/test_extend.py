@@ -105,6 +105,7 @@ def test_a_kill_half_way_delays_an_extension_and_loses_nothing(
             process.send_signal(signal.SIGKILL)
         extending.result()
     wait_for(installation.is_answering, "the controller")
+    installation.wait_connected()
     group.wait_active()
     check_grown(group, 2)
     with open_client(installation.connect(group.production[0])) as client:

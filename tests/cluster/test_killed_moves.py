@@ -20,7 +20,7 @@ from tests.support.api_group import Group
 from tests.support.dependent_writer import DependentWriter
 from tests.support.installation import Installation, wait_for
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 MOMENT_SECONDS_MAX = 0.3
 """The kill comes at most so long after the action was asked for."""
 VICTIMS = ["controller", "node az1", "node az2", "worker az1", "worker az2"]

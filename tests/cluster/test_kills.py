@@ -25,7 +25,7 @@ from twinsite.messages import Mode
 from twinsite.pidfile import living_pid
 
 ROUNDS = int(os.environ.get("TWINSITE_KILL_ROUNDS", "2"))
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 WRITES_MAX = 200
 """Before a kill the host has at most this many more of its writes answered."""
 CONTROLLER = "controller/run/controller.pid"

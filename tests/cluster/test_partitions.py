@@ -22,7 +22,7 @@ from twinsite.errors import StorageFault
 from twinsite.messages import Mode, Role
 from twinsite.nbd_client import NbdClient
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 """A host waits through a cut, a failover and the end of the cut."""
 OUT, BACK = ("az1", "az2"), ("az2", "az1")
 # The shipped settings notice a silent node after 12 seconds; a test need not wait that long.

@@ -44,6 +44,23 @@ def test_a_full_synchronization_ships_data_and_skips_holes(make_pair: MakePair) 
     assert pair.path("az2", 0).stat().st_blocks * 512 <= pair.path("az1", 0).stat().st_blocks * 512 + MIB
 
 
+def test_over_a_slow_link_the_copy_is_compressed(make_pair: MakePair, link: Link) -> None:
+    pair = make_pair([SIZE])
+    with pair.path("az1", 0).open("r+b") as disk:
+        disk.write(pattern(SIZE))
+    pair.start()
+    link.delay_seconds[Way.OUT] = 0.004  # For every 64 KiB: 16 MiB a second.
+    with NumberedWriter(pair.uri(0), slots=SLOTS) as writer:
+        writer.wait_for_more(10)
+        pair.synchronize(link=link)
+        writer.wait_for_more(10)
+    resync = last_resync(pair.primary.status)
+    status = pair.pause()
+    assert resync.bytes_shipped >= SIZE
+    assert status.counters.stream_bytes_sent < SIZE * 3 // 4
+    assert_equal(pair)
+
+
 def test_hosts_write_on_all_disks_during_a_synchronization_and_after(make_pair: MakePair) -> None:
     pair = make_pair([SIZE] * 3)
     for index in range(3):

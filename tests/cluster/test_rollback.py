@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.link import Link, Way
 from tests.support.pairs import MakePair, fill, pair_maker
-from tests.support.stores import pattern
+from tests.support.stores import noise, pattern
 from tests.support.worker_process import WorkerPair
 from twinsite.core.limits import MIB
 from twinsite.messages import Replication, Role, StorePlace
@@ -43,7 +43,7 @@ def test_a_forced_promotion_serves_the_last_common_point(
     for index in range(2):
         with NbdClient(pair.uri(index)) as client:
             for offset in range(0, SIZE // 2, MIB):
-                client.write(offset, pattern(MIB, seed=offset // MIB))
+                client.write(offset, noise(MIB, seed=offset // MIB))
             client.zero(SIZE // 2, 8 * MIB)
     link.stall_after(Way.OUT, 16 * MIB)
     pair.synchronize(wait=False, link=link)

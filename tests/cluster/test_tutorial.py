@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.console import Step, steps
-from tests.support.installation import WAIT_SECONDS_MAX, Installation
+from tests.support.installation import QUICK_NOTICE, WAIT_SECONDS_MAX, Installation
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/tutorial.md", "README.md")
@@ -51,7 +51,9 @@ def missing(step: Step, output: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_command_prints_what_the_page_shows(page: str, tmp_path: Path) -> None:
+def test_each_command_prints_what_the_page_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in QUICK_NOTICE.items():
+        monkeypatch.setenv(name, value)
     installation = Installation()
     bin_dir = str(Path(sys.executable).parent)
     environment = {

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.api_group import Group
 from tests.support.installation import Installation, wait_for
-from tests.support.units import REPOSITORY, USER_ID, Machine, Service, Unit
+from tests.support.units import REPOSITORY, SECONDS_MAX, USER_ID, Machine, Service, Unit
 from twinsite.embedded.up import choose_port
 from twinsite.nbd_client import NbdClient
 
@@ -126,6 +126,6 @@ def test_a_token_that_the_nodes_user_cannot_read_is_named(machine: Machine, stac
     token.write_text("a token\n")
     token.chmod(0o600)
     service = stack.enter_context(machine.run(Unit(NODE, "az1")))
-    assert service.process.wait(60) == 2
+    assert service.process.wait(SECONDS_MAX) == 2
     assert "token file /etc/twinsite/node-token: Permission denied for the user twinsite" in service.text()
     assert "chown twinsite /etc/twinsite/node-token" in service.text()

@@ -235,6 +235,7 @@ def test_a_killed_controller_comes_back_and_io_goes_on(running: Installation) ->
         client.write(0, DATA)
         wait_for(running.is_answering, "the API")
         assert running.volume(volume_id)["id"] == volume_id
+        running.wait_connected()
         running.create_volume("az2")  # The nodes found it too.
         assert client.read(0, len(DATA)) == DATA
 

@@ -71,6 +71,16 @@ def send_a_stale_resync_read(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemberResync, "touch", lambda self, offset, length: None)
 
 
+def take_what_is_packed_for_its_size(patch: pytest.MonkeyPatch) -> None:
+    """Remember of packed data on its way only as many bytes of the disk as travel."""
+    honest = Primary._send_packed
+
+    def send_packed(self: Primary, index: int, offset: int, length: int, packed: bytes) -> None:
+        honest(self, index, offset, len(packed), packed)
+
+    patch.setattr(Primary, "_send_packed", send_packed)
+
+
 def forget_what_was_in_flight(patch: pytest.MonkeyPatch) -> None:
     """Go on alone without marking dirty what the secondary never acknowledged."""
     patch.setattr(Primary, "_mark_dirty", lambda self, entries: None)
@@ -244,6 +254,7 @@ PLANTS: list[tuple[Plant, frozenset[str]]] = [
     (answer_a_flush_before_the_secondary, _ALL),
     (skip_the_grant, _ALL),
     (send_a_stale_resync_read, _ALL),
+    (take_what_is_packed_for_its_size, _ALL),
     (forget_what_was_in_flight, _ALL),
     (resume_with_frames_missing, _ALL),
     (report_in_sync_while_copying, _ALL),

@@ -106,8 +106,18 @@ class Group:
 
     def act(self, name: str, argument: object = None) -> None:
         """Ask for an action."""
-        action = {f"os-{name}-replication-consistency-group": argument}
-        self._call("POST", f"-consistency-groups/{self.id}/action", action)
+        self._ask("POST", "/action", {f"os-{name}-replication-consistency-group": argument})
+
+    def _ask(self, method: str, path: str, body: object) -> None:
+        """Ask for a change of the group, and again as its refusal says when what a worker told came in between."""
+
+        def is_answered() -> bool:
+            url = f"/os-vendor-replication-consistency-groups/{self.id}{path}"
+            answer = self.installation.raw(method, url, body, version="v2")
+            assert answer.is_success or answer.status_code == 409, f"{url}: {answer.status_code} {answer.text}"
+            return answer.is_success
+
+        wait_for(is_answered, f"an answer that is no conflict to {body}")
 
     def fail_over(self) -> None:
         """Promote the DR side, which loses nothing, and wait until it serves."""
@@ -116,7 +126,7 @@ class Group:
 
     def change(self, **fields: object) -> None:
         """Update the group, and wait until that is in force."""
-        self._call("PUT", f"-consistency-groups/{self.id}", {"replication_consistency_group": fields})
+        self._ask("PUT", "", {"replication_consistency_group": fields})
         wait_for(lambda: self.show()["status"] == "available", "the changed group")
 
     def synchronize(self) -> None:

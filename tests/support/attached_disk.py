@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.installation import wait_for
 
-COMMAND_SECONDS_MAX = 60.0
+COMMAND_SECONDS_MAX = 120.0
 DIRECTORY_MODE = 0o755
 """Others than root work in the mounted file system."""
 

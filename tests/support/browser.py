@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, FloatRect, Page, expect, sync_playwright
 
-from tests.support.installation import WAIT_SECONDS_MAX, Installation
+from tests.support.installation import QUICK_NOTICE, WAIT_SECONDS_MAX, Installation
 
 CHROMIUM = "/usr/bin/chromium"
 WAIT_MS_MAX = WAIT_SECONDS_MAX * 1000
@@ -23,12 +23,6 @@ IMAGES_VARIABLE = "TWINSITE_IMAGES"
 IMAGE_BYTES_MAX = 150_000
 WHOLE_PIXELS = 1000
 """How much of a long page a picture of the whole shows."""
-NODE_SILENCE_SECONDS = 6
-"""A lost site shall not take a test the twelve seconds that it takes an installation."""
-SETTINGS = {
-    "TWINSITE_NODE_SILENCE_SECONDS": str(NODE_SILENCE_SECONDS),
-    "TWINSITE_PRESENCE_SECONDS": str(NODE_SILENCE_SECONDS / 3),
-}
 
 expect.set_options(timeout=WAIT_MS_MAX)
 
@@ -50,7 +44,7 @@ def chromium() -> Iterator[Browser]:
 def installation_with_page() -> Iterator[Installation]:
     """Run `up`."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in SETTINGS.items():
+        for name, value in QUICK_NOTICE.items():
             patch.setenv(name, value)
         made = Installation()
         try:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import argon2
 import httpx
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.support.fake_node import FakeNode, running, settle
 from twinsite.api.app import create_app
 from twinsite.api.server import ControllerServer, make_server
+from twinsite.control import database
 from twinsite.control.controller import Controller
 from twinsite.control.settings import ControllerSettings
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.01
 Json = dict[str, Any]
 
@@ -147,18 +152,58 @@ def make_settings(directory: Path, **values: Any) -> ControllerSettings:
     return ControllerSettings(data_dir=directory, **{"node_silence_seconds": 600.0, **values})
 
 
+class _Statements(dict[Any, Any]):
+    """What SQLAlchemy made of statements, for all engines of one kind: else each controller begins with none of it."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Look for a statement, whose key begins with the dialect of its engine."""
+        return super().get(self._without_engine(key), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__(self._without_engine(key), compiled)
+
+    @staticmethod
+    def _without_engine(key: Any) -> Any:
+        dialect, *statement = key
+        return dialect.name, dialect.driver, *statement
+
+
+_statements = _Statements()
+
+
+@contextlib.contextmanager
+def made_for_tests() -> Iterator[None]:
+    """Let what is made in the block share statements, and hash passwords as Argon2 can in no time."""
+    make_engine = functools.partial(create_async_engine, execution_options={"compiled_cache": _statements})
+    make_hasher = functools.partial(argon2.PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+    with (
+        mock.patch.object(database, "create_async_engine", make_engine),
+        mock.patch.object(argon2, "PasswordHasher", make_hasher),
+    ):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _opened(app: FastAPI, *, is_real: bool) -> AsyncIterator[None]:
+    """Open the controller of an application, and close it at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+        with contextlib.nullcontext() if is_real else made_for_tests():
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        yield
+
+
 @contextlib.asynccontextmanager
 async def open_site(
-    settings: ControllerSettings, token: str | None = None, *, nodes_of: Site | None = None
+    settings: ControllerSettings, token: str | None = None, *, nodes_of: Site | None = None, is_real: bool = False
 ) -> AsyncIterator[Site]:
     """Start a controller in this event loop, without a socket; let both nodes report.
 
     The client is logged in with `token`, or by the admin's password when there is none. The nodes are new, or go on
-    from where those of `nodes_of` were.
+    from where those of `nodes_of` were. What `made_for_tests` makes cheap is as it is for operators with `is_real`.
     """
     app = create_app(settings)
     async with (
-        app.router.lifespan_context(app),
+        _opened(app, is_real=is_real),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://twinsite.test") as http,
     ):
         site = Site(app, http, settings)
@@ -185,7 +230,8 @@ async def serve(settings: ControllerSettings) -> AsyncIterator[tuple[ControllerS
     server = make_server(settings, "127.0.0.1", 0)
     task = asyncio.create_task(server.serve())
     try:
-        await until(lambda: server.started or task.done())
+        with made_for_tests():
+            await until(lambda: server.started or task.done())
         assert server.started, "the server ended before it started"
         yield server, f"http://127.0.0.1:{server.bound_port()}"
     finally:

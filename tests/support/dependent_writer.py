@@ -17,7 +17,7 @@ from twinsite.nbd_client import NbdClient
 RECORD_BYTES = 4096
 SLOTS = 64
 FLUSH_EVERY = 16
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 _NUMBER = struct.Struct(">Q")
 
 

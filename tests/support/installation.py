@@ -21,9 +21,14 @@ import httpx
 from twinsite.nbd_client import ConnectionLost, NbdClient
 from twinsite.pidfile import LivingProcess, living_pid
 
-READY_SECONDS_MAX = 60.0
-WAIT_SECONDS_MAX = 60.0
-POLL_SECONDS = 0.05
+READY_SECONDS_MAX = 120.0
+WAIT_SECONDS_MAX = 120.0
+POLL_SECONDS_MIN = 0.02
+POLL_SECONDS_MAX = 0.2
+"""Pause before a condition is looked at again; grows between these, since to look takes time from who is waited for."""
+
+QUICK_NOTICE = {"TWINSITE_NODE_SILENCE_SECONDS": "6", "TWINSITE_PRESENCE_SECONDS": "2"}
+"""The shipped settings of a controller notice a silent node after 12 seconds; a test need not wait that long."""
 
 READY_LINE = re.compile(
     r"twinsite is ready: (https?://127\.0\.0\.1:\d+)  \(az1, az2; data in (\S+); credentials in (\S+)/clouds\.yaml\)\n"
@@ -34,10 +39,12 @@ COMMAND = [sys.executable, "-m", "twinsite.cli.services"]
 def wait_for(condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
     """Poll until the condition holds, or fail the test after `WAIT_SECONDS_MAX`; `what` may be told at the end only."""
     deadline = time.monotonic() + WAIT_SECONDS_MAX
+    pause = POLL_SECONDS_MIN
     while not condition():
         if time.monotonic() >= deadline:
             raise AssertionError(f"waited {WAIT_SECONDS_MAX} seconds for {what if isinstance(what, str) else what()}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(1.5 * pause, POLL_SECONDS_MAX)
 
 
 class Installation:
@@ -213,4 +220,4 @@ def open_client(uri: str) -> NbdClient:
         except ConnectionLost:
             if time.monotonic() >= deadline:
                 raise
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS_MIN)

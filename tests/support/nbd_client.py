@@ -12,7 +12,7 @@ from tests.support.nbd import FIXED, GREETING_BYTES, OptionAnswer, go, option
 from twinsite.core.nbd import constants
 from twinsite.core.nbd.constants import Option, OptionReply, ReplyType
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 _SIMPLE_REST = struct.Struct("!IQ")
 _CHUNK_REST = struct.Struct("!HHQI")
 

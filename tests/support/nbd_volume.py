@@ -21,7 +21,7 @@ from twinsite.worker.nbd_server import NbdServer
 from twinsite.worker.store_device import StoreDevice
 
 MIB = 1024 * 1024
-START_SECONDS_MAX = 20.0
+START_SECONDS_MAX = 60.0
 PEER_SECONDS_MAX = 120.0
 
 

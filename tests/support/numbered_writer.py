@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 from twinsite.nbd_client import NbdClient
 
 RECORD_BYTES = 4096
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 _HEAD = struct.Struct(">QQ")
 
 

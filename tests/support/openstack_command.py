@@ -1,15 +1,22 @@
-"""The command `openstack`, as it is installed beside the interpreter that runs the tests."""
+"""The command `openstack` of the environment that runs the tests: a process loads it once and runs it from then on."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import json
 import os
+import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-COMMAND_SECONDS_MAX = 60.0
+SERVER = Path(__file__).with_name("openstack_server.py")
+COMMAND_SECONDS_MAX = 120.0
 
 
 class Done(NamedTuple):
@@ -38,17 +45,47 @@ def environment_for(url: str, password: str, home: Path) -> dict[str, str]:
 
 async def run_openstack(environment: dict[str, str], *arguments: str) -> Done:
     """Run the command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).parent / "openstack"),
-        *arguments,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(COMMAND_SECONDS_MAX):
-        output, errors = await process.communicate()
-    assert process.returncode is not None
-    return Done(process.returncode, output.decode(), errors.decode())
+    return await asyncio.to_thread(_server().run, environment, arguments)
+
+
+class _Server:
+    """The process that runs the commands, one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._home = tempfile.TemporaryDirectory(prefix="ts-")
+        environment = {**os.environ, "HOME": self._home.name}
+        self._process = subprocess.Popen(
+            [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        atexit.register(self._end)
+
+    def run(self, environment: dict[str, str], arguments: Sequence[str]) -> Done:
+        """Have a command run; one that takes too long ends the process, and fails the test."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            watchdog = threading.Timer(COMMAND_SECONDS_MAX, self._process.kill)
+            watchdog.start()
+            try:
+                self._process.stdin.write(json.dumps({"environment": environment, "arguments": arguments}) + "\n")
+                self._process.stdin.flush()
+                line = self._process.stdout.readline()
+            finally:
+                watchdog.cancel()
+        assert line, f"{arguments} did not end in {COMMAND_SECONDS_MAX} s, or the process that runs it has ended"
+        return Done(*json.loads(line))
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._home.cleanup()
+
+
+@functools.cache
+def _server() -> _Server:
+    """Return the one server of this process."""
+    return _Server()
 
 
 async def openstack(environment: dict[str, str], *arguments: str) -> Any:

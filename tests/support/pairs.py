@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.stores import pattern
+from tests.support.stores import noise
 from tests.support.worker_process import WorkerPair
 from twinsite.core.limits import BLOCK_BYTES, MIB
 from twinsite.messages import ResyncReport, WorkerStatus
@@ -40,7 +40,7 @@ def fill(pair: WorkerPair, index: int, blocks: Sequence[int], seed: int = 1) -> 
     with pair.path("az1", index).open("r+b") as disk:
         for block in blocks:
             disk.seek(block * BLOCK_BYTES)
-            disk.write(pattern(BLOCK_BYTES, seed + block % 7))
+            disk.write(noise(BLOCK_BYTES, seed + block))
 
 
 def write(pair: WorkerPair, index: int, offset: int, data: bytes) -> None:

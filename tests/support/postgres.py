@@ -18,7 +18,7 @@ from tests.support.attached_disk import AttachedDisk
 from tests.support.installation import wait_for
 from twinsite.pidfile import LivingProcess
 
-SECONDS_MAX = 60.0
+SECONDS_MAX = 120.0
 USER = "postgres"
 SETTINGS = {
     "listen_addresses": "",

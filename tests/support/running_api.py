@@ -17,7 +17,7 @@ from tests.support.controller import make_settings, serve
 from tests.support.fake_node import FakeNode, running
 from twinsite.client import Client, find_cloud
 
-START_SECONDS_MAX = 30.0
+START_SECONDS_MAX = 90.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import schemathesis
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.02
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from twinsite.messages import NodeDesired, NodeReport, from_wire, to_wire
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 60.0
 
 
 class StandInController:

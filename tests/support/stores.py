@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from twinsite.stores.base import Extent, Store
 KIB = 1024
 MIB = 1024 * KIB
 SIZE_BYTES = 4 * MIB
-COMMAND_SECONDS_MAX = 30
+COMMAND_SECONDS_MAX = 90
 _PATTERN = bytes((index * 7 + index // 251) % 255 + 1 for index in range(10_007))
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and loop devices need root")
@@ -50,6 +51,11 @@ def read(store: Store, offset: int, length: int) -> bytes:
 def pattern(length: int, seed: int = 1) -> bytes:
     """Return bytes without zeros that differ from block to block."""
     return (_PATTERN * (length // len(_PATTERN) + 2))[seed : seed + length]
+
+
+def noise(length: int, seed: int = 1) -> bytes:
+    """Return bytes that cannot be made smaller, so that as many travel as were written."""
+    return random.Random(seed).randbytes(length)
 
 
 def kernel_reads_nowait(path: str) -> bool:

@@ -11,7 +11,7 @@ from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind, decode, d
 from twinsite.core.stream.hello import Hello, Welcome, open_challenge, open_hello, open_welcome, seal
 
 KEY = "ab" * 32
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 60.0
 """Longest wait for any one thing; a test that needs it has failed."""
 
 

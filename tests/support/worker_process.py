@@ -31,7 +31,7 @@ from twinsite.messages import (
 )
 from twinsite.stores.opening import create_file_store
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 """Longest wait for any one thing; a test that needs it has failed."""
 
 COPIED_BYTES = 32 * MIB

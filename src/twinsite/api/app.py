@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute
 
 import twinsite
 from twinsite.api import (
@@ -90,10 +92,20 @@ def create_app(settings: ControllerSettings) -> FastAPI:
     app.add_middleware(metrics.RequestMeter, metrics=app.state.request_metrics)
     app.add_middleware(Envelope)
     add_error_handlers(app)
+    app.router.routes.extend(_routes(is_identity_embedded=settings.keystone_auth_url is None))
+    return app
+
+
+@functools.cache
+def _routes(*, is_identity_embedded: bool) -> list[BaseRoute]:
+    """Return all that is offered. FastAPI takes long to look at it, so it does that once in a process."""
+    offered = APIRouter(generate_unique_id_function=operation_id)
     for router in (
+        internal.router,  # First, since nodes ask more than anybody, and each route before the right one is tried.
+        internal.worker_router,
         versions.router,
         metrics.router,
-        *(EMBEDDED_IDENTITY if settings.keystone_auth_url is None else [versions.elsewhere_router]),
+        *(EMBEDDED_IDENTITY if is_identity_embedded else [versions.elsewhere_router]),
         replications.router,
         groups.router,
         plans.router,
@@ -105,16 +117,14 @@ def create_app(settings: ControllerSettings) -> FastAPI:
         tags.vendor_router,
         sites.router,
         audit.router,
-        internal.router,
-        internal.worker_router,
     ):
-        app.include_router(router)
+        offered.include_router(router)
     for version in ("/v2", "/v3"):
-        app.include_router(volumes.router, prefix=version)
-        app.include_router(quotas.router, prefix=version)
-        app.include_router(volume_metadata.router, prefix=version)
-        app.include_router(unoffered.router, prefix=version)
-    app.include_router(unoffered.unoffered_router)
-    if settings.keystone_auth_url is None:
-        app.include_router(unoffered.unoffered_identity_router)
-    return app
+        offered.include_router(volumes.router, prefix=version)
+        offered.include_router(quotas.router, prefix=version)
+        offered.include_router(volume_metadata.router, prefix=version)
+        offered.include_router(unoffered.router, prefix=version)
+    offered.include_router(unoffered.unoffered_router)
+    if is_identity_embedded:
+        offered.include_router(unoffered.unoffered_identity_router)
+    return offered.routes

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import tomllib
 from collections.abc import Iterator
@@ -117,7 +118,10 @@ def controller(
     log_json: LogJsonOption = False,
 ) -> None:
     """Run the controller: the API and its database."""
+    gc.disable()  # What is loaded stays: to look for garbage in it meanwhile takes a fifth of the time.
     from twinsite.api.server import run_controller  # noqa: PLC0415
+
+    gc.enable()
 
     with _service(log_json, logging.INFO):
         run_controller(data, host, port, config, tls_certificate, tls_key)

@@ -143,6 +143,7 @@ class Reconciler:
     async def observe(self, report: NodeReport) -> None:
         """Take a report in. One that says nothing new costs no write, and neither does one whose basis is not known."""
         self._context.presence.record(report.site)
+        await self._memory.keep_owed()
         # One after the other: what is in the database is what the last one that was heard says.
         async with self._hearing[report.site]:
             await self._hear(report)

@@ -72,6 +72,10 @@ RESYNC_IN_FLIGHT_BYTES_MAX = 8 * MIB
 """Resync data read or sent and not acknowledged; guest writes get the rest of the window."""
 ZERO_BYTES_A_BYTE = 16
 """So many bytes of zeros count for one of data in what a resync may have in flight."""
+PACKED_BYTES_A_BYTE = 4
+"""So many bytes of what is packed count for one of data, however few travel: the secondary has to write them all."""
+UNPACKED_BYTES_MAX = 64 * MIB
+"""Most that the packed frames of one receive may stand for; more ends the session."""
 RESYNC_READ_BYTES_MAX = 1 * MIB
 """Most data of one resync read whose content travels, and of one comparison."""
 RESYNC_READ_ZEROS_BYTES_MAX = 16 * MIB
@@ -123,6 +127,7 @@ ARBITER_SECONDS_MAX = 5.0
 
 assert FRAME_PAYLOAD_BYTES_MAX <= STREAM_RECEIVE_BUFFER_BYTES // 2
 assert RESYNC_READ_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX <= RESYNC_IN_FLIGHT_BYTES_MAX
+assert PACKED_BYTES_A_BYTE * RESYNC_IN_FLIGHT_BYTES_MAX + RESYNC_READS_MAX * RESYNC_READ_BYTES_MAX < UNPACKED_BYTES_MAX
 assert COMPARE_READ_BYTES_MAX % RESYNC_READ_BYTES_MAX == 0
 assert RESYNC_IN_FLIGHT_BYTES_MAX < STREAM_IN_FLIGHT_BYTES_MAX
 assert NBD_PIECE_BYTES_MIN + NBD_PIECE_ALIGN_BYTES <= NBD_RECEIVE_BUFFER_BYTES // 2

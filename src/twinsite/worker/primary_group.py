@@ -45,7 +45,7 @@ from twinsite.worker.intent_log import IntentLog
 from twinsite.worker.mirrored_device import MirroredDevice, Told
 from twinsite.worker.primary_link import PrimaryLink
 from twinsite.worker.reports import ResyncTimes, member_statuses, resync_report
-from twinsite.worker.resync_reader import read_order
+from twinsite.worker.resync_reader import read_order, read_packed
 from twinsite.worker.standing import Joined, Standing
 from twinsite.worker.starting import remember_clean_stop, remember_primary, starting_point
 from twinsite.worker.state import MapKind, ReplicaState, StateDirectory, read_boot_id
@@ -366,6 +366,15 @@ class PrimaryGroup:
         self.machine.received(frames)
         if phase is _HEALING:
             self._take_contents()
+        elif phase is _COPYING:
+            machine, flight = self.machine, self.machine.flight
+            self._link.packing.look(
+                self._loop.time(),
+                flight.arrived_bytes,
+                flight.resync_bytes,
+                machine.acknowledged_sequence,
+                machine.sequence,
+            )
         if self.machine.phase is not phase and self.machine.phase is _MIRRORED:
             self._resync_times.finish()
             self._came_in_sync()
@@ -572,7 +581,7 @@ class PrimaryGroup:
         while (order := self.machine.next_read()) is not None:
             store = self._stores[order.index]
             if not order.is_contended:
-                read = read_order if order.seed is None else digest_order
+                read = self._reader_of(order)
                 future = self._loop.run_in_executor(self._executor, read, store, order)
                 future.add_done_callback(partial(self._read_done, order))
                 continue
@@ -582,6 +591,11 @@ class PrimaryGroup:
             except StorageFault as fault:
                 self._read_failed(order, fault)
                 return
+
+    def _reader_of(self, order: ReadOrder) -> Callable[[Store, ReadOrder], list[Piece]]:
+        if order.seed is not None:
+            return digest_order
+        return read_packed if self._link.packing.is_on and self.machine.phase is _COPYING else read_order
 
     def _read_done(self, order: ReadOrder, future: asyncio.Future[list[Piece]]) -> None:
         if future.cancelled():
@@ -797,7 +811,7 @@ def _not_durable(fault: StorageFault) -> Failure:
 
 
 # Names of their own, because a member of an enumeration takes 0.1 µs to look up, and the hot path asks for ten of them.
-_MIRRORED, _HOLDING, _HEALING = Phase.MIRRORED, Phase.HOLDING, Phase.HEALING
+_COPYING, _MIRRORED, _HOLDING, _HEALING = Phase.COPYING, Phase.MIRRORED, Phase.HOLDING, Phase.HEALING
 _ALONE, _REPLACED = Phase.ALONE, Phase.REPLACED
 _ZEROS = bytes(FETCH_BYTES_MAX)
 

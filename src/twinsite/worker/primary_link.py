@@ -19,6 +19,7 @@ from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind, decode_js
 from twinsite.core.stream.hello import Hello, Welcome, open_challenge, open_welcome, seal
 from twinsite.errors import PeerViolation
 from twinsite.messages import Failure
+from twinsite.worker.adaptive_packing import AdaptivePacking
 from twinsite.worker.backoff import Backoff
 from twinsite.worker.stream_connection import SMALL_RECEIVE_BUFFER_BYTES, StreamConnection
 
@@ -61,6 +62,8 @@ class PrimaryLink:
         self._over = asyncio.Event()
         self._connection: StreamConnection | None = None
         self._nonce = ""
+        self.packing = AdaptivePacking()
+        """Whether what a resync of this session reads is compressed."""
         self._awaited: Kind | None = None
         self._handshake_timer: asyncio.TimerHandle | None = None
         self._backoff = Backoff(RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX)
@@ -143,6 +146,7 @@ class PrimaryLink:
             raise PeerViolation(f"frame of kind {frame.kind} came where {self._awaited.name} was due")
         if frame.kind == Kind.CHALLENGE:
             challenge = open_challenge(decode_json(frame))
+            self.packing.begin(is_possible=challenge.unpacks)
             self._nonce = secrets.token_hex(16)
             hello = self._owner.make_hello(self._nonce)
             assert hello.version == PROTOCOL_VERSION

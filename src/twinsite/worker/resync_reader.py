@@ -13,6 +13,7 @@ from itertools import groupby
 
 from twinsite.core.group.resync import READ_BLOCKS_MAX, READ_ZEROS_BLOCKS_MAX, Piece, ReadOrder
 from twinsite.core.limits import BLOCK_BYTES
+from twinsite.core.stream.packing import pack
 from twinsite.stores.base import Store
 from twinsite.worker.zero_test import is_zero
 
@@ -30,6 +31,12 @@ def read_order(store: Store, order: ReadOrder) -> list[Piece]:
     goes on for about `READ_ZEROS_BLOCKS_MAX` at most. Raises `StorageFault`.
     """
     return cover_order(store, order, READ_BLOCKS_MAX, _read_data)
+
+
+def read_packed(store: Store, order: ReadOrder) -> list[Piece]:
+    """Return what `read_order` does, with the data compressed as well where that makes it smaller."""
+    pieces = read_order(store, order)
+    return [piece if piece.data is None else piece._replace(packed=pack(piece.data)) for piece in pieces]
 
 
 def cover_order(

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Coroutine, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from twinsite.core.group.secondary import Secondary
 from twinsite.core.limits import STREAM_HANDSHAKE_SECONDS
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind, decode_json, encode_header, encode_json
-from twinsite.core.stream.hello import open_hello
+from twinsite.core.stream.hello import Challenge, open_hello
 from twinsite.errors import PeerViolation, StorageFault
 from twinsite.messages import Failure
 from twinsite.worker.answers import Answers
@@ -54,7 +55,8 @@ class SecondarySession:
         if self.is_refused:
             connection.close(Failure("37000216", "too many connections are in their handshake"))
             return
-        connection.send([encode_json(Kind.CHALLENGE, {"version": PROTOCOL_VERSION, "nonce": self._nonce})])
+        challenge = Challenge(PROTOCOL_VERSION, self._nonce, unpacks=True)
+        connection.send([encode_json(Kind.CHALLENGE, asdict(challenge))])
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(STREAM_HANDSHAKE_SECONDS, self._give_up_handshake)
 
@@ -215,5 +217,8 @@ class SecondarySession:
 
 
 def _owned(operation: Frame) -> Frame:
-    """Return the frame with a payload of its own."""
-    return operation if operation.payload is None else operation._replace(payload=memoryview(bytes(operation.payload)))
+    """Return the frame with a payload of its own, which what was unpacked has already."""
+    payload = operation.payload
+    if payload is None or isinstance(payload.obj, bytes):
+        return operation
+    return operation._replace(payload=memoryview(bytes(payload)))

@@ -278,30 +278,33 @@ async def test_right_passwords_are_never_put_off(site: Site) -> None:
         assert (await log_in(site, user)).status_code == 201
 
 
-async def test_who_exists_cannot_be_told_by_the_work_that_is_done(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_exists_cannot_be_told_by_the_work_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An unknown user, one without a password and a wrong password cost one check of a full hash each."""
-    user, _ = await tenant(site)
-    bare = await made(site, "/users", "user", name="bare")
-    passwords = site.controller.identity._passwords
-    checked: list[str] = []
-    real = passwords._verify
+    async with open_site(make_settings(tmp_path / "data"), is_real=True) as site:
+        user, _ = await tenant(site)
+        bare = await made(site, "/users", "user", name="bare")
+        passwords = site.controller.identity._passwords
+        checked: list[str] = []
+        real = passwords._verify
 
-    def counted(password_hash: str, password: str) -> bool:
-        checked.append(password_hash)
-        return real(password_hash, password)
+        def counted(password_hash: str, password: str) -> bool:
+            checked.append(password_hash)
+            return real(password_hash, password)
 
-    monkeypatch.setattr(passwords, "_verify", counted)
-    texts = set()
-    for who in (user, bare, {"id": NOBODY}):
-        answer = await log_in(site, who, "wrong")
-        texts.add((answer.status_code, answer.text))
-    assert len(texts) == 1
-    assert len(checked) == 3
-    parameters = {text.rpartition("$")[0].rpartition("$")[0] for text in checked}
-    assert parameters == {"$argon2id$v=19$m=65536,t=3,p=4"}
-    # The admin's hash stands in for those who have none; the admin's password opens nothing of theirs.
-    for who in (bare, {"id": NOBODY}):
-        assert (await log_in(site, who, site.password)).status_code == 401
+        monkeypatch.setattr(passwords, "_verify", counted)
+        texts = set()
+        for who in (user, bare, {"id": NOBODY}):
+            answer = await log_in(site, who, "wrong")
+            texts.add((answer.status_code, answer.text))
+        assert len(texts) == 1
+        assert len(checked) == 3
+        parameters = {text.rpartition("$")[0].rpartition("$")[0] for text in checked}
+        assert parameters == {"$argon2id$v=19$m=65536,t=3,p=4"}
+        # The admin's hash stands in for those who have none; the admin's password opens nothing of theirs.
+        for who in (bare, {"id": NOBODY}):
+            assert (await log_in(site, who, site.password)).status_code == 401
 
 
 async def test_a_change_while_the_password_is_checked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import itertools
 import json
 from dataclasses import replace
 
+import pytest
+
 from tests.support.controller import GROUPS, PAIRS, Site, group_fields
 from twinsite.api.answers import GroupCreatedOne, GroupList, GroupOne, PairCreatedOne, PairList, PairOne
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus
@@ -311,7 +313,11 @@ LEADS_TO = {
 }
 
 
-async def test_every_call_in_every_status(site: Site) -> None:
+async def test_every_call_in_every_status(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def rest() -> None:
+        """Take no step: the controller looks once a second whether a group is due for one."""
+
+    monkeypatch.setattr(site.controller.reconciler, "settle_moves", rest)
     site.controller.context.presence.silence_seconds = 3600.0  # However long this takes, the sites count as there.
     group = await site.make_group()
     path = f"{GROUPS}/{group['id']}"
@@ -377,6 +383,21 @@ async def test_an_update_moves_pairs_and_keeps_the_others_indexes(site: Site) ->
     assert [member["index"] for member in shown["twinsite"]["members"]] == [0, 2, 3]
     assert (await site.show_pair(second))["replication_consistency_group_id"] is None
     assert (await site.call("DELETE", f"{PAIRS}/{second}")).status_code == 202
+
+
+async def test_an_update_that_moves_pairs_waits_for_a_worker_that_has_just_started(site: Site) -> None:
+    group = await site.make_group(pairs=2)
+    body = {"replication_consistency_group": {"remove_replication_ids": group["replication_ids"][:1]}}
+    worker = site.az1.workers[group["id"]]
+    assert worker.status is not None
+    started = replace(worker.status, spec_version=0, mode=Mode.STARTING)
+    site.az1.workers[group["id"]] = replace(worker, pid=(worker.pid or 0) + 1, status=started)
+    await site.az1.post()
+    answer = await site.call("PUT", f"{GROUPS}/{group['id']}", body)
+    assert answer.status_code == 503, answer.text
+    assert "not yet confirmed by the primary worker in az1" in answer.text
+    await site.settle()
+    assert (await site.call("PUT", f"{GROUPS}/{group['id']}", body)).status_code == 202
 
 
 async def test_an_update_that_moves_pairs_needs_a_pause(site: Site) -> None:

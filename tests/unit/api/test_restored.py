@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.controller import GROUPS, Site, group_fields
 from tests.support.fake_node import FakeNode, running
 from tests.unit.api.test_moves import active_group, show, silenced, spec
+from twinsite.control.clock import utc_now
+from twinsite.control.database import Database
+from twinsite.control.lifecycle import restored
 from twinsite.control.lifecycle.restored import FILE_NAME, Memory
+from twinsite.control.models import Installation
 from twinsite.core.arbiter import FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX
 from twinsite.messages import Knowledge, Mode, Replication
 
@@ -99,6 +108,66 @@ async def test_the_count_of_changes_tells_a_backup(site: Site) -> None:
         memory = Memory(site.settings.controller_dir, database)
         await memory.open()
         assert memory._has_distrusted is is_backup, content
+
+
+async def test_a_count_that_found_the_disk_full_is_kept_once_there_is_room(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    path = site.settings.controller_dir / FILE_NAME
+    group = await active_group(site)
+    before = int(path.read_text())
+    with monkeypatch.context() as patching:
+        patching.setattr(restored, "replace_file", refuse)
+        patching.setattr(restored, "KEEP_AGAIN_SECONDS", 0.0)
+        assert (await site.act(group["id"], "failover")).status_code == 200
+        await site.az1.post()
+        assert int(path.read_text()) == before
+    await site.az1.post()
+    assert int(path.read_text()) > before
+
+
+async def start_on_an_empty_database(site: Site) -> None:
+    empty = Database(f"sqlite+aiosqlite:///{site.settings.controller_dir}/empty.db")
+    try:
+        await empty.open()
+        async with empty.write() as session:
+            session.add(Installation(id="new", created_at=utc_now()))
+        await Memory(site.settings.controller_dir, empty).open()
+    finally:
+        await empty.close()
+
+
+async def test_a_start_on_an_empty_database_vouches_for_no_backup(site: Site) -> None:
+    await active_group(site)
+    database = site.controller.context.database
+    path = site.settings.controller_dir / FILE_NAME
+    kept = int(path.read_text())
+    path.write_text(f"{10 * kept}\n")
+    await start_on_an_empty_database(site)
+    assert int(path.read_text()) >= 10 * kept
+    backup = Memory(site.settings.controller_dir, database)
+    await backup.open()
+    assert backup._has_distrusted
+    assert int(path.read_text()) > 10 * kept, "nor does what was distrusted for another one"
+
+
+async def test_a_first_start_without_a_change_vouches_for_no_backup(site: Site) -> None:
+    path = site.settings.controller_dir / FILE_NAME
+    path.unlink(missing_ok=True)
+    await start_on_an_empty_database(site)
+    assert not path.exists()
+
+
+async def test_a_count_is_kept_when_a_controller_starts(site: Site) -> None:
+    await active_group(site)
+    path = site.settings.controller_dir / FILE_NAME
+    kept = path.read_text()
+    path.write_text("1\n")
+    await Memory(site.settings.controller_dir, site.controller.context.database).open()
+    assert path.read_text() == kept
 
 
 async def test_a_worker_that_knows_more_than_a_row_that_was_believed_refutes_all_of_them(site: Site) -> None:

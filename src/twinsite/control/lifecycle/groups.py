@@ -362,16 +362,25 @@ def _without_promise(row: Row) -> Row | Refusal:
 
 
 def _check_paused(shown: ShownGroup) -> None:
-    """Refuse (400) unless the pause is the user's wish and the primary worker, if it lives, keeps it."""
+    """Refuse (400) unless the pause is the user's wish and the primary worker, if it lives, keeps it.
+
+    A worker that has just started has not heard of it yet, and is waited for by who asks again (503).
+    """
     group, worker = shown.group, shown.health.status
     kept = worker is None or (worker.spec_version >= group.wish_version and worker.mode not in _SENDING)
     if group.replication != Replication.PAUSED or not kept:
-        allowed = {ReplicationStatus.ACTIVE_STOPPED.value, ReplicationStatus.INACTIVE.value}
+        allowed = {ReplicationStatus.ACTIVE_STOPPED, ReplicationStatus.INACTIVE}
+        status = shown.health.replication_status
+        if group.replication == Replication.PAUSED and status in allowed:
+            raise not_in_time(
+                f"the pause of the group {group.id} is not yet confirmed by the primary worker in "
+                f"{group.priority_station}. Nothing was changed; try again."
+            )
         raise wrong_state(
             "replication of the group",
             group.id,
-            shown.health.replication_status.value,
-            allowed,
+            status.value,
+            {each.value for each in allowed},
             "Pause it first (os-stop-replication-consistency-group), and synchronize it afterwards.",
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Collection
 from pathlib import Path
@@ -20,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.arbiter_store import Rule, swap
 from twinsite.control.context import Context
-from twinsite.control.database import Database
+from twinsite.control.database import Database, note_arbiter_changes
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.moves import other_way_round, swap_pairs
 from twinsite.control.lifecycle.states import GroupStatus
@@ -34,6 +35,8 @@ from twinsite.messages import Knowledge, ObservedWorker, Replication, WorkerStat
 _log = structlog.get_logger(__name__)
 
 FILE_NAME = "arbiter-changes"
+KEEP_AGAIN_SECONDS = 5.0
+"""A count that could not be kept is not tried again sooner."""
 
 
 class Memory:
@@ -44,7 +47,9 @@ class Memory:
         self._path = directory / FILE_NAME
         self._database = database
         self._lock = asyncio.Lock()
-        self._kept = -1
+        self._kept = 0
+        self._owed = 0  # What could not be kept.
+        self._try_again_at = 0.0
         self._distrusting = asyncio.Lock()
         self._has_distrusted = False
         self.is_refuted = False
@@ -60,10 +65,15 @@ class Memory:
         self._database.on_arbiter_changes = self.keep
         if counted > 0 if kept is None else counted < kept:
             _log.warning("the database is older than this controller", counted=counted, kept=kept)
-            await self.distrust()
+            await self.distrust(changes_before=kept or 0)
+        else:
+            await self.keep(counted)
 
     async def keep(self, count: int) -> None:
-        """Remember that there were so many changes. A failure is logged: the changes themselves are durable."""
+        """Remember that there were so many changes.
+
+        A failure is logged, and tried again by `keep_owed`: the changes themselves are durable.
+        """
         async with self._lock:
             if count <= self._kept:
                 return
@@ -71,13 +81,24 @@ class Memory:
                 await asyncio.to_thread(replace_file, self._path, f"{count}\n", 0o600)
             except OSError as error:
                 _log.error("the count of arbiter changes cannot be kept", path=str(self._path), error=str(error))
+                self._owed = max(self._owed, count)
+                self._try_again_at = time.monotonic() + KEEP_AGAIN_SECONDS
             else:
                 self._kept = count
 
-    async def distrust(self) -> bool:
+    async def keep_owed(self) -> None:
+        """Keep what could not be kept when it came, with a full disk for instance, if it is time to try again.
+
+        Until it is kept, a backup made meanwhile would pass for current.
+        """
+        if self._owed > self._kept and time.monotonic() >= self._try_again_at:
+            await self.keep(self._owed)
+
+    async def distrust(self, changes_before: int = 0) -> bool:
         """Mark every group's row as one that may have forgotten calls, once; say whether that was done just now.
 
-        Nobody changes the database under a controller that runs.
+        The database counts no fewer changes than `changes_before` from then on, so that no backup that lies between it
+        and what is distrusted passes for current later. Nobody changes the database under a controller that runs.
         """
         async with self._distrusting:
             if self._has_distrusted:
@@ -90,6 +111,7 @@ class Memory:
                 for group in await objects.groups_by_ids(session, group_ids, locked=True):
                     names = {group.priority_station, group.secondary_station} - lost
                     await _change(session, group.id, lambda row, names=names: forget(row, names, question))  # type: ignore[misc]
+                note_arbiter_changes(session, await arbiter_rows.count_change(session, above=changes_before))
                 await sites.forget_all_reports(session)  # They are of the time of the backup.
                 await sites.raise_generation(session, {site.name for site in await sites.all_sites(session)})
             self._has_distrusted = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.journal import CHANGED_GROUPS
@@ -71,9 +71,10 @@ async def unheard_groups(session: AsyncSession, site: str) -> set[str]:
     return {group_id for group_id, unheard in marked if site in _names(unheard)}
 
 
-async def count_change(session: AsyncSession) -> int:
-    """Count a change of a record; return how many there were in this installation."""
-    counted = update(Installation).values(arbiter_changes=Installation.arbiter_changes + 1)
+async def count_change(session: AsyncSession, above: int = 0) -> int:
+    """Count a change of a record; return how many there were in this installation: more than `above`."""
+    before = case((Installation.arbiter_changes < above, above), else_=Installation.arbiter_changes)
+    counted = update(Installation).values(arbiter_changes=before + 1)
     return (await session.scalars(counted.returning(Installation.arbiter_changes))).one()
 
 

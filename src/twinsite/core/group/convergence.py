@@ -85,7 +85,11 @@ class Convergence:
             else:
                 assert len(piece.data) == length
                 tally.bytes_shipped += length
-                self._send(Kind.WRITE, Flag.RESYNC, order.index, offset, length, piece.data, None, True)
+                # What is sent while this side mirrors may have to be sent again, to who knows which release.
+                if piece.packed is not None and not self._mirrors:
+                    self._send_packed(order.index, offset, length, piece.packed)
+                else:
+                    self._send(Kind.WRITE, Flag.RESYNC, order.index, offset, length, piece.data, None, True)
         self._finish_if_shipped()
 
     def take_contents(self) -> list[tuple[int, int, memoryview]]:
@@ -147,6 +151,12 @@ class Convergence:
             self.outbox.append(data)
             payload_bytes = length
         self.flight.add(sequence, index, offset, length, payload_bytes, is_resync, token)
+
+    def _send_packed(self, index: int, offset: int, length: int, packed: bytes) -> None:
+        self.sequence += 1
+        self.outbox.append(encode_header(Kind.PACKED, Flag.RESYNC, index, len(packed), self.sequence, offset, packed))
+        self.outbox.append(packed)
+        self.flight.add(self.sequence, index, offset, length, len(packed), True, None)
 
     def _send_json(self, kind: Kind, body: dict[str, str]) -> None:
         self.sequence += 1

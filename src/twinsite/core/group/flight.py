@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from twinsite.core.limits import BLOCK_BYTES, ZERO_BYTES_A_BYTE
+from twinsite.core.limits import BLOCK_BYTES, PACKED_BYTES_A_BYTE, ZERO_BYTES_A_BYTE
 from twinsite.core.stream.frames import frame_starts
 
 Token = Hashable
@@ -46,6 +46,8 @@ class Flight:
         self.waiters: dict[int, FlushWaiter] = {}  # By the sequence of their FLUSH.
         self.payload_bytes = 0
         self.resync_bytes = 0
+        self.arrived_bytes = 0
+        """Of volumes, that resyncs have brought to the secondary as data."""
         self.resync_bytes_of: dict[int, int] = {}  # By volume, bytes of volume and not of payload.
         self._kept: deque[tuple[int, bytes]] = deque()  # (last sequence, joined frames)
 
@@ -77,6 +79,8 @@ class Flight:
             if entry.is_resync:
                 self.resync_bytes -= _price(entry.payload_bytes, entry.length)
                 self.resync_bytes_of[entry.volume] -= entry.length
+                if entry.payload_bytes:
+                    self.arrived_bytes += entry.length
         kept = self._kept
         while kept and kept[0][0] <= sequence:
             kept.popleft()
@@ -114,9 +118,12 @@ def _price(payload_bytes: int, length: int) -> int:
     """Return what a resync frame counts for in what may be in flight.
 
     Zeroing costs the secondary time, and is cheaper than writing: it counts for a sixteenth. A small one counts for no
-    less than a block, and a disk of many holes need not wait for each of them.
+    less than a block, and a disk of many holes need not wait for each of them. What is packed has to be written like
+    any other: it counts for a quarter of that at least.
     """
-    return payload_bytes or max(BLOCK_BYTES, length // ZERO_BYTES_A_BYTE)
+    if payload_bytes:
+        return max(payload_bytes, length // PACKED_BYTES_A_BYTE)
+    return max(BLOCK_BYTES, length // ZERO_BYTES_A_BYTE)
 
 
 def _after(batch: bytes, acknowledged: int) -> bytes:

@@ -32,13 +32,15 @@ RUN_BLOCKS_MAX = ZERO_FRAME_BYTES_MAX // BLOCK_BYTES
 class Piece(NamedTuple):
     """Consecutive blocks that were read: `data` is their content, or None when they hold only zeros.
 
-    Of a comparison, `data` is the digest of each block instead. What lies in a hole was not even read.
+    Of a comparison, `data` is the digest of each block instead. What lies in a hole was not even read. `packed` is the
+    compressed form of all of `data`, where that is wanted and smaller.
     """
 
     first_block: int
     block_count: int
     data: bytes | bytearray | memoryview | None
     is_hole: bool = False
+    packed: bytes | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from twinsite.core.limits import BLOCK_BYTES, FETCH_BYTES_MAX
+from twinsite.core.limits import BLOCK_BYTES, FETCH_BYTES_MAX, UNPACKED_BYTES_MAX
 from twinsite.core.stream.frames import ASKING, DIGEST_BYTES, SEED_BYTES, SEQUENCED, Frame, Kind
 from twinsite.core.stream.hello import Hello
+from twinsite.core.stream.packing import unpack
 from twinsite.errors import PeerViolation
 
 FIRST_SEQUENCE_MAX = 2**62
@@ -51,6 +52,7 @@ class Secondary:
         sequence = self.applied_sequence
         sizes_bytes = self._sizes_bytes
         operations: list[Frame] = []
+        unpacked_bytes = 0
         for frame in frames:
             kind, _, volume, length, number, offset, _ = frame
             if (
@@ -70,6 +72,12 @@ class Secondary:
             sequence += 1
             if frame.sequence != sequence:
                 raise PeerViolation(f"frame {frame.sequence} came where {sequence} was due")
+            if kind == Kind.PACKED:
+                frame = unpack(frame)  # noqa: PLW2901
+                kind = frame.kind
+                unpacked_bytes += frame.length
+                if unpacked_bytes > UNPACKED_BYTES_MAX:
+                    raise PeerViolation(f"the packed frames up to {sequence} are over {UNPACKED_BYTES_MAX} bytes")
             size_bytes = sizes_bytes.get(frame.volume)
             if size_bytes is None and kind not in (Kind.RESYNC_BEGIN, Kind.RESYNC_END):
                 raise PeerViolation(f"frame {sequence} is for volume {frame.volume}, which is not in the group")

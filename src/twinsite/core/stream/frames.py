@@ -57,6 +57,7 @@ class Kind(IntEnum):
     COMPARED = 15  # Secondary to primary: one bit a block of the comparison at `sequence`, set where it differs.
     FETCH = 16  # Sequenced; what does the secondary hold in `length` bytes from `offset` on?
     CONTENT = 17  # Secondary to primary: what the FETCH at `sequence` asked for.
+    PACKED = 18  # Sequenced; a WRITE that a resync brings, its data compressed.
 
 
 class Flag(IntFlag):
@@ -77,6 +78,7 @@ SEQUENCED: Final = frozenset(
         Kind.COMPARE,
         Kind.COMPARE_ZERO,
         Kind.FETCH,
+        Kind.PACKED,
     }
 )
 """Kinds that take a place in the order of the stream; their sequences have no gaps."""
@@ -92,6 +94,7 @@ _JSON_KINDS: Final = frozenset({Kind.CHALLENGE, Kind.HELLO, Kind.WELCOME, Kind.B
 
 _PAYLOAD_BYTES_MAX: Final[dict[int, int]] = {
     Kind.WRITE: FRAME_PAYLOAD_BYTES_MAX,
+    Kind.PACKED: FRAME_PAYLOAD_BYTES_MAX,
     Kind.COMPARE: COMPARE_PAYLOAD_BYTES_MAX,
     Kind.COMPARED: COMPARED_PAYLOAD_BYTES_MAX,
     Kind.CONTENT: FETCH_BYTES_MAX,

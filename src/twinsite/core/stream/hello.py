@@ -20,10 +20,11 @@ from twinsite.errors import PeerViolation
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """The secondary's first words. The nonce is random and used once."""
+    """The secondary's first words. The nonce is random and used once. `unpacks`: it knows frames of the kind PACKED."""
 
     version: int
     nonce: str
+    unpacks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Welcome:
     runs: list[list[int]] = field(default_factory=list)
 
 
-def seal(body: Challenge | Hello | Welcome, key: bytes, nonce: str) -> dict[str, Any]:
+def seal(body: Hello | Welcome, key: bytes, nonce: str) -> dict[str, Any]:
     """Return the JSON object of `body` with a proof that its sender knows `key`, bound to the other side's nonce."""
     fields = {name: str(value) if isinstance(value, StrEnum) else value for name, value in asdict(body).items()}
     return {**fields, "proof": _proof(type(body).__name__, fields, key, nonce)}
@@ -73,7 +74,9 @@ def seal(body: Challenge | Hello | Welcome, key: bytes, nonce: str) -> dict[str,
 
 def open_challenge(value: dict[str, Any]) -> Challenge:
     """Check and return a challenge; it carries no proof."""
-    challenge = Challenge(version=_take(value, "version", int), nonce=_take(value, "nonce", str))
+    challenge = Challenge(
+        version=_take(value, "version", int), nonce=_take(value, "nonce", str), unpacks=value.get("unpacks") is True
+    )
     if challenge.version != PROTOCOL_VERSION:
         raise PeerViolation(
             f"the peer speaks stream protocol {challenge.version}, this side {PROTOCOL_VERSION}: "

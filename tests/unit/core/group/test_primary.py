@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.stores import pattern
 from twinsite.core.group.doubts import add_doubts
 from twinsite.core.group.member import Member
 from twinsite.core.group.primary import Primary
@@ -12,12 +13,14 @@ from twinsite.core.group.resync import Piece, ReadOrder
 from twinsite.core.group.states import Phase
 from twinsite.core.limits import (
     BLOCK_BYTES,
+    PACKED_BYTES_A_BYTE,
     RESYNC_IN_FLIGHT_BYTES_MAX,
     RESYNC_READ_BYTES_MAX,
     RESYNC_READS_MAX,
 )
 from twinsite.core.stream.frames import Flag, Frame, Kind, decode, decode_json
 from twinsite.core.stream.hello import Doubt, Welcome
+from twinsite.core.stream.packing import pack, unpack
 from twinsite.core.tracking.dirty_map import DirtyMap
 from twinsite.core.tracking.intents import IntentMap
 from twinsite.errors import InternalError, PeerViolation
@@ -372,6 +375,64 @@ def test_the_tail_of_a_volume_is_shipped_to_its_last_byte() -> None:
     assert order is not None
     bench.primary.read_done(order, [Piece(0, 1, None), Piece(1, 2, b"x" * (BLOCK_BYTES + 1000))])
     assert [f.length for f in bench.sent() if f.kind in (Kind.ZERO, Kind.WRITE)] == [BLOCK_BYTES, BLOCK_BYTES + 1000]
+
+
+def test_what_is_packed_travels_so_and_is_counted_as_it_travels() -> None:
+    bench = Bench(dirty_blocks=(0, 1, 2))
+    bench.connect()
+    bench.sent()
+    order = bench.primary.next_read()
+    assert order is not None
+    data = pattern(3 * BLOCK_BYTES)
+    packed = pack(data)
+    assert packed is not None
+    bench.primary.read_done(order, [Piece(0, 3, data, packed=packed)])
+    frame = bench.sent()[0]
+    assert (frame.kind, frame.flags, frame.length, frame.offset) == (Kind.PACKED, Flag.RESYNC, len(packed), 0)
+    assert bytes(unpack(frame).payload or b"") == data
+    flight, member = bench.primary.flight, bench.members[0]
+    assert (flight.payload_bytes, bench.primary.resync_bytes_left(member)) == (len(packed), 3 * BLOCK_BYTES)
+    assert flight.resync_bytes == 3 * BLOCK_BYTES // PACKED_BYTES_A_BYTE, "next to nothing has its price"
+    assert flight.arrived_bytes == 0
+    bench.acknowledge()
+    assert (flight.resync_bytes, flight.arrived_bytes) == (0, 3 * BLOCK_BYTES)
+
+
+def test_what_was_packed_and_is_lost_on_the_way_is_dirty_as_a_whole() -> None:
+    bench = Bench(dirty_blocks=(0, 1, 2))
+    bench.connect()
+    order = bench.primary.next_read()
+    assert order is not None
+    bench.primary.read_done(order, [Piece(0, 3, bytes(3 * BLOCK_BYTES), packed=pack(bytes(3 * BLOCK_BYTES)))])
+    assert bench.dirty.dirty_bytes() == 0
+    bench.primary.broken()
+    assert bench.dirty.dirty_bytes() == 3 * BLOCK_BYTES
+
+
+def test_a_packed_read_that_a_guest_has_overtaken_in_part_is_cut_and_travels_plain() -> None:
+    bench = Bench(dirty_blocks=(0, 1, 2))
+    bench.connect()
+    bench.sent()
+    order = bench.primary.next_read()
+    assert order is not None
+    bench.primary.write_applied(0, BLOCK_BYTES + 5, DATA, "w")
+    data = pattern(3 * BLOCK_BYTES)
+    bench.primary.read_done(order, [Piece(0, 3, data, packed=pack(data))])
+    assert [(frame.kind, frame.offset, bytes(frame.payload or b"")) for frame in bench.sent()] == [
+        (Kind.WRITE, 0, data[:BLOCK_BYTES]),
+        (Kind.WRITE, 2 * BLOCK_BYTES, data[2 * BLOCK_BYTES :]),
+    ]
+
+
+def test_what_a_mirroring_side_may_have_to_send_again_is_not_packed() -> None:
+    bench = Bench()
+    bench.mirror()
+    bench.primary.write_failed(0, 0, 512)
+    order = bench.primary.next_read()
+    assert order is not None
+    data = pattern(BLOCK_BYTES)
+    bench.primary.read_done(order, [Piece(0, 1, data, packed=pack(data))])
+    assert [(frame.kind, bytes(frame.payload or b"")) for frame in bench.sent()] == [(Kind.WRITE, data)]
 
 
 def test_a_read_that_a_guest_has_overtaken_is_not_sent_but_read_again() -> None:

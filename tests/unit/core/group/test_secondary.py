@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from twinsite.core.group.secondary import Secondary, check_hello
-from twinsite.core.stream.frames import PROTOCOL_VERSION, Frame, Kind
+from twinsite.core.limits import MIB, UNPACKED_BYTES_MAX
+from twinsite.core.stream.frames import PROTOCOL_VERSION, Flag, Frame, Kind
 from twinsite.core.stream.hello import Hello
+from twinsite.core.stream.packing import pack
 from twinsite.errors import PeerViolation
 
 SIZES = {0: 8192, 3: 1000}
@@ -40,6 +42,45 @@ def test_signs_of_life_change_nothing() -> None:
     assert machine.accept([frame(0, Kind.HEARTBEAT), frame(1), frame(0, Kind.HEARTBEAT)]) == [frame(1)]
     assert machine.accept([frame(0, Kind.HEARTBEAT)]) == []
     assert machine.applied_sequence == 1
+
+
+def packed(sequence: int, length: int, volume: int = 0, offset: int = 0) -> Frame:
+    """A frame that stands for a write of so many bytes."""
+    payload = pack(bytes(length))
+    assert payload is not None
+    return Frame(Kind.PACKED, Flag.RESYNC, volume, len(payload), sequence, offset, memoryview(payload))
+
+
+def test_what_is_packed_becomes_a_write_in_its_place() -> None:
+    machine = Secondary(SIZES, first_sequence=5)
+    write = Frame(Kind.WRITE, Flag.RESYNC, 0, 8192, 6, 0, memoryview(bytes(8192)))
+    assert machine.accept([frame(5), packed(6, 8192), frame(7)]) == [frame(5), write, frame(7)]
+    assert machine.applied_sequence == 7
+
+
+def test_what_one_receive_unpacks_to_is_bounded() -> None:
+    machine = Secondary({0: MIB}, first_sequence=1)
+    most = UNPACKED_BYTES_MAX // MIB
+    assert len(machine.accept([packed(sequence, MIB) for sequence in range(1, most + 1)])) == most
+    with pytest.raises(PeerViolation, match=f"the packed frames up to {2 * most + 1} are over"):
+        machine.accept([packed(sequence, MIB) for sequence in range(most + 1, 2 * most + 2)])
+
+
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (packed(6, 8192), "frame 6 came where 5 was due"),
+        (packed(5, 512, volume=1), "volume 1, which is not in the group"),
+        (packed(5, 8193), "8193 bytes at 0 of a volume of 8192"),
+        (packed(5, 8192, offset=1), "8192 bytes at 1 of a volume of 8192"),
+        (packed(5, 8192)._replace(payload=memoryview(b"x" * 20)), "frame 5 is packed wrongly"),
+    ],
+)
+def test_what_is_packed_has_to_fit_as_a_write_does(bad: Frame, words: str) -> None:
+    machine = Secondary(SIZES, first_sequence=5)
+    with pytest.raises(PeerViolation, match=words):
+        machine.accept([bad])
+    assert machine.applied_sequence == 4
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,9 @@ def test_a_proof_of_any_text_is_only_wrong(opener: Opener, body: Hello | Welcome
 
 def test_a_challenge_opens_and_another_version_is_refused() -> None:
     assert open_challenge({"version": PROTOCOL_VERSION, "nonce": "n"}) == Challenge(PROTOCOL_VERSION, "n")
+    can_unpack = {"version": PROTOCOL_VERSION, "nonce": "n", "unpacks": True, "key of a later release": 1}
+    assert open_challenge(can_unpack) == Challenge(PROTOCOL_VERSION, "n", unpacks=True)
+    assert not open_challenge({**can_unpack, "unpacks": "yes"}).unpacks
     with pytest.raises(PeerViolation, match="same release"):
         open_challenge({"version": PROTOCOL_VERSION + 1, "nonce": "n"})
     for bad in ({}, {"version": PROTOCOL_VERSION}, {"nonce": "n"}, {"version": "1", "nonce": "n"}):
