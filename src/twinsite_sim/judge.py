@@ -358,7 +358,7 @@ class Judge:
             self._is_beyond |= other_site(site) in self._has_crashed
             self._has_crashed.add(site)
         told = was_told and site == row.primary_site and not is_in_sync
-        if told:
+        if site == row.primary_site and not is_in_sync:
             self._unhealed.add(site)
         is_held = is_in_sync and not self._is_beyond and not told
         other: Any = self.images(other_site(site))[index] if is_held else None

@@ -14,6 +14,7 @@ from twinsite.node.settings import NodeSettings
 from twinsite.node.volumes import Volumes
 from twinsite.worker.worker import Worker
 from twinsite_sim.controller import GROUP_ID, Controller, seen_by_node
+from twinsite_sim.loop import OWNER
 from twinsite_sim.machine import STATE_ROOT, Machine, Process, current_process
 from twinsite_sim.network import Network
 from twinsite_sim.volumes import SimPool, SimRecord
@@ -239,4 +240,10 @@ def worker_of(node: SimNode) -> Any:
 def status_now(node: SimNode) -> WorkerStatus | None:
     """Return how a node's living worker is at this moment, whatever it has said."""
     run = node.run
-    return run.worker.status() if run is not None and run.process.is_alive and run.worker is not None else None
+    if run is None or not run.process.is_alive or run.worker is None:
+        return None
+    token = OWNER.set(run.process)  # A status tells times, by the clock of its machine.
+    try:
+        return run.worker.status()
+    finally:
+        OWNER.reset(token)

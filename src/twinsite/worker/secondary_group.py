@@ -265,6 +265,8 @@ class SecondaryGroup:
                 # What it has in memory may be ahead of what it has on disk.
                 undo.close()
                 self._undo = UndoLog.resume(self._directory.files, self._directory.undo_path)
+                if self._undo is not None:
+                    self._undo.grow({member.index: member.size_bytes for member in self._spec.members})
                 raise
 
     def apply_frames(self, session: SecondarySession, operations: Sequence[Frame]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import AsyncIterator
@@ -18,8 +19,10 @@ from twinsite.core.limits import FRAME_PAYLOAD_BYTES_MAX
 from twinsite.core.stream.frames import Frame, Kind, encode_header, encode_json
 from twinsite.core.stream.hello import Doubt
 from twinsite.durable_file import SystemFiles
+from twinsite.errors import StorageFault
 from twinsite.worker.state import ReplicaState, read_boot_id
 from twinsite.worker.taking_over import return_to_common_point
+from twinsite.worker.undo_log import UndoLog
 
 
 @pytest.fixture(name="follower")
@@ -623,6 +626,38 @@ async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_th
     members = follower.spec().members
     return_to_common_point(follower.directory, follower.state, members, follower.stores)
     assert follower.content(0) == b"point" + bytes(2 * SIZE - 5)
+
+
+async def test_an_undo_log_that_could_not_be_written_still_covers_a_disk_that_has_grown(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = await follower.connect()
+    await primary.enter(follower.hello())
+    await primary.write(1, 0, b"point")
+    await primary.send(begin(2), end(3))
+    await primary.until(Kind.FLUSHED, 3)
+    await primary.send(begin(4, "g2"))
+    await primary.until(Kind.ACK, 4)
+    for path in follower.paths.values():
+        os.truncate(path, 2 * SIZE)
+    for store in follower.stores.values():
+        store.grow(2 * SIZE)
+    await follower.group.grow_members(dict.fromkeys(follower.sizes, 2 * SIZE))
+
+    def is_full(*_: Any) -> None:
+        raise StorageFault("write", "the undo log", OSError(errno.ENOSPC, "full"))
+
+    with monkeypatch.context() as patching:
+        patching.setattr(UndoLog, "save", is_full)
+        await primary.write(5, 2 * SIZE - 5, b"other")
+        await primary.farewell()
+        await primary.close()
+    follower.sizes = dict.fromkeys(follower.sizes, 2 * SIZE)
+    primary = await follower.connect()
+    await primary.enter(follower.hello(first_sequence=5))
+    await primary.write(5, 2 * SIZE - 5, b"other")
+    await primary.until(Kind.ACK, 5)
+    await primary.close()
 
 
 async def test_a_session_that_has_brought_nothing_leaves_nothing_in_doubt(follower: Follower) -> None:
