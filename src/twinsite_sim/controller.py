@@ -489,7 +489,8 @@ class Controller:
 
     def stop(self, *, force: bool = False) -> None:
         """Pause replication. Raises `Refused`. With `force` the primary goes on without what only the DR side has."""
-        self.admit(GroupCall.STOP)
+        if not (force and self.group.status is GroupStatus.UPDATING):
+            self.admit(GroupCall.STOP)
         if force:
             self.require_connected(self.group.priority_station)
             self._wish(

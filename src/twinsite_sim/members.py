@@ -39,8 +39,8 @@ def change_pairs(controller: Controller, added: Sequence[SimPair], removed: Sequ
     refuse_while_extending(group.pairs)
     controller.require_connected("az1", "az2")
     left = [pair for pair in group.pairs if pair.member_index not in removed]
-    if added and left and row.secondary is Secondary.IN_SYNC:
-        raise Refused("the primary has not taken up the stop")
+    if added and left and (worker is None or row.secondary is Secondary.IN_SYNC):
+        raise Refused("the primary has not taken up the stop, as far as is known")
     if row.secondary is Secondary.IN_SYNC or row.unheard:
         now = controller.machine.wall_clock()
         stale = suspend_secondary(row, site=row.primary_site, term=row.term, version=row.version, now=now)

@@ -201,7 +201,7 @@ class Operators:
             return Call(failover, why="the new primary does not serve", is_usual=not accepts_loss)
         if group.status is GroupStatus.ERROR_REVERSING:
             return Call("synchronize", why="after a switchover that failed")
-        if group.replication is Replication.PAUSED:
+        if group.replication is Replication.PAUSED and group.status is not GroupStatus.UPDATING:
             return Call("synchronize", why="after a stop")
         primary = controller.reports.get(group.priority_station)
         if _opens_its_disks_anew(primary):

@@ -15,8 +15,9 @@ import pytest
 from tests.support.controller import GROUPS, Json, Site, make_settings, open_site
 from tests.support.fake_node import FakeNode
 from twinsite.api.answers import GroupOne, PairOne
+from twinsite.control.arbiter_store import swap
 from twinsite.control.repository import arbiter_rows
-from twinsite.core.arbiter import Secondary
+from twinsite.core.arbiter import Secondary, suspend_secondary
 from twinsite.messages import Failure, Mode, Replication, Role, WorkerSpec
 
 DISK_FAILS = Failure("37100177", "production storage is abnormal")
@@ -653,6 +654,42 @@ async def test_a_pair_joins_only_when_the_primary_has_said_that_it_goes_on_alone
         row = await arbiter_rows.find(session, group["id"])
     assert row is not None
     assert row.secondary is Secondary.STALE
+
+
+async def test_a_stop_with_force_leads_out_of_a_change_whose_primary_waits(site: Site) -> None:
+    """Where both sides may lack writes the pause is in force at no primary, and the change would never end."""
+    group = await active_group(site)
+    async with site.nodes_running():
+        assert (await site.act(group["id"], "stop")).status_code == 200
+    body = {"replication_consistency_group": {"add_replication_ids": [(await site.make_pair())["id"]]}}
+    assert (await site.call("PUT", f"{GROUPS}/{group['id']}", body)).status_code == 202
+    assert (await show(site, group["id"]))["status"] == "updating"
+    assert (await site.act(group["id"], "stop")).status_code == 400
+    before = spec(site.az1).loss_acceptances
+    async with site.nodes_running():
+        forced = await site.act(group["id"], "stop", {"force": True})
+    assert forced.status_code == 200, forced.text
+    assert spec(site.az1).loss_acceptances == before + 1
+
+
+async def test_a_pair_joins_only_a_primary_that_is_heard_of(site: Site) -> None:
+    """One that died between the record at the arbiter and its own may lack writes too."""
+    group = await active_group(site)
+    extra = await site.make_pair()
+    async with site.nodes_running():
+        assert (await site.act(group["id"], "stop")).status_code == 200
+    async with site.controller.context.database.write() as session:
+        await swap(
+            session,
+            group["id"],
+            lambda row: suspend_secondary(row, site="az1", term=row.term, version=row.version, now=1.0),
+        )
+    site.az1.worker_failures[group["id"]] = DISK_FAILS
+    await site.settle()
+    body = {"replication_consistency_group": {"add_replication_ids": [extra["id"]]}}
+    refused = await site.call("PUT", f"{GROUPS}/{group['id']}", body)
+    assert (refused.status_code, "is not heard of" in refused.text) == (503, True), refused.text
+    assert (await show(site, group["id"]))["replication_ids"] == group["replication_ids"]
 
 
 async def test_a_stop_waits_for_the_arbiters_grant(site: Site) -> None:

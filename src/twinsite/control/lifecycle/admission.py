@@ -161,9 +161,10 @@ async def require_both(context: Context, session: AsyncSession, group: Group) ->
 def stop_is_due(group: Group, *, force: bool) -> bool:
     """Say whether a stop has anything to record; refuse what the group's status forbids.
 
-    A group that was being made when its backup was taken may wait for workers that know nothing: force ends that.
+    A group that is being made or changed may wait for workers that know nothing, after its database was restored, or
+    for a primary that may lack writes which nobody brings: force ends that.
     """
-    if not (force and group.arbiter.unheard and group.status in (GroupStatus.CREATING, GroupStatus.UPDATING)):
+    if not (force and group.status in (GroupStatus.CREATING, GroupStatus.UPDATING)):
         admit_group(group.id, group.status, GroupCall.STOP)
     return group.replication != Replication.PAUSED or force
 

@@ -169,7 +169,7 @@ class GroupService(GroupCalls):
             if current is None or current.version != group.version:
                 raise lost(group_id, "change")
             if moves:
-                values.update(await self._move_pairs(session, group, wanted))
+                values.update(await self._move_pairs(session, shown, wanted))
             if not await objects.change_group(session, group_id, group.version, values):
                 raise lost(group_id, "change")
             session.expire_all()
@@ -181,7 +181,8 @@ class GroupService(GroupCalls):
         await self._context.wakeups.notify()
         return shown
 
-    async def _move_pairs(self, session: AsyncSession, group: Group, wanted: GroupChange) -> dict[str, Any]:
+    async def _move_pairs(self, session: AsyncSession, shown: ShownGroup, wanted: GroupChange) -> dict[str, Any]:
+        group = shown.group
         refuse_while_extending(group, "change its pairs")
         both = [group.priority_station, group.secondary_station]
         only_removes = not wanted.add_pair_ids
@@ -216,14 +217,8 @@ class GroupService(GroupCalls):
         for index, pair in enumerate(added, start=first):
             pair.group_id, pair.member_index, pair.updated_at = group.id, index, utc_now()
         await session.flush()
-        row = await arbiter_rows.find(session, group.id)
-        if added and left and row is not None and row.secondary is Secondary.IN_SYNC:
-            # With a new disk among the others, a primary does not heal those from the secondary any more.
-            raise StateRefused(
-                f"Pairs cannot be added to the group {group.id} now: its primary in {group.priority_station} has not "
-                f"taken up the stop, and may lack writes that only {group.secondary_station} has. Wait until its "
-                "worker runs and has them, or give them up by a stop with force."
-            )
+        if added and left:
+            await _require_that_nothing_is_lacking(session, shown)
         answer = await swap(session, group.id, _without_promise)
         if isinstance(answer, Refusal) and answer.reason is Reason.UNHEARD:
             raise bad_request(
@@ -359,6 +354,26 @@ def _without_promise(row: Row) -> Row | Refusal:
     if row.secondary is Secondary.STALE and not row.unheard:
         return row
     return suspend_secondary(row, site=row.primary_site, term=row.term, version=row.version, now=time.time())
+
+
+async def _require_that_nothing_is_lacking(session: AsyncSession, shown: ShownGroup) -> None:
+    """Refuse to add a pair to others while their primary may lack writes that only the DR side has.
+
+    With a new disk among the others, it does not heal those from there any more.
+    """
+    group = shown.group
+    row = await arbiter_rows.find(session, group.id)
+    if row is not None and row.secondary is Secondary.IN_SYNC:
+        raise StateRefused(
+            f"Pairs cannot be added to the group {group.id} now: its primary in {group.priority_station} has not "
+            f"taken up the stop, and may lack writes that only {group.secondary_station} has. Wait until its "
+            "worker runs and has them, or give them up by a stop with force."
+        )
+    if shown.health.status is None:
+        raise not_in_time(  # It may have died before it took up what is recorded.
+            f"the primary worker of the group {group.id} in {group.priority_station} is not heard of, and may lack "
+            f"writes that only {group.secondary_station} has. Nothing was changed; try again."
+        )
 
 
 def _check_paused(shown: ShownGroup) -> None:
