@@ -97,7 +97,8 @@ def starting_point(
     if past not in (Past.FOLLOWED, Past.DOUBTED):
         recorded = load_intents(directory.files, directory.intent_path, members)
     result: list[Member] = []
-    peer_consistent = state.peer_consistent and past is Past.CLEAN
+    # What has joined the secondary cannot have at the point of the others.
+    peer_consistent = state.peer_consistent and past is Past.CLEAN and not images.joined
     for spec in members:
         is_foreign = spec.volume_id in images.replaced | images.joined
         basis = Basis.ALL if is_foreign else start.basis
