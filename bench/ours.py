@@ -100,11 +100,17 @@ def random_pair(stack: ExitStack, context: Context, size_bytes: int, title: str)
     return pair
 
 
-def timed_synchronize(pair: WorkerPair, seconds_max: float) -> tuple[float, float]:
-    """Synchronize; return the seconds that it took and the CPU seconds of both workers."""
+def timed_synchronize(pair: WorkerPair, seconds_max: float, endpoint: str | None = None) -> tuple[float, float]:
+    """Synchronize; return the seconds that it took and the CPU seconds of both workers.
+
+    With an endpoint, the secondary follows already and is reached there.
+    """
     processes = pids(pair)
     cpu_before, begun = cpu_seconds(processes), time.perf_counter()
-    pair.synchronize(seconds_max=seconds_max)
+    if endpoint is None:
+        pair.synchronize(seconds_max=seconds_max)
+    else:
+        pair.replicate(endpoint, seconds_max)
     return time.perf_counter() - begun, cpu_seconds(processes) - cpu_before
 
 
@@ -140,9 +146,7 @@ def linked_pair(
     """Return what `distant_pair` does, and the link, which can be cut. Raises `BenchError`."""
     pair = paused_pair(stack, source, size_bytes, directory)
     laid = link.start(stack, pair.follow())
-    spec = pair.spec(Role.PRIMARY, Replication.RUNNING, laid.endpoint)
-    pair.primary.send(spec)
-    pair.primary.wait(lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max)
+    pair.replicate(laid.endpoint, seconds_max)
     return pair, laid
 
 

@@ -5,7 +5,6 @@ The link is that of `distance`. What lies on real disks is stood for by the prog
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -13,13 +12,11 @@ from pathlib import Path
 
 from bench import ours
 from bench.link import Link
-from bench.processes import cpu_seconds
 from bench.results import CaseResult, Comparison, Sample, Series
 from bench.running import Contender, Context, take_turns
 from bench.workspace import check_equal, settle, write_random_file, write_system_files, write_zero_file
 from tests.support.worker_process import WorkerProcess
 from twinsite.core.limits import MIB
-from twinsite.messages import Mode, Replication, Role
 
 ROUND_TRIP_SECONDS = 0.001
 MEGABITS = (1000, 200)
@@ -73,19 +70,10 @@ def _sync(context: Context, source: Path, link: Link, kind: type[WorkerProcess],
         pair = ours.paused_pair(stack, source, size_bytes, directory, kind)
         laid = link.start(stack, pair.follow())
         settle(source, target)
-        processes = ours.pids(pair)
-        cpu_before, begun = cpu_seconds(processes), time.perf_counter()
-        spec = pair.spec(Role.PRIMARY, Replication.RUNNING, laid.endpoint)
-        pair.primary.send(spec)
-        status = pair.primary.wait(
-            lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC,
-            "in sync",
-            context.copy_seconds_max(size_bytes),
-        )
-        seconds, cpu = time.perf_counter() - begun, cpu_seconds(processes) - cpu_before
+        seconds, cpu = ours.timed_synchronize(pair, context.copy_seconds_max(size_bytes), laid.endpoint)
         if number == context.options.rounds - 1:
             check_equal(source, target)
-    sent = status.counters.stream_bytes_sent
+        sent = ours.ask(pair).counters.stream_bytes_sent
     return Sample(
         size_bytes / MIB / seconds, size_bytes, cpu, {"seconds": seconds, "of_it_on_the_wire": sent / size_bytes}
     )

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from twinsite.control.lifecycle.admission import keeps_pause
 from twinsite.control.lifecycle.health import group_status_after_reports
 from twinsite.control.lifecycle.states import GroupCall, GroupStatus
 from twinsite.core.arbiter import Refusal, Secondary, suspend_secondary
 from twinsite.core.limits import BLOCK_BYTES, SECTOR_BYTES
-from twinsite.messages import Mode, Replication
+from twinsite.messages import Replication
 from twinsite_sim.extending import Refused, refuse_while_extending
 from twinsite_sim.ledger import content_of
 from twinsite_sim.stores import SimDisk
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PAIRS_MAX = 4
 """More pairs the group has at no time: worlds are to stay fast."""
-_SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC, Mode.HOLDING, Mode.HANDED_OVER})
 
 
 def change_pairs(controller: Controller, added: Sequence[SimPair], removed: Sequence[int]) -> None:
@@ -33,8 +33,7 @@ def change_pairs(controller: Controller, added: Sequence[SimPair], removed: Sequ
     controller.admit(GroupCall.UPDATE)
     group, row = controller.group, controller.row
     worker = controller.health().status
-    is_kept = worker is None or (worker.spec_version >= group.wish_version and worker.mode not in _SENDING)
-    if group.replication is not Replication.PAUSED or not is_kept:
+    if group.replication is not Replication.PAUSED or not keeps_pause(worker, group.wish_version):
         raise Refused("replication is not paused")
     refuse_while_extending(group.pairs)
     controller.require_connected("az1", "az2")

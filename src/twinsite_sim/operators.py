@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twinsite.control.lifecycle.states import GroupStatus
@@ -100,22 +102,14 @@ class Operators:
                 continue
             if self._think_seconds:
                 await asyncio.sleep(rng.random() * self._think_seconds)
-            for _ in range(REPEATS_MAX):
-                self.call(call)
-                if not self._lost_rate or rng.random() >= self._lost_rate:
-                    break
-                await asyncio.sleep(rng.random() * rng.choice([0.5, 6.0]))
+            await _until_answered(rng, self._lost_rate, partial(self.call, call))
 
     async def _extend_now_and_then(self) -> None:
         rng = self._growing
         while True:
             await asyncio.sleep(rng.expovariate(1.0) * self._extend_pause_seconds)
             sizes_gib = self.larger_sizes()
-            for _ in range(REPEATS_MAX):
-                self.extend(sizes_gib)
-                if rng.random() >= self._extend_lost_rate:
-                    break
-                await asyncio.sleep(rng.random() * rng.choice([0.5, 6.0]))
+            await _until_answered(rng, self._extend_lost_rate, partial(self.extend, sizes_gib))
 
     async def _change_members_now_and_then(self) -> None:
         rng = self._changing
@@ -230,6 +224,15 @@ class Operators:
             self.operations[name] += 1
             return True
         return False
+
+
+async def _until_answered(rng: random.Random, lost_rate: float, ask: Callable[[], bool]) -> None:
+    """Ask, and ask again as often as an answer is lost."""
+    for _ in range(REPEATS_MAX):
+        ask()
+        if not lost_rate or rng.random() >= lost_rate:
+            return
+        await asyncio.sleep(rng.random() * rng.choice([0.5, 6.0]))
 
 
 def _waits_for_acceptance(primary: ObservedWorker | None) -> bool:

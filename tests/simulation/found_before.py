@@ -31,7 +31,7 @@ FOUND_BEFORE = {
     "go_on_after_a_failed_flush": 8,
     "believe_a_backup": 10,
     "hear_without_listening": 5,
-    "take_any_word_for_an_answer": 346,
+    "take_any_word_for_an_answer": 983,
     "believe_a_history_that_was_left": 19,
     "apply_after_promotion": 2,
     "obey_past_terms": 7,

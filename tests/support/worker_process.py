@@ -267,12 +267,16 @@ class WorkerPair:
         if link is not None:
             link.target = endpoint
             endpoint = link.endpoint
+        if wait:
+            self.replicate(endpoint, seconds_max)
+        else:
+            self.primary.send(self.spec(Role.PRIMARY, Replication.RUNNING, endpoint))
+
+    def replicate(self, endpoint: str, seconds_max: float = WAIT_SECONDS) -> None:
+        """Replicate to a secondary that follows, and wait until the group is in sync."""
         spec = self.spec(Role.PRIMARY, Replication.RUNNING, endpoint)
         self.primary.send(spec)
-        if wait:
-            self.primary.wait(
-                lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max
-            )
+        self.primary.wait(lambda s: s.spec_version == spec.version and s.mode is Mode.IN_SYNC, "in sync", seconds_max)
 
     def copy_some(self, link: Link) -> None:
         """Begin a full synchronization by a link that lets only its first part through, and wait for some of that."""

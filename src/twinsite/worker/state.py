@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -65,14 +65,16 @@ class ReplicaState:
     doubt: Doubt = Doubt.NONE  # What was applied may be lost.
     loss_acceptances: int = 0  # How often an operator has accepted that writes are lost, as last heard.
 
-    def knows(self, volume_id: str, index: int) -> bool:
-        """Say whether all this was said of a volume as the member of an index.
+    def joined(self, volumes: Iterable[tuple[str, int]]) -> set[str]:
+        """Return those of these volumes, by id and index, of which all this was not said; none if it names no volume.
 
         A volume that leaves the group and comes back gets another index, and what happened to it meanwhile is not known
         here. Earlier releases remembered no index.
         """
         names = {image.rpartition(" ")[0] for image in self.images}
-        return f"{volume_id}#{index}" in names or volume_id in names
+        if not names:
+            return set()
+        return {volume_id for volume_id, index in volumes if names.isdisjoint((f"{volume_id}#{index}", volume_id))}
 
     def replace_images(self, images: Mapping[tuple[str, int], str]) -> set[str]:
         """Remember the files of these volumes, by id and index; return those whose file is another than was remembered.

@@ -35,7 +35,7 @@ class ImageChanges:
 
 def compare_images(state: ReplicaState, members: Sequence[MemberSpec], stores: Mapping[int, Store]) -> ImageChanges:
     """Compare the disks with those that `state` remembers, and let it remember these."""
-    joined = {m.volume_id for m in members if not state.knows(m.volume_id, m.index)} if state.images else set()
+    joined = state.joined((member.volume_id, member.index) for member in members)
     replaced = state.replace_images({(m.volume_id, m.index): stores[m.index].identity for m in members})
     return ImageChanges(frozenset(replaced), frozenset(joined))
 

@@ -592,10 +592,8 @@ async def test_a_disk_grows_in_the_middle_of_a_session(follower: Follower) -> No
     assert "different volumes" in said["message"]
 
 
-@pytest.mark.parametrize("restarts", [False, True])
-async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_the_rest(
-    follower: Follower, restarts: bool
-) -> None:
+async def resync_over_a_point(follower: Follower) -> RawPrimary:
+    """Bring the image to a point, and begin a resync that may overwrite it; frame 5 is the next."""
     primary = await follower.connect()
     await primary.enter(follower.hello())
     await primary.write(1, 0, b"point")
@@ -603,9 +601,29 @@ async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_th
     await primary.until(Kind.FLUSHED, 3)
     await primary.send(begin(4, "g2"))
     await primary.until(Kind.ACK, 4)
+    return primary
+
+
+def enlarge_files(follower: Follower) -> None:
     for path in follower.paths.values():
         os.truncate(path, 2 * SIZE)
+
+
+async def grow_both(follower: Follower) -> None:
+    """Make both disks twice as large, in the middle of a session."""
+    enlarge_files(follower)
+    for store in follower.stores.values():
+        store.grow(2 * SIZE)
+    await follower.group.grow_members(dict.fromkeys(follower.sizes, 2 * SIZE))
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_the_rest(
+    follower: Follower, restarts: bool
+) -> None:
+    primary = await resync_over_a_point(follower)
     if restarts:
+        enlarge_files(follower)
         await primary.close()
         await follower.stop()
         follower.sizes = dict.fromkeys(follower.sizes, 2 * SIZE)
@@ -613,9 +631,7 @@ async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_th
         primary = await follower.connect()
         await primary.enter(follower.hello(first_sequence=5))
     else:
-        for store in follower.stores.values():
-            store.grow(2 * SIZE)
-        await follower.group.grow_members(dict.fromkeys(follower.sizes, 2 * SIZE))
+        await grow_both(follower)
     await primary.write(5, 0, b"other")
     await primary.write(6, 2 * SIZE - 5, b"other")
     await primary.until(Kind.ACK, 6)
@@ -631,18 +647,8 @@ async def test_what_a_resync_writes_into_a_disk_that_has_grown_is_undone_with_th
 async def test_an_undo_log_that_could_not_be_written_still_covers_a_disk_that_has_grown(
     follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    primary = await follower.connect()
-    await primary.enter(follower.hello())
-    await primary.write(1, 0, b"point")
-    await primary.send(begin(2), end(3))
-    await primary.until(Kind.FLUSHED, 3)
-    await primary.send(begin(4, "g2"))
-    await primary.until(Kind.ACK, 4)
-    for path in follower.paths.values():
-        os.truncate(path, 2 * SIZE)
-    for store in follower.stores.values():
-        store.grow(2 * SIZE)
-    await follower.group.grow_members(dict.fromkeys(follower.sizes, 2 * SIZE))
+    primary = await resync_over_a_point(follower)
+    await grow_both(follower)
 
     def is_full(*_: Any) -> None:
         raise StorageFault("write", "the undo log", OSError(errno.ENOSPC, "full"))

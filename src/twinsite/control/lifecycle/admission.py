@@ -27,7 +27,7 @@ from twinsite.control.lifecycle.states import GroupCall, GroupStatus, Replicatio
 from twinsite.control.models import Group
 from twinsite.control.refusals import StateRefused, bad_request, wrong_state
 from twinsite.core.arbiter import Secondary
-from twinsite.messages import Mode, Replication, Role
+from twinsite.messages import Mode, Replication, Role, WorkerStatus
 
 NOTHING_CHANGED = "Nothing was changed; try again later."
 _WAY_BACK = (
@@ -38,6 +38,7 @@ _FAILED_OVER = frozenset({GroupStatus.AVAILABLE, GroupStatus.FAILING_OVER, Group
 _SWITCHED = frozenset({GroupStatus.AVAILABLE, GroupStatus.REVERSING, GroupStatus.ERROR_REVERSING})
 LEFT_BY_SYNC = frozenset({GroupStatus.FAILED_OVER, GroupStatus.ERROR_REVERSING})
 """Statuses that a sync makes `available`."""
+_SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC, Mode.HOLDING, Mode.HANDED_OVER})
 
 
 class Failover(StrEnum):
@@ -167,6 +168,11 @@ def stop_is_due(group: Group, *, force: bool) -> bool:
     if not (force and group.status in (GroupStatus.CREATING, GroupStatus.UPDATING)):
         admit_group(group.id, group.status, GroupCall.STOP)
     return group.replication != Replication.PAUSED or force
+
+
+def keeps_pause(primary: WorkerStatus | None, wish_version: int) -> bool:
+    """Say whether a primary worker, if it lives, has taken up a pause that is wished for since `wish_version`."""
+    return primary is None or (primary.spec_version >= wish_version and primary.mode not in _SENDING)
 
 
 async def require_stoppable(context: Context, session: AsyncSession, group: Group) -> None:

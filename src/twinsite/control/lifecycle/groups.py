@@ -20,6 +20,7 @@ from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.admission import (
     LEFT_BY_SYNC,
     is_running,
+    keeps_pause,
     require_both,
     require_stoppable,
     stop_is_due,
@@ -58,8 +59,6 @@ STREAM_KEY_BYTES = 32
 MEMBER_INDEXES = 2**16
 """An index travels in 16 bits. None is given out twice in a group's life: workers know by it whether a volume has been
 a member all the time, and so whether what they remember of it is still true."""
-
-_SENDING = frozenset({Mode.CONNECTING, Mode.COPYING, Mode.IN_SYNC, Mode.HOLDING, Mode.HANDED_OVER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +381,7 @@ def _check_paused(shown: ShownGroup) -> None:
     A worker that has just started has not heard of it yet, and is waited for by who asks again (503).
     """
     group, worker = shown.group, shown.health.status
-    kept = worker is None or (worker.spec_version >= group.wish_version and worker.mode not in _SENDING)
-    if group.replication != Replication.PAUSED or not kept:
+    if group.replication != Replication.PAUSED or not keeps_pause(worker, group.wish_version):
         allowed = {ReplicationStatus.ACTIVE_STOPPED, ReplicationStatus.INACTIVE}
         status = shown.health.replication_status
         if group.replication == Replication.PAUSED and status in allowed:

@@ -67,6 +67,14 @@ class Bench:
             add_doubts(difference, self.members, self.recorded, welcome)
         return self.primary.connected(welcome, new)
 
+    def begin_copy(self) -> ReadOrder:
+        """Connect, and return the first read of the copy; what begins it counts as sent."""
+        self.connect()
+        self.sent()
+        order = self.primary.next_read()
+        assert order is not None
+        return order
+
     def mirror(self) -> None:
         """Bring the group in sync."""
         self.connect()
@@ -357,10 +365,7 @@ def test_a_name_of_a_broken_session_is_not_believed_from_the_next_one() -> None:
 
 def test_zeros_travel_without_bytes_and_punch() -> None:
     bench = Bench(dirty_blocks=(0, 1))
-    bench.connect()
-    bench.sent()
-    order = bench.primary.next_read()
-    assert order is not None
+    order = bench.begin_copy()
     bench.primary.read_done(order, [Piece(0, 2, None)])
     zero = bench.sent()[0]
     assert (zero.kind, zero.flags, zero.length) == (Kind.ZERO, Flag.RESYNC | Flag.PUNCH, 2 * BLOCK_BYTES)
@@ -379,10 +384,7 @@ def test_the_tail_of_a_volume_is_shipped_to_its_last_byte() -> None:
 
 def test_what_is_packed_travels_so_and_is_counted_as_it_travels() -> None:
     bench = Bench(dirty_blocks=(0, 1, 2))
-    bench.connect()
-    bench.sent()
-    order = bench.primary.next_read()
-    assert order is not None
+    order = bench.begin_copy()
     data = pattern(3 * BLOCK_BYTES)
     packed = pack(data)
     assert packed is not None
@@ -400,9 +402,7 @@ def test_what_is_packed_travels_so_and_is_counted_as_it_travels() -> None:
 
 def test_what_was_packed_and_is_lost_on_the_way_is_dirty_as_a_whole() -> None:
     bench = Bench(dirty_blocks=(0, 1, 2))
-    bench.connect()
-    order = bench.primary.next_read()
-    assert order is not None
+    order = bench.begin_copy()
     bench.primary.read_done(order, [Piece(0, 3, bytes(3 * BLOCK_BYTES), packed=pack(bytes(3 * BLOCK_BYTES)))])
     assert bench.dirty.dirty_bytes() == 0
     bench.primary.broken()
@@ -411,10 +411,7 @@ def test_what_was_packed_and_is_lost_on_the_way_is_dirty_as_a_whole() -> None:
 
 def test_a_packed_read_that_a_guest_has_overtaken_in_part_is_cut_and_travels_plain() -> None:
     bench = Bench(dirty_blocks=(0, 1, 2))
-    bench.connect()
-    bench.sent()
-    order = bench.primary.next_read()
-    assert order is not None
+    order = bench.begin_copy()
     bench.primary.write_applied(0, BLOCK_BYTES + 5, DATA, "w")
     data = pattern(3 * BLOCK_BYTES)
     bench.primary.read_done(order, [Piece(0, 3, data, packed=pack(data))])
@@ -437,10 +434,7 @@ def test_what_a_mirroring_side_may_have_to_send_again_is_not_packed() -> None:
 
 def test_a_read_that_a_guest_has_overtaken_is_not_sent_but_read_again() -> None:
     bench = Bench(dirty_blocks=(0, 1, 2))
-    bench.connect()
-    bench.sent()
-    order = bench.primary.next_read()
-    assert order is not None
+    order = bench.begin_copy()
     bench.primary.write_applied(0, BLOCK_BYTES + 5, DATA, "w")
     bench.give(order)
     assert [frame.offset for frame in bench.sent()] == [0, 2 * BLOCK_BYTES]
