@@ -311,7 +311,8 @@ class Ledger:
         `place` is the process that shows them: what it has been sent and has not answered may still appear, and what
         its machine was sent while it was a primary that had been replaced.
 
-        Raises `WorldFailure` unless the images are of one moment, as `_check_moment` has it.
+        Raises `WorldFailure` unless the images are of one moment, as `_check_moment` has it. If they need not be, what
+        they lack is excused.
         """
         shown = self._shown(images, what, place.machine)
         if is_of_one_moment:
@@ -328,11 +329,16 @@ class Ledger:
                         lost.append(Lost(later, sector, history[found]))
                     if later.place is not place or not later.is_pending:
                         later.gone.setdefault(sector, now)
+                        if not is_of_one_moment:
+                            later.excused.add(sector)  # Whoever is brought up to date from these disks lacks it too.
                 history[found].gone.pop(sector, None)
                 floor = found
                 # Nobody was told of it yet, and who reads it waits until somebody answers for it. Nor does anybody
-                # know which of those before it that nobody was told of lies under it.
-                while floor and history[floor].done_at is None and (history[floor].place is place or floor < found):
+                # know which of those before it that nobody was told of lies under it; none that is gone does.
+                while floor and (
+                    sector in history[floor].gone
+                    or (history[floor].done_at is None and (history[floor].place is place or floor < found))
+                ):
                     floor -= 1
                 volume.floor[sector] = floor
                 volume.words[sector] = history[floor].word

@@ -1,4 +1,4 @@
-"""The simulated machine loses what a real one may lose, and nothing that was made durable."""
+"""The simulated machine loses what a real one may lose and nothing else, and the ledger knows what that is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from twinsite.core.limits import SECTOR_BYTES
 from twinsite.errors import StorageFault
 from twinsite_sim.files import SimFiles
+from twinsite_sim.ledger import Ledger, content_of
+from twinsite_sim.loop import WorldFailure
 from twinsite_sim.stores import SimDisk, SimStore
 
 SECTORS = 64
@@ -84,3 +86,34 @@ def test_a_replaced_file_is_the_old_one_or_the_new_one_and_a_removed_one_stays_a
         files.crash()
         with pytest.raises(FileNotFoundError):
             files.read(path)
+
+
+class Place:
+    """A process that hosts send changes to."""
+
+    machine = "az1"
+    is_alive = True
+
+
+def test_what_two_crashed_machines_left_need_not_be_of_one_moment_at_the_site_that_follows() -> None:
+    ledger, disk, place = Ledger([2 * SECTOR_BYTES]), bytearray(2 * SECTOR_BYTES), Place()
+    lost = ledger.issue(0, range(1), 1.0, place, is_zero=False)
+    ledger.done(lost, 2.0, is_fua=False)
+    kept = ledger.issue(0, range(1, 2), 3.0, place, is_zero=False)
+    disk[SECTOR_BYTES:] = content_of(kept)
+    with pytest.raises(WorldFailure, match="not of one moment"):
+        ledger.check_promotable({0: disk}, "the site that follows", None)
+    ledger.start_anew({0: disk}, 5.0, "the one that both have made history", is_of_one_moment=False, place=place)
+    ledger.check_promotable({0: disk}, "the site that follows", None)
+
+
+def test_under_a_change_that_is_not_answered_lies_none_that_is_lost_for_good() -> None:
+    ledger, disk, before, place = Ledger([SECTOR_BYTES]), bytearray(SECTOR_BYTES), Place(), Place()
+    lost = ledger.issue(0, range(1), 1.0, before, is_zero=False)
+    ledger.done(lost, 2.0, is_fua=False)
+    ledger.start_anew({0: disk}, 3.0, "a machine that has crashed", is_of_one_moment=False, place=place)
+    under_way = ledger.issue(0, range(1), 4.0, place, is_zero=False)
+    ledger.start_anew({0: content_of(under_way)}, 5.0, "the same machine", is_of_one_moment=False, place=place)
+    ledger.check({0: disk}, "the other site, which has not heard of it")
+    with pytest.raises(WorldFailure, match="an answered change is lost"):
+        ledger.check({0: content_of(lost)}, "a site that shows what is lost")
