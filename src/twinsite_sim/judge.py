@@ -52,6 +52,7 @@ class Judge:
         self._shown: set[tuple[int, int]] = set()
         self._unchecked: Promotion | None = None
         self._lacking = {"az1": False, "az2": False}
+        self._lost_at = dict.fromkeys(self._lacking, 0.0)
         self._has_crashed: set[str] = set()  # Machines, since the group was in sync.
         self._unhealed: set[str] = set()
         """Sites whose flush has failed while nobody else had what they have."""
@@ -182,9 +183,7 @@ class Judge:
             return
         row = self._row
         if self._lacking[row.primary_site]:
-            with contextlib.suppress(WorldFailure):
-                self._ledger.check(self.images(row.primary_site), row.primary_site)
-                self._lacking[row.primary_site] = False  # What it had lost came back, or was written anew.
+            self._look_whether_whole(row.primary_site)
         else:
             self._ledger.check(self.images(row.primary_site), f"the primary {row.primary_site}")
         other = other_site(row.primary_site)
@@ -192,6 +191,19 @@ class Judge:
             self._ledger.check(self.images(other), f"{other}, which counts as in sync")
         if row.secondary is Secondary.STALE and not self._lacking[other] and not self._is_forked:
             self._check_promotable(other)
+
+    def _look_whether_whole(self, site: str) -> None:
+        """What a site had lost came back, or was written anew, if it shows everything.
+
+        That proves nothing while an answer to what it has lost may be on its way.
+        """
+        machine, lost_at = self._machines[site], self._lost_at[site]
+        for change in self._ledger.pending:
+            if change.place is not None and change.place.machine is machine and change.issued_at <= lost_at:
+                return
+        with contextlib.suppress(WorldFailure):
+            self._ledger.check(self.images(site), site)
+            self._lacking[site] = False
 
     def _check_room(self, site: str) -> None:
         """Behind what hosts have ever seen of a disk it must read as zeros."""
@@ -306,12 +318,10 @@ class Judge:
             self._ledger.join()
             self._is_forked = False
             for site, is_lacking in self._lacking.items():
-                with contextlib.suppress(WorldFailure):
-                    # Of a machine that is down, or after a late report, the primary may not know yet.
-                    knows = self._machines[site].is_up and not is_old
-                    if is_lacking and knows and not self._is_unsettled():
-                        self._ledger.check(self.images(site), site)
-                        self._lacking[site] = False
+                # Of a machine that is down, or after a late report, the primary may not know yet.
+                knows = self._machines[site].is_up and not is_old
+                if is_lacking and knows and not self._is_unsettled():
+                    self._look_whether_whole(site)
         if is_in_sync and not is_old and row.version > self._version_in_sync:
             # A database that hears of an old version again makes nobody whole.
             self._version_in_sync = row.version
@@ -345,6 +355,7 @@ class Judge:
         site = machine.name
         is_in_sync = row.secondary is Secondary.IN_SYNC
         self._lacking[site] = True
+        self._lost_at[site] = self._loop.time()
         promoted = self._unchecked.site if self._unchecked is not None else None
         if promoted is not None and (promoted == site or self._lacking[promoted]):
             # It was promoted by force and has not shown its disks yet: what it could show then, or could take from the

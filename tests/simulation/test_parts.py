@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from twinsite.core.arbiter import Secondary
 from twinsite.core.limits import SECTOR_BYTES
 from twinsite.errors import StorageFault
 from twinsite_sim.files import SimFiles
 from twinsite_sim.ledger import Ledger, content_of
 from twinsite_sim.loop import WorldFailure
+from twinsite_sim.machine import Process
 from twinsite_sim.stores import SimDisk, SimStore
+from twinsite_sim.volumes import disk_path
+from twinsite_sim.world import SITES, World
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsLenAndGetItem
+
+T = TypeVar("T")
 
 SECTORS = 64
 OLD, NEW = b"o" * SECTOR_BYTES, b"n" * SECTOR_BYTES
@@ -117,3 +128,31 @@ def test_under_a_change_that_is_not_answered_lies_none_that_is_lost_for_good() -
     ledger.check({0: disk}, "the other site, which has not heard of it")
     with pytest.raises(WorldFailure, match="an answered change is lost"):
         ledger.check({0: content_of(lost)}, "a site that shows what is lost")
+
+
+class ForgetsAll(random.Random):
+    """Chooses the first of what there is: of what was not flushed, a crash keeps nothing."""
+
+    def choice(self, seq: SupportsLenAndGetItem[T]) -> T:
+        return seq[0]
+
+
+def test_a_machine_that_has_lost_a_write_is_not_whole_while_the_answer_is_on_its_way() -> None:
+    world = World(1)
+    try:
+        machine = world.machines["az1"]
+        in_sync = replace(world.controller.row, primary_site="az1", secondary=Secondary.IN_SYNC, version=7)
+        world.controller.on_row(in_sync, False)
+        change = world.ledger.issue(0, range(1), 0.0, Process(machine, "worker-az1"), is_zero=False)
+        for site in SITES:
+            world.machines[site].disks[disk_path(0)].put(content_of(change), 0)
+        machine.disks[disk_path(0)].random = ForgetsAll()
+        machine.crash()
+        world.judge.look()
+        world.ledger.done(change, 1.0, is_fua=False)
+        world.judge.look()
+        world.machines["az2"].disks[disk_path(0)].put(bytes(SECTOR_BYTES), 0)
+        with pytest.raises(WorldFailure, match="az2, which counts as in sync: an answered change is lost"):
+            world.judge.look()
+    finally:
+        world.dispose()
