@@ -26,6 +26,7 @@ from twinsite.control.lifecycle.restored import catch_up, known_of
 from twinsite.control.lifecycle.settling import MoveFacts, Step, next_step
 from twinsite.control.lifecycle.states import GROUP_ADMITS, GroupCall, GroupStatus, ReplicationStatus
 from twinsite.core.arbiter import (
+    Reached,
     Reason,
     Refusal,
     Row,
@@ -133,6 +134,7 @@ class Controller:
         self.on_row: Callable[[Row, bool], None] = lambda row, is_old: None
         self.on_loss_accepted: Callable[[], None] = lambda: None
         """Called when an operator lets a promoted primary go on although it may lack writes that nobody has flushed."""
+        self._reached = Reached()  # In a file that is not restored.
         self.restores = 0
         """How often the database went back to a backup. What was asked before that is asked of nobody any more."""
 
@@ -157,6 +159,8 @@ class Controller:
 
     def set_row(self, row: Row, why: str, *, is_old: bool = False) -> None:
         self.row = row
+        reached = self._reached
+        self._reached = Reached(max(reached.term, row.term), max(reached.version, row.version))
         self.note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
         self.on_row(row, is_old)
 
@@ -281,7 +285,8 @@ class Controller:
             self._turn_pairs()
         self.reports.clear()
         self.reported_at.clear()
-        self.set_row(forget(row, ["az1", "az2"], f"restoration {self.restores}"), "is restored from a backup")
+        restored = forget(row, ["az1", "az2"], f"restoration {self.restores}", self._reached)
+        self.set_row(restored, "is restored from a backup")
 
     # What is shown
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.context import Context, observed_workers
-from twinsite.control.database import note_arbiter_changes
+from twinsite.control.database import ArbiterChanges, note_arbiter_changes
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
@@ -110,7 +110,8 @@ async def swap(session: AsyncSession, group_id: str, rule: Rule) -> Row | Refusa
         if isinstance(answer, Refusal):
             return answer
         if await arbiter_rows.replace(session, group_id, row.version, answer):
-            note_arbiter_changes(session, await arbiter_rows.count_change(session))
+            count = await arbiter_rows.count_change(session)
+            note_arbiter_changes(session, ArbiterChanges(count, answer.term, answer.version))
             return answer
     raise InternalError(f"the arbiter's row of the group {group_id} changed {SWAPS_MAX} times under one transaction")
 

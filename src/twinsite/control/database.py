@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,21 @@ _ARBITER_CHANGES = "arbiter_changes"
 _AFTER_COMMIT = "after_commit"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class ArbiterChanges:
+    """How many changes of arbiter rows there were, and the highest term and version that any row has had."""
+
+    count: int = 0
+    term: int = 0
+    version: int = 0
+
+    def joined(self, other: ArbiterChanges) -> ArbiterChanges:
+        """Return the highest of both."""
+        return ArbiterChanges(
+            max(self.count, other.count), max(self.term, other.term), max(self.version, other.version)
+        )
 
 
 class Database:
@@ -52,8 +68,8 @@ class Database:
         self._write = async_sessionmaker(writers, sync_session_class=JournaledSession, expire_on_commit=False)
         self.journal = Journal()
         self._writer_engine = writers
-        self.on_arbiter_changes: Callable[[int], Awaitable[None]] | None = None
-        """Hears how many changes of arbiter rows there were, after each of them and before anybody is told of it."""
+        self.on_arbiter_changes: Callable[[ArbiterChanges], Awaitable[None]] | None = None
+        """Hears of changes of arbiter rows, after each of them and before anybody is told of it."""
 
     async def open(self) -> None:
         """Bring the tables up to date, in one transaction."""
@@ -90,9 +106,9 @@ class Database:
             raise
         for call in session.info.get(_AFTER_COMMIT, ()):
             call()
-        count = session.info.get(_ARBITER_CHANGES)
-        if count is not None and self.on_arbiter_changes is not None:
-            await self.on_arbiter_changes(count)
+        changes = session.info.get(_ARBITER_CHANGES)
+        if changes is not None and self.on_arbiter_changes is not None:
+            await self.on_arbiter_changes(changes)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -101,9 +117,9 @@ class Database:
             yield connection
 
 
-def note_arbiter_changes(session: AsyncSession, count: int) -> None:
-    """Have `on_arbiter_changes` told of this count once the session has committed."""
-    session.info[_ARBITER_CHANGES] = count
+def note_arbiter_changes(session: AsyncSession, changes: ArbiterChanges) -> None:
+    """Have `on_arbiter_changes` told of these once the session has committed."""
+    session.info[_ARBITER_CHANGES] = changes.joined(session.info.get(_ARBITER_CHANGES, ArbiterChanges()))
 
 
 def after_commit(session: AsyncSession, call: Callable[[], None]) -> None:

@@ -176,6 +176,8 @@ class ArbiterRow(Base):
     version: Mapped[int] = mapped_column(BigInteger)
     unheard: Mapped[str] = mapped_column(String(1024), default="")  # Sites that must speak first: "az1,az2".
     question: Mapped[str] = mapped_column(String(36), default="")  # What they are asked.
+    reached_term: Mapped[int] = mapped_column(BigInteger, default=0)  # In any history, as was known when it was asked.
+    reached_version: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 _DELETION = text("action = 'delete' AND result = 'done'")

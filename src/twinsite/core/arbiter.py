@@ -19,8 +19,9 @@ the row that was forgotten; and who has taken part in a later term knows who was
 In one history `version` and the term only grow, and a term has one primary. So a site that knows of a higher version
 under a lower term than the row's own, or of another primary under the same, contradicts it: the row is of another
 history, which a restored database has left and another one brought back, and the site is right. That such a site knows
-a higher version is seen to: what is restored goes on with versions that no other history has reached. Who was given up,
-or promoted away by force, is not asked any more, and contradicts nothing.
+a higher version is seen to: what is restored goes on with versions and terms that no other history has reached, not
+even one of which no site has heard (`Reached`). Who was given up, or promoted away by force, is not asked any more, and
+contradicts nothing.
 """
 
 from __future__ import annotations
@@ -59,6 +60,14 @@ FORCED_VERSIONS = 1_000_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """The highest term and version of all histories that there were, as far as the controller itself remembers."""
+
+    term: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What is recorded of a group. Times are seconds since the epoch and inform people only."""
 
@@ -69,6 +78,8 @@ class Row:
     version: int
     unheard: list[str] = field(default_factory=list)  # Sites that know of calls which this row may have forgotten.
     question: str = ""  # The name of the restoration that they are asked after, while there are any.
+    reached_term: int = 0  # As the controller remembered at the last restoration, whatever the database knows.
+    reached_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +147,18 @@ def promote(row: Row, *, site: str, version: int, force: bool, now: float) -> Ro
     if row.secondary is Secondary.STALE and not force:
         return Refusal(Reason.STALE, row)
     # No forgotten promotion may have had this term, or two sites would be primary under it.
-    term = row.term + (FORGOTTEN_TERMS_MAX if row.unheard else 1)
-    version = row.version + (FORCED_VERSIONS if row.unheard else 1)
-    return Row(term=term, primary_site=site, secondary=Secondary.STALE, stale_since=now, version=version)
+    term = _unused_term(row) if row.unheard else row.term + 1
+    version = _unused_version(row, FORCED_VERSIONS) if row.unheard else row.version + 1
+    return replace(
+        row,
+        term=term,
+        primary_site=site,
+        secondary=Secondary.STALE,
+        stale_since=now,
+        version=version,
+        unheard=[],
+        question="",
+    )
 
 
 def switch(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
@@ -159,13 +179,19 @@ def switch(row: Row, *, site: str, term: int, version: int) -> Row | Refusal:
     return replace(row, term=row.term + 1, primary_site=site, version=row.version + 1)
 
 
-def forget(row: Row, sites: Collection[str], question: str) -> Row:
+def forget(row: Row, sites: Collection[str], question: str, reached: Reached) -> Row:
     """The database was restored from a backup: these sites have to say what they know before anything is granted.
 
     `question` names the restoration, and has never been used before. Only an answer to it counts: what a worker says
     may have been said before that, and a grant of the database that was replaced may still be on its way to it.
     """
-    return replace(row, unheard=sorted(sites), question=question if sites else "")
+    return replace(
+        row,
+        unheard=sorted(sites),
+        question=question if sites else "",
+        reached_term=max(row.reached_term, reached.term),
+        reached_version=max(row.reached_version, reached.version),
+    )
 
 
 def give_up(row: Row, sites: Collection[str]) -> Row:
@@ -178,10 +204,10 @@ def give_up(row: Row, sites: Collection[str]) -> Row:
     unheard = [site for site in row.unheard if site not in sites]
     return replace(
         row,
-        term=row.term + FORGOTTEN_TERMS_MAX,
+        term=_unused_term(row),
         secondary=Secondary.STALE,
         stale_since=row.stale_since if row.secondary is Secondary.STALE else None,
-        version=row.version + FORCED_VERSIONS,
+        version=_unused_version(row, FORCED_VERSIONS),
         unheard=unheard,
         question=row.question if unheard else "",
     )
@@ -201,11 +227,11 @@ def hear(row: Row, known: Known) -> Row:
         secondary = Secondary.IN_SYNC if known.in_sync else Secondary.STALE
         learned = replace(learned, secondary=secondary, stale_since=None if known.in_sync else known.stale_since)
     # What it has heard of the row, others may have acted on.
-    version = max(learned.version, known.version)
+    learned = replace(learned, version=max(learned.version, known.version))
     unheard = [site for site in row.unheard if site != known.site]
     if unheard:
-        return replace(learned, version=version, unheard=unheard)
-    return replace(learned, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[], question="")
+        return replace(learned, unheard=unheard)
+    return replace(learned, version=_unused_version(learned, FORGOTTEN_VERSIONS_MAX), unheard=[], question="")
 
 
 def learn(row: Row, known: Known) -> Row:
@@ -217,12 +243,12 @@ def learn(row: Row, known: Known) -> Row:
         if not contradicts:
             return row
         # What was promoted in a history that the sites have left may be known under any of its terms.
-        term = row.term + FORGOTTEN_TERMS_MAX
+        term = _unused_term(row)
     elif known.term == row.term:
         is_same = primary_site == row.primary_site
         if not (is_later and known.is_primary) if is_same else not contradicts:
             return row
-        term = row.term if is_same else row.term + FORGOTTEN_TERMS_MAX
+        term = row.term if is_same else _unused_term(row)
     else:
         term = known.term
     is_last_word = known.is_primary and is_later
@@ -240,6 +266,16 @@ def learn(row: Row, known: Known) -> Row:
 def restoration_of(version: int) -> int:
     """Return the lowest version since the restoration that this one follows: what a site has to remember of it."""
     return version - version % FORGOTTEN_VERSIONS_MAX
+
+
+def _unused_term(row: Row) -> int:
+    """Return a term that nobody was promoted with in any history."""
+    return max(row.term, row.reached_term) + FORGOTTEN_TERMS_MAX
+
+
+def _unused_version(row: Row, further: int) -> int:
+    """Return a version that is so much further than that of any history."""
+    return max(row.version, row.reached_version) + further
 
 
 def _check_primary(row: Row, site: str, term: int, version: int) -> Refusal | None:

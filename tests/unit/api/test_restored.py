@@ -15,11 +15,12 @@ from tests.support.controller import GROUPS, Site, group_fields
 from tests.support.fake_node import FakeNode, running
 from tests.unit.api.test_moves import active_group, show, silenced, spec
 from twinsite.control.clock import utc_now
-from twinsite.control.database import Database
+from twinsite.control.database import ArbiterChanges, Database
 from twinsite.control.lifecycle import restored
 from twinsite.control.lifecycle.restored import FILE_NAME, Memory
 from twinsite.control.models import Installation
-from twinsite.core.arbiter import FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX
+from twinsite.control.repository import arbiter_rows
+from twinsite.core.arbiter import FORCED_VERSIONS, FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX
 from twinsite.messages import Knowledge, Mode, Replication
 
 
@@ -95,12 +96,16 @@ async def test_the_count_of_changes_tells_a_backup(site: Site) -> None:
     await active_group(site)
     database = site.controller.context.database
     path = site.settings.controller_dir / FILE_NAME
-    kept = int(path.read_text())
+    kept, term, version = (int(word) for word in path.read_text().split())
     assert kept > 0
     for content, is_backup in [
-        (str(kept), False),
-        (str(kept - 1), False),
-        (str(kept + 1), True),
+        (f"{kept} {term} {version}\n", False),
+        (f"{kept} {term + 2} {version + 5}\n", False),
+        (f"{kept}\n", False),
+        (f"{kept - 1}\n", False),
+        (f"{kept + 1} 0 0\n", True),
+        (f"{kept + 9}\n", True),
+        (f"{kept} {term}\n", True),
         ("", True),
         (None, True),
     ]:
@@ -118,15 +123,38 @@ async def test_a_count_that_found_the_disk_full_is_kept_once_there_is_room(
 
     path = site.settings.controller_dir / FILE_NAME
     group = await active_group(site)
-    before = int(path.read_text())
+    before = counted(path)
     with monkeypatch.context() as patching:
         patching.setattr(restored, "replace_file", refuse)
         patching.setattr(restored, "KEEP_AGAIN_SECONDS", 0.0)
         assert (await site.act(group["id"], "failover")).status_code == 200
         await site.az1.post()
-        assert int(path.read_text()) == before
+        assert counted(path) == before
     await site.az1.post()
-    assert int(path.read_text()) > before
+    assert counted(path) > before
+
+
+def counted(path: Path) -> int:
+    """Return how many changes the controller remembers."""
+    return int(path.read_text().split()[0])
+
+
+async def test_what_no_site_has_heard_of_is_remembered_beside_the_database(site: Site) -> None:
+    """A database that was left was forced ahead; what is restored after that goes beyond it."""
+    group = await active_group(site)
+    path = site.settings.controller_dir / FILE_NAME
+    memory = site.controller.reconciler._memory
+    term, version = 5 + FORGOTTEN_TERMS_MAX, 3 + FORCED_VERSIONS
+    await memory.keep(ArbiterChanges(1, term, version))
+    assert path.read_text().split()[1:] == [str(term), str(version)]
+    assert await memory.distrust()
+    for node in (site.az1, site.az2):
+        await say(node, group, Knowledge(1, node is site.az1, row_version=4, row_in_sync=node is site.az1))
+    async with site.controller.context.database.read() as session:
+        row = await arbiter_rows.find(session, group["id"])
+    assert row is not None
+    assert (row.unheard, row.term, row.version > version) == ([], 1, True)
+    assert int(path.read_text().split()[2]) >= row.version
 
 
 async def start_on_an_empty_database(site: Site) -> None:
@@ -144,14 +172,14 @@ async def test_a_start_on_an_empty_database_vouches_for_no_backup(site: Site) ->
     await active_group(site)
     database = site.controller.context.database
     path = site.settings.controller_dir / FILE_NAME
-    kept = int(path.read_text())
+    kept = counted(path)
     path.write_text(f"{10 * kept}\n")
     await start_on_an_empty_database(site)
-    assert int(path.read_text()) >= 10 * kept
+    assert counted(path) >= 10 * kept
     backup = Memory(site.settings.controller_dir, database)
     await backup.open()
     assert backup._has_distrusted
-    assert int(path.read_text()) > 10 * kept, "nor does what was distrusted for another one"
+    assert counted(path) > 10 * kept, "nor does what was distrusted for another one"
 
 
 async def test_a_first_start_without_a_change_vouches_for_no_backup(site: Site) -> None:

@@ -12,6 +12,7 @@ from twinsite.core.arbiter import (
     FORGOTTEN_TERMS_MAX,
     FORGOTTEN_VERSIONS_MAX,
     Known,
+    Reached,
     Reason,
     Refusal,
     Row,
@@ -152,6 +153,7 @@ def test_no_unforced_promotion_loses_what_a_primary_acknowledged_alone(seed: int
 # A database that was restored from a backup
 
 QUESTION = "restoration 1"
+NOTHING = Reached()
 
 
 def said(
@@ -170,7 +172,7 @@ def said(
 
 @pytest.mark.parametrize("row", [IN_SYNC, STALE])
 def test_what_was_restored_grants_nothing_before_both_sites_were_heard(row: Row) -> None:
-    row = forget(row, ["az2", "az1"], QUESTION)
+    row = forget(row, ["az2", "az1"], QUESTION, NOTHING)
     nothing = said("az1", "az2", is_primary=True, term=3, version=7, in_sync=row.secondary is Secondary.IN_SYNC)
     for left in (["az1", "az2"], ["az2"]):
         assert row.unheard == left
@@ -188,7 +190,7 @@ def test_what_was_restored_grants_nothing_before_both_sites_were_heard(row: Row)
 
 
 def test_only_an_answer_counts_as_heard_but_what_is_newer_is_taken_in_at_once() -> None:
-    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     unasked = replace(said("az1", "az2", is_primary=True, term=3, version=8, stale_since=5.0), answers="")
     row = hear(row, unasked)
     assert row == replace(
@@ -199,7 +201,7 @@ def test_only_an_answer_counts_as_heard_but_what_is_newer_is_taken_in_at_once() 
 
 
 def test_what_is_believed_again_has_a_version_that_no_other_history_has() -> None:
-    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     for site, other_site in (("az2", "az1"), ("az1", "az2")):
         row = hear(row, said(site, other_site, is_primary=site == "az1", term=3, version=9, in_sync=True))
     assert row == replace(IN_SYNC, version=9 + FORGOTTEN_VERSIONS_MAX)
@@ -208,7 +210,7 @@ def test_what_is_believed_again_has_a_version_that_no_other_history_has() -> Non
 
 
 def restored(row: Row, *known: Known) -> Row:
-    row = forget(row, ["az1", "az2"], QUESTION)
+    row = forget(row, ["az1", "az2"], QUESTION, NOTHING)
     for one in known:
         row = hear(row, one)
     return row
@@ -252,7 +254,7 @@ def test_a_failover_that_was_acted_on_outbids_a_history_that_was_left(turn: int)
 
 
 def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
-    promoted = promote(forget(STALE, ["az1"], QUESTION), site="az2", version=7, force=True, now=9.0)
+    promoted = promote(forget(STALE, ["az1"], QUESTION, NOTHING), site="az2", version=7, force=True, now=9.0)
     assert promoted == Row(3 + FORGOTTEN_TERMS_MAX, "az2", Secondary.STALE, 9.0, 7 + FORCED_VERSIONS)
 
 
@@ -281,7 +283,7 @@ def test_force_goes_on_beyond_every_term_that_may_have_been_forgotten() -> None:
 )
 def test_what_a_site_knows_is_taken_in(known: Known, expected: Row) -> None:
     assert hear(IN_SYNC, known) == expected
-    unheard = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    unheard = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     left = [site for site in ("az1", "az2") if site != known.site]
     assert hear(unheard, known) == replace(expected, unheard=left, question=QUESTION)
 
@@ -303,15 +305,17 @@ def test_who_is_asked_contradicts_a_row_of_a_history_that_was_left(
 ) -> None:
     site, secondary, stale_since = expected
     row = Row(3 + FORGOTTEN_TERMS_MAX, site, secondary, stale_since, 9, [known.other_site], QUESTION)
-    assert hear(forget(IN_SYNC, ["az1", "az2"], QUESTION), known) == row
+    assert hear(forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING), known) == row
     assert hear(IN_SYNC, known) == IN_SYNC, "nobody is asked"
-    assert hear(forget(IN_SYNC, [known.other_site], QUESTION), known).primary_site == "az1", "it was asked before"
+    assert hear(forget(IN_SYNC, [known.other_site], QUESTION, NOTHING), known).primary_site == "az1", (
+        "it was asked before"
+    )
 
 
 @pytest.mark.parametrize("decide", ["promote", "give up"])
 def test_what_somebody_decided_by_force_is_not_taken_back_by_who_was_not_waited_for(decide: str) -> None:
     """A backup from before an earlier restoration: the sites know of versions that are beyond its own."""
-    row = forget(STALE, ["az1", "az2"], QUESTION)
+    row = forget(STALE, ["az1", "az2"], QUESTION, NOTHING)
     decided = (
         promote(row, site="az2", version=7, force=True, now=9.0)
         if decide == "promote"
@@ -324,7 +328,7 @@ def test_what_somebody_decided_by_force_is_not_taken_back_by_who_was_not_waited_
     ]
     for known in late:
         assert hear(decided, known) == decided
-    again = forget(decided, ["az1", "az2"], "restoration 2")
+    again = forget(decided, ["az1", "az2"], "restoration 2", NOTHING)
     for known in late:
         again = hear(again, replace(known, answers="restoration 2"))
     assert (again.primary_site, again.term) == (decided.primary_site, decided.term)
@@ -332,14 +336,17 @@ def test_what_somebody_decided_by_force_is_not_taken_back_by_who_was_not_waited_
 
 def test_a_version_that_a_secondary_has_heard_of_counts() -> None:
     """Otherwise what is decided next would look older than it."""
-    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     row = hear(row, said("az2", "az1", is_primary=False, term=3, version=40))
     row = hear(row, said("az1", "az2", is_primary=True, term=3, version=7, in_sync=True))
     assert row == replace(IN_SYNC, version=40 + FORGOTTEN_VERSIONS_MAX)
 
 
 def test_who_knows_no_questions_is_heard_without_an_answer() -> None:
-    row = hear(forget(IN_SYNC, ["az1"], QUESTION), replace(said("az1", "az2", is_primary=True, term=3), answers=None))
+    row = hear(
+        forget(IN_SYNC, ["az1"], QUESTION, NOTHING),
+        replace(said("az1", "az2", is_primary=True, term=3), answers=None),
+    )
     assert row.unheard == []
 
 
@@ -354,7 +361,7 @@ def test_what_is_remembered_of_a_restoration_is_where_its_versions_begin(version
 def test_an_answer_of_the_primary_tells_how_its_secondary_is_whatever_version_it_knows(
     version: int, raised: bool
 ) -> None:
-    row = forget(IN_SYNC, ["az1", "az2"], QUESTION)
+    row = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     if raised:
         row = hear(row, said("az2", "az1", is_primary=False, term=3, version=40))
     stale = said("az1", "az2", is_primary=True, term=3, version=version, stale_since=5.0)
@@ -371,10 +378,44 @@ def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
 
 
 def test_giving_up_vouches_for_nothing_and_outbids_what_was_forgotten() -> None:
-    row = give_up(forget(IN_SYNC, ["az1", "az2"], QUESTION), ["az1"])
+    row = give_up(forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING), ["az1"])
     version = 7 + FORCED_VERSIONS
     assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, version, ["az2"], QUESTION)
     assert give_up(row, ["az1"]) == row, "once is enough"
     late = said("az2", "az1", is_primary=True, term=4, version=90, in_sync=True)
     assert hear(row, late) == replace(row, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[], question="")
-    assert give_up(forget(STALE, ["az2"], QUESTION), ["az2"]).stale_since == STALE.stale_since
+    assert give_up(forget(STALE, ["az2"], QUESTION, NOTHING), ["az2"]).stale_since == STALE.stale_since
+
+
+@pytest.mark.parametrize("decide", ["promote", "give up"])
+def test_what_was_decided_by_force_and_reached_no_site_does_not_come_back(decide: str) -> None:
+    """Its version is far beyond all that the sites know; the controller itself remembers that."""
+    left = forget(STALE, ["az1", "az2"], QUESTION, NOTHING)
+    decided = (
+        promote(left, site="az2", version=7, force=True, now=9.0) if decide == "promote" else give_up(left, ["az1"])
+    )
+    assert isinstance(decided, Row)
+    reached = Reached(decided.term, decided.version)
+    row = forget(STALE, ["az1", "az2"], QUESTION, reached)
+    for site, other_site in (("az1", "az2"), ("az2", "az1")):
+        row = hear(row, said(site, other_site, is_primary=site == "az1", term=3, version=7))
+    assert (row.unheard, row.term, row.primary_site) == ([], 3, "az1"), "no force is asked for here"
+    assert row.version > decided.version
+    row = forget(decided, ["az1", "az2"], QUESTION, Reached(decided.term, row.version))
+    row = hear(row, said("az2", "az1", is_primary=False, term=3, version=restoration_of(decided.version)))
+    row = hear(row, said("az1", "az2", is_primary=True, term=3, version=decided.version + FORGOTTEN_VERSIONS_MAX))
+    assert (row.unheard, row.primary_site, row.secondary) == ([], "az1", Secondary.STALE)
+    assert row.term > decided.term
+
+
+def test_force_goes_beyond_what_was_forced_in_a_database_that_is_no_more() -> None:
+    """Otherwise who knows of that takes the second decision back."""
+    left = promote(forget(STALE, ["az1"], QUESTION, NOTHING), site="az2", version=7, force=True, now=9.0)
+    assert isinstance(left, Row)
+    older = Row(2, "az2", Secondary.STALE, 4.0, 5)
+    row = forget(older, ["az1", "az2"], QUESTION, Reached(left.term, left.version))
+    decided = promote(row, site="az1", version=5, force=True, now=11.0)
+    assert isinstance(decided, Row)
+    assert (decided.primary_site, decided.unheard, decided.question) == ("az1", [], "")
+    assert hear(decided, said("az2", "az1", is_primary=True, term=left.term, version=left.version + 4)) == decided
+    assert give_up(forget(older, ["az1"], QUESTION, Reached(left.term, left.version)), ["az1"]).term > left.term

@@ -4,6 +4,9 @@ The controller keeps beside the database how many changes of arbiter rows there 
 older than its controller; one whose controller has kept nothing is not known to be current. A node that has seen a
 later generation than the database has says the same. Then every group's row is marked: no grant, no unforced failover
 before both of its sites have said what they know. `core.arbiter` has the rules, ADR 13 the reasons.
+
+It also keeps the highest term and version that any row has had: what is decided in a restored database goes beyond
+those, so that no database which was left is ever taken for a later one (ADR 17).
 """
 
 from __future__ import annotations
@@ -21,14 +24,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from twinsite.control.arbiter_store import Rule, swap
 from twinsite.control.context import Context
-from twinsite.control.database import Database, note_arbiter_changes
+from twinsite.control.database import ArbiterChanges, Database, note_arbiter_changes
 from twinsite.control.lifecycle import chronicle
 from twinsite.control.lifecycle.moves import other_way_round, swap_pairs
 from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects, sites
-from twinsite.core.arbiter import Known, Row, Secondary, forget, give_up, hear, learn
+from twinsite.core.arbiter import Known, Reached, Row, Secondary, forget, give_up, hear, learn
 from twinsite.durable_file import replace_file
 from twinsite.messages import Knowledge, ObservedWorker, Replication, WorkerStatus
 
@@ -40,15 +43,15 @@ KEEP_AGAIN_SECONDS = 5.0
 
 
 class Memory:
-    """What the controller itself remembers: how many changes of arbiter rows there were, in a file of its own."""
+    """What the controller itself remembers of its arbiter's rows, in a file of its own: `ArbiterChanges`."""
 
     def __init__(self, directory: Path, database: Database) -> None:
-        """Keep the count in this directory."""
+        """Keep the file in this directory."""
         self._path = directory / FILE_NAME
         self._database = database
         self._lock = asyncio.Lock()
-        self._kept = 0
-        self._owed = 0  # What could not be kept.
+        self._kept = ArbiterChanges()
+        self._owed = ArbiterChanges()  # What could not be kept, and all that was before.
         self._try_again_at = 0.0
         self._distrusting = asyncio.Lock()
         self._has_distrusted = False
@@ -59,63 +62,81 @@ class Memory:
         """Distrust the database if it may have forgotten changes; from now on it is the measure."""
         async with self._database.read() as session:
             counted = await arbiter_rows.changes(session)
-        kept: int | None = None
+        kept: ArbiterChanges | None = None
         with contextlib.suppress(FileNotFoundError, ValueError):
-            kept = int(await asyncio.to_thread(self._path.read_text))
+            kept = _parsed(await asyncio.to_thread(self._path.read_text))
+        self._kept = self._owed = kept or ArbiterChanges()
         self._database.on_arbiter_changes = self.keep
-        if counted > 0 if kept is None else counted < kept:
-            _log.warning("the database is older than this controller", counted=counted, kept=kept)
-            await self.distrust(changes_before=kept or 0)
+        if counted.count > 0 if kept is None else counted.count < kept.count:
+            _log.warning(
+                "the database is older than this controller",
+                counted=counted.count,
+                kept=None if kept is None else kept.count,
+            )
+            await self.distrust()
         else:
             await self.keep(counted)
 
-    async def keep(self, count: int) -> None:
-        """Remember that there were so many changes.
+    async def keep(self, changes: ArbiterChanges) -> None:
+        """Remember these changes.
 
         A failure is logged, and tried again by `keep_owed`: the changes themselves are durable.
         """
         async with self._lock:
-            if count <= self._kept:
+            self._owed = self._owed.joined(changes)
+            if self._owed == self._kept:
                 return
+            owed = self._owed
+            text = f"{owed.count} {owed.term} {owed.version}\n"
             try:
-                await asyncio.to_thread(replace_file, self._path, f"{count}\n", 0o600)
+                await asyncio.to_thread(replace_file, self._path, text, 0o600)
             except OSError as error:
                 _log.error("the count of arbiter changes cannot be kept", path=str(self._path), error=str(error))
-                self._owed = max(self._owed, count)
                 self._try_again_at = time.monotonic() + KEEP_AGAIN_SECONDS
             else:
-                self._kept = count
+                self._kept = owed
 
     async def keep_owed(self) -> None:
         """Keep what could not be kept when it came, with a full disk for instance, if it is time to try again.
 
         Until it is kept, a backup made meanwhile would pass for current.
         """
-        if self._owed > self._kept and time.monotonic() >= self._try_again_at:
+        if self._owed != self._kept and time.monotonic() >= self._try_again_at:
             await self.keep(self._owed)
 
-    async def distrust(self, changes_before: int = 0) -> bool:
+    async def distrust(self) -> bool:
         """Mark every group's row as one that may have forgotten calls, once; say whether that was done just now.
 
-        The database counts no fewer changes than `changes_before` from then on, so that no backup that lies between it
-        and what is distrusted passes for current later. Nobody changes the database under a controller that runs.
+        The database counts no fewer changes from then on than are remembered here, so that no backup that lies between
+        it and what is distrusted passes for current later. Nobody changes the database under a controller that runs.
         """
         async with self._distrusting:
             if self._has_distrusted:
                 return False
             question = str(uuid.uuid4())
+            before = self._owed
+            reached = Reached(before.term, before.version)
             async with self._database.write() as session:
                 # All groups first, as whoever changes a group and its row locks them.
                 group_ids = [group.id for group in await objects.every_group(session)]
                 lost = await sites.lost_names(session)
                 for group in await objects.groups_by_ids(session, group_ids, locked=True):
                     names = {group.priority_station, group.secondary_station} - lost
-                    await _change(session, group.id, lambda row, names=names: forget(row, names, question))  # type: ignore[misc]
-                note_arbiter_changes(session, await arbiter_rows.count_change(session, above=changes_before))
+                    await _change(session, group.id, lambda row, names=names: forget(row, names, question, reached))  # type: ignore[misc]
+                count = await arbiter_rows.count_change(session, above=before.count)
+                note_arbiter_changes(session, ArbiterChanges(count))
                 await sites.forget_all_reports(session)  # They are of the time of the backup.
                 await sites.raise_generation(session, {site.name for site in await sites.all_sites(session)})
             self._has_distrusted = True
         return True
+
+
+def _parsed(text: str) -> ArbiterChanges:
+    """Return what a file says; that of an earlier release has the count alone. Raises `ValueError`."""
+    count, *reached = (int(word) for word in text.split())
+    if len(reached) not in (0, 2):
+        raise ValueError(text)
+    return ArbiterChanges(count, *reached)
 
 
 async def give_up_hearing(session: AsyncSession, group_id: str, names: Collection[str] | None = None) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CursorResult, case, select, update
+from sqlalchemy import CursorResult, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from twinsite.control.database import ArbiterChanges
 from twinsite.control.journal import CHANGED_GROUPS
 from twinsite.control.models import ArbiterRow, Installation
 from twinsite.core.arbiter import Row, Secondary
@@ -22,6 +23,8 @@ def as_row(stored: ArbiterRow) -> Row:
         version=stored.version,
         unheard=_names(stored.unheard),
         question=stored.question,
+        reached_term=stored.reached_term,
+        reached_version=stored.reached_version,
     )
 
 
@@ -43,6 +46,8 @@ def _columns(row: Row) -> dict[str, Any]:
         "version": row.version,
         "unheard": ",".join(row.unheard),
         "question": row.question,
+        "reached_term": row.reached_term,
+        "reached_version": row.reached_version,
     }
 
 
@@ -78,6 +83,8 @@ async def count_change(session: AsyncSession, above: int = 0) -> int:
     return (await session.scalars(counted.returning(Installation.arbiter_changes))).one()
 
 
-async def changes(session: AsyncSession) -> int:
-    """Return how many changes of records there were in this installation."""
-    return (await session.scalars(select(Installation.arbiter_changes))).one()
+async def changes(session: AsyncSession) -> ArbiterChanges:
+    """Return how many changes of records there were in this installation, and the highest of what they say now."""
+    count = (await session.scalars(select(Installation.arbiter_changes))).one()
+    term, version = (await session.execute(select(func.max(ArbiterRow.term), func.max(ArbiterRow.version)))).one()
+    return ArbiterChanges(count, term or 0, version or 0)
