@@ -315,6 +315,9 @@ class Judge:
         if is_in_sync and not self._was_in_sync:
             # Where a promotion was forgotten, the crashes that followed it count as those of a group in sync.
             self._is_beyond |= is_old and self.may_both_have_lost()
+            if is_old:
+                # Who crashed while this was on its way counts as one of a group in sync.
+                self._has_crashed |= {site for site, is_lacking in self._lacking.items() if is_lacking}
             self._ledger.join()
             self._is_forked = False
             for site, is_lacking in self._lacking.items():

@@ -156,3 +156,25 @@ def test_a_machine_that_has_lost_a_write_is_not_whole_while_the_answer_is_on_its
             world.judge.look()
     finally:
         world.dispose()
+
+
+def test_a_crash_counts_though_the_word_that_the_group_is_in_sync_comes_late() -> None:
+    """Both machines have restarted since then, so a primary goes on with what was flushed."""
+    world = World(1)
+    try:
+        stale = replace(world.controller.row, primary_site="az1", secondary=Secondary.STALE, version=4)
+        world.controller.on_row(stale, False)
+        change = world.ledger.issue(0, range(1), 0.0, Process(world.machines["az1"], "worker-az1"), is_zero=False)
+        for site in SITES:
+            disk = world.machines[site].disks[disk_path(0)]
+            disk.put(content_of(change), 0)
+            disk.random = ForgetsAll()
+        world.machines["az2"].crash()
+        world.ledger.done(change, 1.0, is_fua=False)
+        world.controller.on_row(replace(stale, secondary=Secondary.IN_SYNC, version=5), True)
+        world.controller.on_row(replace(stale, term=2, primary_site="az2", version=6), False)
+        assert not world.judge._is_unsettled()
+        world.machines["az1"].crash()
+        assert world.judge._is_unsettled()
+    finally:
+        world.dispose()
