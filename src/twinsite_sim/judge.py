@@ -306,15 +306,16 @@ class Judge:
     def _row_changed(self, row: Row, is_old: bool) -> None:
         if row.unheard:
             return
-        self._row = row
+        before, self._row = self._row, row
         # It may be primary anew, under a later term, and not have heard of that yet.
         self._heard_replaced = {
             process: at for process, at in self._heard_replaced.items() if process.machine.name != row.primary_site
         }
         is_in_sync = row.secondary is Secondary.IN_SYNC
-        if is_in_sync and not self._was_in_sync:
+        if is_old and (row.primary_site != before.primary_site or (is_in_sync and not self._was_in_sync)):
             # Where a promotion was forgotten, the crashes that followed it count as those of a group in sync.
-            self._is_beyond |= is_old and self.may_both_have_lost()
+            self._is_beyond |= self.may_both_have_lost()
+        if is_in_sync and not self._was_in_sync:
             if is_old:
                 # Who crashed while this was on its way counts as one of a group in sync.
                 self._has_crashed |= {site for site, is_lacking in self._lacking.items() if is_lacking}

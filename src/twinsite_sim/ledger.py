@@ -9,6 +9,7 @@ something issued after it. Hosts do not issue overlapping changes at the same ti
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -47,6 +48,8 @@ class Change:
     """Sectors that a forced failover shows without having them durable, whatever was flushed elsewhere."""
     gone: dict[int, float] = field(default_factory=dict)
     """Sectors in which it was seen to be lost for good, and when: only disks of an older moment show it again."""
+    torn: set[int] = field(default_factory=set)
+    """Those of them in which it was lost and perhaps not what was done after it: who is copied to shows the same."""
 
     def __str__(self) -> str:
         what = "write" if self.word else "zero"
@@ -312,7 +315,7 @@ class Ledger:
         its machine was sent while it was a primary that had been replaced.
 
         Raises `WorldFailure` unless the images are of one moment, as `_check_moment` has it. If they need not be, what
-        they lack is excused.
+        they lack need not be shown from then on beside what they have.
         """
         shown = self._shown(images, what, place.machine)
         if is_of_one_moment:
@@ -330,8 +333,9 @@ class Ledger:
                     if later.place is not place or not later.is_pending:
                         later.gone.setdefault(sector, now)
                         if not is_of_one_moment:
-                            later.excused.add(sector)  # Whoever is brought up to date from these disks lacks it too.
+                            later.torn.add(sector)
                 history[found].gone.pop(sector, None)
+                history[found].torn.discard(sector)
                 floor = found
                 # Nobody was told of it yet, and who reads it waits until somebody answers for it. Nor does anybody
                 # know which of those before it that nobody was told of lies under it; none that is gone does.
@@ -402,8 +406,11 @@ class Ledger:
         for good by then; and nothing may be shown that was lost for good before something that is shown was issued.
         """
         moment, latest = 0.0, None
+        shown_until = math.inf  # Disks that show what was torn later are from before that.
         for index, places in shown.items():
-            for history, place in zip(self.volumes[index].history, places, strict=True):
+            for sector, (history, place) in enumerate(zip(self.volumes[index].history, places, strict=True)):
+                if sector in history[place].torn:
+                    shown_until = min(shown_until, history[place].gone[sector])
                 if history[place].word and history[place].issued_at > moment and not history[place].is_forked:
                     moment, latest = history[place].issued_at, history[place]
         for index, places in shown.items():
@@ -414,6 +421,8 @@ class Ledger:
                     raise WorldFailure(f"{where}, which was lost before {latest} was issued: not one moment")
                 for later in history[place + 1 :]:
                     if later.done_at is None or later.done_at >= moment or sector in later.excused:
+                        continue
+                    if sector in later.torn and later.gone[sector] < shown_until:
                         continue
                     if later.gone.get(sector, moment + 1) > moment:
                         raise WorldFailure(

@@ -178,3 +178,17 @@ def test_a_crash_counts_though_the_word_that_the_group_is_in_sync_comes_late() -
         assert world.judge._is_unsettled()
     finally:
         world.dispose()
+
+
+def test_what_an_undo_log_brings_back_is_of_one_moment_also_before_a_start_over() -> None:
+    ledger, place = Ledger([2 * SECTOR_BYTES]), Place()
+    changes = []
+    for number in range(2):
+        changes.append(ledger.issue(0, range(number, number + 1), 1.0 + number, place, is_zero=False))
+        ledger.done(changes[-1], 1.5 + number, is_fua=False)
+    blank = bytearray(2 * SECTOR_BYTES)
+    ledger.start_anew({0: blank}, 5.0, "who has lost both", is_of_one_moment=False, place=place)
+    ledger.check_promotable({0: blank}, "who follows", None)
+    ledger.check_promotable({0: b"".join(map(content_of, changes))}, "who is rolled back", None)
+    with pytest.raises(WorldFailure, match="not of one moment"):
+        ledger.check_promotable({0: blank[:SECTOR_BYTES] + content_of(changes[1])}, "an undo log that forgets", None)

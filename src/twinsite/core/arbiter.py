@@ -58,6 +58,9 @@ FORGOTTEN_VERSIONS_MAX = 1_000_000_000
 FORCED_VERSIONS = 1_000_000_000_000
 """By how much it grows when somebody decides without the sites that know more: beyond what they do."""
 
+VERSION_MAX = 2**62
+"""No honest version or term comes near it: what is higher is damage. Databases take twice as much."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reached:
@@ -220,6 +223,13 @@ def hear(row: Row, known: Known) -> Row:
     knows, and it is STALE, since nobody knows when. A primary that has forgotten it, too, reports it anew.
     """
     learned = learn(row, known)
+    if row.unheard:
+        # Whether it was asked or not: whoever decides by force goes beyond that.
+        learned = replace(
+            learned,
+            reached_term=max(row.reached_term, known.term),
+            reached_version=max(row.reached_version, known.version),
+        )
     if known.site not in row.unheard or known.answers not in (None, row.question):
         return learned
     if known.is_primary and (known.term, known.site) == (learned.term, learned.primary_site):

@@ -92,7 +92,7 @@ class Arbitration:
         self._wake = asyncio.Event()
         self._may_ask = False
         self.row: Row | None = None
-        self.newest: Row | None = None  # Of all that were heard: a database that is restored goes back.
+        self.newest: Row | None = None  # Of all that were believed: a database that is restored goes back.
         self.failure: Failure | None = None
         self.latency = LatencyRecorder()  # Of every call, answered or not.
         self.failures = 0  # Calls without an answer.
@@ -186,11 +186,12 @@ class Arbitration:
         self.failure = None
         row = result.row if isinstance(result, Refusal) else result
         self.row = row
-        if row.term >= self._term and (self.newest is None or row.version > self.newest.version):
-            self.newest = row
-        if row.unheard:  # Whatever it says may be of a history that the sites have left.
+        if row.unheard:
+            # Whatever it says may be of a history that the sites have left: nobody is to hear of it from here.
             self.failure = Failure("37100043", f"{UNHEARD}: {', '.join(row.unheard)}")
             return False
+        if row.term >= self._term and (self.newest is None or row.version > self.newest.version):
+            self.newest = row
         if row.term < self._term:
             problem = (
                 f"the arbiter is at term {row.term}, this worker at {self._term}: the arbiter's database is too old"

@@ -449,7 +449,7 @@ class PrimaryGroup:
 
     @property
     def newest_row(self) -> Row | None:
-        """Return the newest row of this term or a later one that the arbiter has shown, or None."""
+        """Return the newest row of this term or a later one that the arbiter has shown and believes, or None."""
         return self._arbitration.newest
 
     @property

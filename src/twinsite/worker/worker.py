@@ -181,7 +181,7 @@ class Worker:
         row = self._group.newest_row if isinstance(self._group, PrimaryGroup) else None
         if row is not None and row.version > row_version:
             row_version, is_in_sync, stale_since = row.version, row.secondary is Secondary.IN_SYNC, row.stale_since
-            if row.term > term and not row.unheard:  # It was replaced, and may be the only one who has heard of that.
+            if row.term > term:  # It was replaced, and may be the only one who has heard of that.
                 term, is_primary = row.term, row.primary_site == spec.site
         return Knowledge(
             term=term,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import threading
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from tests.support.controller import GROUPS, Site, group_fields
 from tests.support.fake_node import FakeNode, running
+from tests.support.stream import WAIT_SECONDS
 from tests.unit.api.test_moves import active_group, show, silenced, spec
 from twinsite.control.clock import utc_now
 from twinsite.control.database import ArbiterChanges, Database
@@ -106,6 +109,8 @@ async def test_the_count_of_changes_tells_a_backup(site: Site) -> None:
         (f"{kept + 1} 0 0\n", True),
         (f"{kept + 9}\n", True),
         (f"{kept} {term}\n", True),
+        (f"{kept} {term} {2**62 + 1}\n", True),
+        (f"{kept} -1 {version}\n", True),
         ("", True),
         (None, True),
     ]:
@@ -137,6 +142,38 @@ async def test_a_count_that_found_the_disk_full_is_kept_once_there_is_room(
 def counted(path: Path) -> int:
     """Return how many changes the controller remembers."""
     return int(path.read_text().split()[0])
+
+
+async def test_one_file_is_written_for_all_changes_that_wait_for_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    loop, is_writing, is_first_waited_for = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def replace_file(path: Path, text: str, mode: int) -> None:
+        written.append(text)
+        loop.call_soon_threadsafe(is_writing.set)
+        assert is_first_waited_for.wait(WAIT_SECONDS)
+
+    monkeypatch.setattr(restored, "replace_file", replace_file)
+    memory = Memory(site.settings.controller_dir, site.controller.context.database)
+    keeping = [asyncio.create_task(memory.keep(ArbiterChanges(10 + n, n, 100 - n))) for n in range(9)]
+    await is_writing.wait()
+    await memory.keep_owed()  # It waits for nothing that has not failed.
+    is_first_waited_for.set()
+    await asyncio.gather(*keeping)
+    assert written == ["10 0 100\n", "18 8 100\n"]
+
+
+async def test_damaged_numbers_of_a_worker_are_not_taken_in(site: Site) -> None:
+    group = await active_group(site)
+    assert await site.controller.reconciler._memory.distrust()
+    await say(site.az1, group, Knowledge(1, is_primary=True, row_version=2**62 + 1))
+    await say(site.az2, group, Knowledge(2**62 + 1, is_primary=True))
+    async with site.controller.context.database.read() as session:
+        row = await arbiter_rows.find(session, group["id"])
+    assert row is not None
+    assert (row.unheard, row.term, row.reached_version < 2**62) == (["az1", "az2"], 1, True)
 
 
 async def test_what_no_site_has_heard_of_is_remembered_beside_the_database(site: Site) -> None:

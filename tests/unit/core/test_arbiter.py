@@ -156,6 +156,11 @@ QUESTION = "restoration 1"
 NOTHING = Reached()
 
 
+def plain(row: Row) -> Row:
+    """Return a row without what was reached by all who have spoken."""
+    return replace(row, reached_term=0, reached_version=0)
+
+
 def said(
     site: str,
     other_site: str,
@@ -193,7 +198,7 @@ def test_only_an_answer_counts_as_heard_but_what_is_newer_is_taken_in_at_once() 
     row = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     unasked = replace(said("az1", "az2", is_primary=True, term=3, version=8, stale_since=5.0), answers="")
     row = hear(row, unasked)
-    assert row == replace(
+    assert plain(row) == replace(
         IN_SYNC, secondary=Secondary.STALE, stale_since=5.0, version=8, unheard=["az1", "az2"], question=QUESTION
     )
     assert hear(row, replace(unasked, answers="restoration 0")) == row
@@ -204,7 +209,7 @@ def test_what_is_believed_again_has_a_version_that_no_other_history_has() -> Non
     row = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     for site, other_site in (("az2", "az1"), ("az1", "az2")):
         row = hear(row, said(site, other_site, is_primary=site == "az1", term=3, version=9, in_sync=True))
-    assert row == replace(IN_SYNC, version=9 + FORGOTTEN_VERSIONS_MAX)
+    assert plain(row) == replace(IN_SYNC, version=9 + FORGOTTEN_VERSIONS_MAX)
     heard_again = hear(row, said("az1", "az2", is_primary=True, term=3, version=9, in_sync=True))
     assert heard_again == row, "once is enough"
 
@@ -285,7 +290,7 @@ def test_what_a_site_knows_is_taken_in(known: Known, expected: Row) -> None:
     assert hear(IN_SYNC, known) == expected
     unheard = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     left = [site for site in ("az1", "az2") if site != known.site]
-    assert hear(unheard, known) == replace(expected, unheard=left, question=QUESTION)
+    assert plain(hear(unheard, known)) == replace(expected, unheard=left, question=QUESTION)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +310,7 @@ def test_who_is_asked_contradicts_a_row_of_a_history_that_was_left(
 ) -> None:
     site, secondary, stale_since = expected
     row = Row(3 + FORGOTTEN_TERMS_MAX, site, secondary, stale_since, 9, [known.other_site], QUESTION)
-    assert hear(forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING), known) == row
+    assert plain(hear(forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING), known)) == row
     assert hear(IN_SYNC, known) == IN_SYNC, "nobody is asked"
     assert hear(forget(IN_SYNC, [known.other_site], QUESTION, NOTHING), known).primary_site == "az1", (
         "it was asked before"
@@ -339,7 +344,7 @@ def test_a_version_that_a_secondary_has_heard_of_counts() -> None:
     row = forget(IN_SYNC, ["az1", "az2"], QUESTION, NOTHING)
     row = hear(row, said("az2", "az1", is_primary=False, term=3, version=40))
     row = hear(row, said("az1", "az2", is_primary=True, term=3, version=7, in_sync=True))
-    assert row == replace(IN_SYNC, version=40 + FORGOTTEN_VERSIONS_MAX)
+    assert plain(row) == replace(IN_SYNC, version=40 + FORGOTTEN_VERSIONS_MAX)
 
 
 def test_who_knows_no_questions_is_heard_without_an_answer() -> None:
@@ -368,7 +373,7 @@ def test_an_answer_of_the_primary_tells_how_its_secondary_is_whatever_version_it
     heard = hear(row, stale)
     assert (heard.secondary, heard.stale_since, heard.version >= row.version) == (Secondary.STALE, 5.0, True)
     assert hear(row, replace(stale, in_sync=True)).secondary is Secondary.IN_SYNC
-    assert hear(row, replace(stale, answers="")) == row, "it was not asked yet"
+    assert plain(hear(row, replace(stale, answers=""))) == plain(row), "it was not asked yet"
 
 
 def test_the_primary_is_right_where_its_secondary_only_knew_the_term() -> None:
@@ -383,7 +388,7 @@ def test_giving_up_vouches_for_nothing_and_outbids_what_was_forgotten() -> None:
     assert row == Row(3 + FORGOTTEN_TERMS_MAX, "az1", Secondary.STALE, None, version, ["az2"], QUESTION)
     assert give_up(row, ["az1"]) == row, "once is enough"
     late = said("az2", "az1", is_primary=True, term=4, version=90, in_sync=True)
-    assert hear(row, late) == replace(row, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[], question="")
+    assert plain(hear(row, late)) == replace(row, version=version + FORGOTTEN_VERSIONS_MAX, unheard=[], question="")
     assert give_up(forget(STALE, ["az2"], QUESTION, NOTHING), ["az2"]).stale_since == STALE.stale_since
 
 
@@ -419,3 +424,17 @@ def test_force_goes_beyond_what_was_forced_in_a_database_that_is_no_more() -> No
     assert (decided.primary_site, decided.unheard, decided.question) == ("az1", [], "")
     assert hear(decided, said("az2", "az1", is_primary=True, term=left.term, version=left.version + 4)) == decided
     assert give_up(forget(older, ["az1"], QUESTION, Reached(left.term, left.version)), ["az1"]).term > left.term
+
+
+@pytest.mark.parametrize("answers", ["", QUESTION])
+def test_force_goes_beyond_what_those_know_who_have_spoken_on_whatever_machine(answers: str) -> None:
+    """A new controller remembers nothing, and its backup is older than a restoration that jumped a thousand times."""
+    row = forget(STALE, ["az1", "az2"], QUESTION, NOTHING)
+    version = FORCED_VERSIONS + FORGOTTEN_VERSIONS_MAX
+    row = hear(row, replace(said("az2", "az1", is_primary=False, term=3, version=version), answers=answers))
+    decided = promote(row, site="az2", version=row.version, force=True, now=9.0)
+    assert isinstance(decided, Row)
+    assert decided.version > version
+    again = forget(decided, ["az1", "az2"], "restoration 2", NOTHING)
+    late = replace(said("az1", "az2", is_primary=True, term=3, version=version + 62), answers="restoration 2")
+    assert hear(again, late).primary_site == "az2"

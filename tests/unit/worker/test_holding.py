@@ -15,7 +15,7 @@ from tests.support.leader import SIZE, Leader, differs, image, in_sync, take_res
 from tests.support.nbd import request
 from tests.support.nbd_client import RawClient
 from tests.support.stream import WAIT_SECONDS, FramePipe, RawPrimary, RawSecondary, acknowledge, flushed
-from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Row, Secondary
+from twinsite.core.arbiter import FORGOTTEN_VERSIONS_MAX, Reached, Row, Secondary, forget
 from twinsite.core.limits import BLOCK_BYTES
 from twinsite.core.nbd.constants import Command
 from twinsite.core.stream.frames import PROTOCOL_VERSION, Kind, encode_header
@@ -263,6 +263,17 @@ async def test_who_was_replaced_says_by_whom_so_that_a_restored_database_learns_
     assert (before.knowledge.term, before.knowledge.is_primary) == (1, True)
     assert (after.knowledge.term, after.knowledge.is_primary) == (2, False)
     assert after.knowledge.row_version > before.knowledge.row_version
+
+
+async def test_a_row_that_is_not_believed_is_told_to_no_other_database(leader: Leader, secondary: RawSecondary) -> None:
+    """It may be of a history that the sites have left; its version would contradict one that they have not."""
+    pipe, _ = await in_sync(leader, secondary)
+    before = await leader.wait(lambda s: s.knowledge is not None and s.knowledge.row_in_sync, "known to be in sync")
+    row = leader.arbiter.promote("az2")
+    leader.arbiter.row = forget(replace(row, version=row.version + 7), ["az1", "az2"], "which", Reached())
+    pipe.abort()
+    after = await leader.wait(lambda s: s.failure is not None and "restored" in s.failure.message, "not granted")
+    assert after.knowledge == before.knowledge
 
 
 async def test_a_bad_spec_keeps_nobody_served_who_was_replaced(leader: Leader, secondary: RawSecondary) -> None:

@@ -31,7 +31,7 @@ from twinsite.control.lifecycle.states import GroupStatus
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects, sites
-from twinsite.core.arbiter import Known, Reached, Row, Secondary, forget, give_up, hear, learn
+from twinsite.core.arbiter import VERSION_MAX, Known, Reached, Row, Secondary, forget, give_up, hear, learn
 from twinsite.durable_file import replace_file
 from twinsite.messages import Knowledge, ObservedWorker, Replication, WorkerStatus
 
@@ -51,8 +51,8 @@ class Memory:
         self._database = database
         self._lock = asyncio.Lock()
         self._kept = ArbiterChanges()
-        self._owed = ArbiterChanges()  # What could not be kept, and all that was before.
-        self._try_again_at = 0.0
+        self._owed = ArbiterChanges()  # What is to be kept.
+        self._try_again_at: float | None = None  # None: it has not failed.
         self._distrusting = asyncio.Lock()
         self._has_distrusted = False
         self.is_refuted = False
@@ -82,8 +82,8 @@ class Memory:
 
         A failure is logged, and tried again by `keep_owed`: the changes themselves are durable.
         """
+        self._owed = self._owed.joined(changes)  # Before it waits: one file is written for all who do.
         async with self._lock:
-            self._owed = self._owed.joined(changes)
             if self._owed == self._kept:
                 return
             owed = self._owed
@@ -94,14 +94,14 @@ class Memory:
                 _log.error("the count of arbiter changes cannot be kept", path=str(self._path), error=str(error))
                 self._try_again_at = time.monotonic() + KEEP_AGAIN_SECONDS
             else:
-                self._kept = owed
+                self._kept, self._try_again_at = owed, None
 
     async def keep_owed(self) -> None:
         """Keep what could not be kept when it came, with a full disk for instance, if it is time to try again.
 
         Until it is kept, a backup made meanwhile would pass for current.
         """
-        if self._owed != self._kept and time.monotonic() >= self._try_again_at:
+        if self._try_again_at is not None and time.monotonic() >= self._try_again_at:
             await self.keep(self._owed)
 
     async def distrust(self) -> bool:
@@ -134,7 +134,7 @@ class Memory:
 def _parsed(text: str) -> ArbiterChanges:
     """Return what a file says; that of an earlier release has the count alone. Raises `ValueError`."""
     count, *reached = (int(word) for word in text.split())
-    if len(reached) not in (0, 2):
+    if len(reached) not in (0, 2) or not all(0 <= number <= VERSION_MAX for number in (count, *reached)):
         raise ValueError(text)
     return ArbiterChanges(count, *reached)
 
@@ -174,6 +174,9 @@ async def take_knowledge(
     if status.knowledge is None:
         return stale
     known = known_of(status.knowledge, site, next(iter(both - {site})))
+    if not (0 <= known.term <= VERSION_MAX and 0 <= known.version <= VERSION_MAX):
+        _log.error("what a worker knows cannot be", group=group.id, site=site, term=known.term, version=known.version)
+        return stale
     before = arbiter_rows.as_row(group.arbiter)
     if hear(before, known) == before:
         return stale
