@@ -203,6 +203,8 @@ class Operators:
         if accepts_loss and _waits_for_acceptance(primary):
             why = "production may lack writes and nobody brings them"
             return Call("give up", why=why, is_usual=False)
+        if accepts_loss and self.has_forced_to_half_a_copy():
+            return Call(failover, why="the new primary was half copied, and is protected again", is_usual=False)
         if controller.health().fault_level == "2":
             return Call(failover, why="production fails", is_usual=False)
         return None
