@@ -31,7 +31,7 @@ from twinsite.core.limits import BLOCK_BYTES
 from twinsite.errors import StorageFault
 from twinsite.messages import StorePlace
 from twinsite.stores import opening
-from twinsite.worker import arbiter_client, control, primary_link, state
+from twinsite.worker import arbiter_client, control, nbd_connection, primary_link, state
 from twinsite.worker.adaptive_packing import AdaptivePacking
 from twinsite.worker.nbd_connection import NbdConnection
 from twinsite.worker.polling import AdaptivePolling
@@ -42,6 +42,7 @@ from twinsite_sim.network import Network
 from twinsite_sim.node import SimControl
 from twinsite_sim.stores import SimStore
 from twinsite_sim.trace import Trace
+from twinsite_sim.transport import SimTransport
 from twinsite_sim.volumes import UNIT_BYTES
 
 _PACKAGES = [twinsite.worker, twinsite.stores, twinsite.core.group, twinsite.core.stream, twinsite.core.tracking]
@@ -160,6 +161,7 @@ def simulated_outside(network: Network, arbiter: ArbiterWorld, trace: Trace, see
         "socket",
         SimpleNamespace(socket=network.make_socket, SOCK_STREAM=socket.SOCK_STREAM, SOCK_NONBLOCK=socket.SOCK_NONBLOCK),
     )
+    put(nbd_connection, "has_hung_up", SimTransport.has_hung_up)
     hashes = _Hashes()
     put(NbdConnection, "__hash__", lambda connection: hashes.hash_of(connection))  # noqa: PLW0108
     # A world's links have no speed, and its disks are small: what is packed is left to chance.

@@ -177,8 +177,7 @@ class SimTransport(asyncio.Transport):
         """Something has arrived, or may be read now."""
         if self._is_due or not self._is_started or self._is_over:
             return
-        has_reset = self._incoming.mark is Mark.RESET and not self._incoming.inbox
-        if (self._is_reading and not self._is_closing and (self._incoming.inbox or self._incoming.mark)) or has_reset:
+        if self._is_reading and not self._is_closing and (self._incoming.inbox or self._incoming.mark):
             self._is_due = True
             self.process.call(self._deliver)
 
@@ -189,7 +188,7 @@ class SimTransport(asyncio.Transport):
             return
         if incoming.inbox and self._is_reading and not self._is_closing:
             self._deliver_data()
-        elif not incoming.inbox and incoming.mark is Mark.RESET:
+        elif not incoming.inbox and incoming.mark is Mark.RESET and self._is_reading:
             self._lose(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
         elif not incoming.inbox and incoming.mark is Mark.END and self._is_reading and not self._is_closing:
             incoming.mark = None
@@ -228,6 +227,10 @@ class SimTransport(asyncio.Transport):
         """Deliver again."""
         self._is_reading = True
         self.readable()
+
+    def has_hung_up(self) -> bool:
+        """Say whether the other end is gone, which nobody hears of who does not read."""
+        return self._incoming.mark is not None
 
     def is_reading(self) -> bool:
         """Say whether data is delivered."""

@@ -39,6 +39,9 @@ class ReplySink(Protocol):
     def flush(self) -> None:
         """Send the queued replies."""
 
+    def is_gone(self) -> bool:
+        """Say whether the connection is gone, or its client has hung up: nothing that it asked for is to begin then."""
+
     def pause_reading(self) -> None:
         """Take no further requests from this connection until `resume_reading` (backpressure).
 

@@ -179,7 +179,11 @@ class MirroredDevice(StoreDevice):
         return records
 
     def _submit_later(self, batch: Sequence[Request], sink: ReplySink, records: list[IntentRecord]) -> None:
-        """Keep the batch, and read no further from the connection, until its intents are durable."""
+        """Keep the batch, and read no further from the connection, until its intents are durable.
+
+        If the connection is gone by then, it is not executed any more: nobody was told of any of it, and its host may
+        have written the same place anew over another connection, and have been told of that.
+        """
         kept = [
             request if request.payload is None else request._replace(payload=memoryview(bytes(request.payload)))
             for request in batch
@@ -191,12 +195,12 @@ class MirroredDevice(StoreDevice):
 
         def done(fault: StorageFault | None) -> None:
             self._jobs -= 1
-            if fault is None:
-                # Extents that went cold meanwhile are recorded again. The connection may be gone, and stays so.
+            if sink not in self._sinks or sink.is_gone():
+                pass
+            elif fault is None:
+                # Extents that went cold meanwhile are recorded again.
                 self._received_at = received_at
                 self._execute(kept, sink)
-                if sink not in self._sinks:
-                    self._note_orphans()
             else:
                 self._refuse(kept, sink, fault)
             sink.flush()
@@ -211,8 +215,7 @@ class MirroredDevice(StoreDevice):
         rest = []
         for request in batch:
             if request.command == _WRITE and not request.is_last:
-                if sink in self._sinks:
-                    self._broken_writes[sink, request.cookie] = fault.errno_value
+                self._broken_writes[sink, request.cookie] = fault.errno_value
             elif request.command in _CHANGES:
                 self._broken_writes.pop((sink, request.cookie), None)
                 sink.fail(request.cookie, fault.errno_value)

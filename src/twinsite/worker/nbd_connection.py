@@ -6,11 +6,16 @@ but its tuple.
 
 Reading pauses while any of these holds: the device asked for it, the transport's send buffer is over its bound, the
 parser waits for requests in progress, or the client has said goodbye.
+
+A host that hangs up meanwhile is not noticed by the loop, which does not look at the socket. Before what it had sent is
+executed, that is looked at: its writes may be old by then, since it may have written the same place anew over another
+connection, and have been told of that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
@@ -53,6 +58,13 @@ def _keep_alive(transport_socket: socket.socket) -> None:
     transport_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
     transport_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 4))
     transport_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+
+
+def has_hung_up(transport: asyncio.Transport) -> bool:
+    """Say whether the other end of a connection is gone, also while nothing is read from it."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _finish_nothing(cookie: int) -> None:
@@ -155,6 +167,11 @@ class NbdConnection(asyncio.BufferedProtocol):
 
     # What the device calls: the sink.
 
+    def is_gone(self) -> bool:
+        """Say whether the host has hung up."""
+        transport = self._transport
+        return transport is None or transport.is_closing() or has_hung_up(transport)
+
     def complete(self, cookie: int) -> None:
         """Queue a success without data."""
         self._finish(cookie)
@@ -252,6 +269,9 @@ class NbdConnection(asyncio.BufferedProtocol):
         self._is_scheduled = False
         transmission, device = self._transmission, self._device
         if self._transport is None or transmission is None or device is None:
+            return
+        if not self._is_reading and self.is_gone():
+            self._transport.abort()
             return
         try:
             while self._device_pauses == 0 and not self._is_write_paused:

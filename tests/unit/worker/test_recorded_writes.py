@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.leader import Leader
+from tests.support.nbd import request
+from tests.support.nbd_client import RawClient
 from tests.support.stream import WAIT_SECONDS
 from tests.unit.worker.test_store_device import Sink
 from twinsite.core.limits import EXTENT_BYTES
@@ -264,18 +266,27 @@ async def test_a_long_write_that_cannot_be_recorded_fails_once_and_after_its_las
 # Ends meanwhile
 
 
-async def test_a_connection_that_is_gone_meanwhile_is_forgotten_and_its_write_goes_on(
-    leader: Leader, held: HeldLog
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_of_a_connection_that_is_gone_meanwhile_nothing_is_executed_any_more(
+    leader: Leader, held: HeldLog, is_noticed: bool
 ) -> None:
+    """Its host may have written the same anew over another connection. Nobody was told of anything of the batch."""
     sink = PausedSink()
-    device(leader).submit([write(1, COLD)], sink)
+    batch = [write(1, HOT), write(2, COLD), write(3, COLD, is_last=False), other(Command.TRIM, 4, COLD, 512)]
+    device(leader).submit(batch, sink)
     await held.until_syncing()
-    device(leader).connection_lost(sink)
+    if is_noticed:
+        device(leader).connection_lost(sink)
+    sink.has_hung_up = True
+    newer = PausedSink()
+    device(leader).submit([write(1, HOT, b"n" * 4096)], newer)
+    assert content(leader, HOT) == b"n" * 4096
     held.may_sync.set()
-    await sink.answer(1)
-    assert content(leader, COLD) == DATA
-    assert sink not in device(leader)._sinks
-    assert sink not in leader.group()._sinks
+    await device(leader).drain()
+    assert content(leader, HOT) == b"n" * 4096
+    assert (content(leader, COLD), sink.replies) == (bytes(4096), {})
+    assert (sink in leader.group()._sinks) != is_noticed
+    assert not device(leader)._broken_writes
 
 
 async def test_of_a_refused_write_of_a_connection_that_is_gone_nothing_is_kept(leader: Leader, held: HeldLog) -> None:
@@ -285,8 +296,27 @@ async def test_of_a_refused_write_of_a_connection_that_is_gone_nothing_is_kept(l
     await held.until_syncing()
     device(leader).connection_lost(sink)
     held.may_sync.set()
-    await sink.answer(2)
-    assert not device(leader)._broken_writes
+    await device(leader).drain()
+    assert (device(leader)._broken_writes, sink.replies) == ({}, {})
+
+
+async def test_what_a_host_had_sent_before_it_hung_up_does_not_undo_what_it_wrote_anew(
+    leader: Leader, held: HeldLog
+) -> None:
+    """Nothing is read from its first connection just then, so that nobody has noticed that it is gone."""
+    old = b"o" * len(DATA)
+    async with await RawClient.unix(f"{leader.directory}/0.sock") as client:
+        await client.negotiate()
+        client.send(request(Command.WRITE, 1, COLD, payload=old))
+        await held.until_syncing()
+        client.send(request(Command.WRITE, 2, HOT, payload=old))
+        await client.drain()
+        client.writer.write_eof()
+        await leader.write(HOT, DATA)
+        held.may_sync.set()
+        assert await client.rest() == b""
+    await leader.write(COLD, DATA)
+    assert (content(leader, COLD), content(leader, HOT)) == (DATA, DATA)
 
 
 async def test_a_host_that_hangs_up_meanwhile_disturbs_nobody(leader: Leader, held: HeldLog) -> None:

@@ -33,6 +33,7 @@ class Sink:
     def __init__(self) -> None:
         self.replies: dict[int, object] = {}
         self.flushed: set[int] = set()
+        self.has_hung_up = False
         self._flush = asyncio.Event()
 
     def complete(self, cookie: int) -> None:
@@ -55,6 +56,10 @@ class Sink:
         """Note that what was queued has left."""
         self.flushed |= self.replies.keys()
         self._flush.set()
+
+    def is_gone(self) -> bool:
+        """Say whether the test has hung up."""
+        return self.has_hung_up
 
     def pause_reading(self) -> None:
         """Not used by this device."""

@@ -203,6 +203,31 @@ async def test_a_pause_stops_requests_that_have_been_received(client: RawClient,
     await until(lambda: len(device.taken) == count - 200)
 
 
+@pytest.mark.parametrize("waits_for", ["the device", "its requests in progress"])
+async def test_what_was_received_before_a_client_hung_up_is_not_begun_once_it_may_be(
+    client: RawClient, device: HeldDevice, waits_for: str
+) -> None:
+    """The loop does not look at a socket that it does not read, and its client may have been told of newer writes."""
+    count = limits.NBD_CONNECTION_REQUESTS_MAX + 100
+    client.send(*(request(Command.FLUSH, cookie) for cookie in range(count)))
+    await until(lambda: len(device.taken) == limits.NBD_CONNECTION_REQUESTS_MAX)
+    sink = device.taken[0][1]
+    if waits_for == "the device":
+        sink.pause_reading()
+        device.complete(200)
+    assert not sink.is_gone()
+    await client.close()
+    assert sink.is_gone()
+    assert not device.lost
+    if waits_for == "the device":
+        sink.resume_reading()
+    else:
+        device.complete(200)
+    await until(lambda: device.lost)
+    assert len(device.taken) == limits.NBD_CONNECTION_REQUESTS_MAX - 200
+    assert sink.is_gone()
+
+
 async def test_no_more_requests_in_progress_than_allowed(
     client: RawClient, device: HeldDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
