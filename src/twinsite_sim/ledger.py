@@ -252,12 +252,13 @@ class Ledger:
                 if sector not in found and len(history) == floor + 1:
                     continue
                 word = found.get(sector, volume.words[sector])
-                floor = self._place_of(volume, sector, word, what)
-                volume.floor[sector] = floor
-                volume.words[sector] = word
-                for change in history[floor + 1 :]:
+                shown = self._place_of(volume, sector, word, what)
+                for change in history[shown + 1 :]:
                     if change.place is not place:
                         change.gone.setdefault(sector, now)
+                shown = _place_for_good(history, sector, shown, place, floor)
+                volume.floor[sector] = shown
+                volume.words[sector] = history[shown].word
 
     def crashed(
         self,
@@ -336,14 +337,7 @@ class Ledger:
                             later.torn.add(sector)
                 history[found].gone.pop(sector, None)
                 history[found].torn.discard(sector)
-                floor = found
-                # Nobody was told of it yet, and who reads it waits until somebody answers for it. Nor does anybody
-                # know which of those before it that nobody was told of lies under it; none that is gone does.
-                while floor and (
-                    sector in history[floor].gone
-                    or (history[floor].done_at is None and (history[floor].place is place or floor < found))
-                ):
-                    floor -= 1
+                floor = _place_for_good(history, sector, found, place)
                 volume.floor[sector] = floor
                 volume.words[sector] = history[floor].word
         self._forks = [change for change in self._forks if change.place.machine is self.forked_machine]
@@ -516,6 +510,21 @@ def _last_flushed(history: Sequence[Change], sector: int) -> int:
         if change.is_flushed and sector not in change.gone and sector not in change.excused:
             return place
     return 0
+
+
+def _place_for_good(history: Sequence[Change], sector: int, shown: int, place: Any, least: int = 0) -> int:
+    """Return the place, `least` or higher, of what a disk of the process `place` shows and goes on to show.
+
+    Nobody was told yet of what that process has not answered, and who reads it waits until somebody answers for it. Nor
+    does anybody know which of those before it that nobody was told of lies under it; none that is gone does.
+    """
+    found = shown
+    while shown > least and (
+        sector in history[shown].gone
+        or (history[shown].done_at is None and (history[shown].place is place or shown < found))
+    ):
+        shown -= 1
+    return shown
 
 
 def word_at(image: Image, sector: int) -> int:

@@ -192,3 +192,16 @@ def test_what_an_undo_log_brings_back_is_of_one_moment_also_before_a_start_over(
     ledger.check_promotable({0: b"".join(map(content_of, changes))}, "who is rolled back", None)
     with pytest.raises(WorldFailure, match="not of one moment"):
         ledger.check_promotable({0: blank[:SECTOR_BYTES] + content_of(changes[1])}, "an undo log that forgets", None)
+
+
+def test_who_connects_to_a_process_again_is_not_shown_for_good_what_that_has_not_answered() -> None:
+    ledger, place = Ledger([SECTOR_BYTES]), Place()
+    before = bytes(SECTOR_BYTES)
+    given_up = ledger.issue(0, range(1), 1.0, Place(), is_zero=False)
+    ledger.cut_off(given_up)
+    under_way = ledger.issue(0, range(1), 2.0, place, is_zero=False)
+    ledger.settle({0: content_of(under_way)}, place, 3.0, "who is connected to again")
+    ledger.check({0: before}, "the other site")
+    ledger.done(under_way, 4.0, is_fua=False)
+    with pytest.raises(WorldFailure, match="an answered change is lost"):
+        ledger.check({0: before}, "the other site")
