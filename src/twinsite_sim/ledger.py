@@ -487,6 +487,8 @@ class Ledger:
                     continue
                 if change in history:
                     return history.index(change)
+                if not word and any(not later.word and later.issued_at > change.issued_at for later in history):
+                    return -1  # All zeros look the same: it may be of that one.
                 place = next((n for n, c in enumerate(history) if c.issued_at >= change.forked_at), len(history))
                 if self._tried is not None:
                     self._tried.append((volume, sector, place, volume.floor[sector]))

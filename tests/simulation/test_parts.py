@@ -205,3 +205,18 @@ def test_who_connects_to_a_process_again_is_not_shown_for_good_what_that_has_not
     ledger.done(under_way, 4.0, is_fua=False)
     with pytest.raises(WorldFailure, match="an answered change is lost"):
         ledger.check({0: before}, "the other site")
+
+
+def test_a_zero_may_be_of_the_history_though_the_site_was_sent_one_while_it_was_replaced() -> None:
+    ledger, primary, replaced = Ledger([2 * SECTOR_BYTES]), Place(), Place()
+    primary.machine = "az2"
+    ledger.fork(replaced.machine, 1.0, may_answer=True)
+    ledger.issue(0, range(1), 2.0, replaced, is_zero=True)
+    changes = [
+        ledger.issue(0, range(sector, sector + 1), 3.0 + sector, primary, is_zero=not sector) for sector in range(2)
+    ]
+    for change in changes:
+        ledger.done(change, change.issued_at + 0.5, is_fua=False)
+    ledger.done(ledger.issue(0, range(1), 6.0, primary, is_zero=False), 6.5, is_fua=False)
+    shown = bytes(SECTOR_BYTES) + content_of(changes[1])
+    ledger.check_promotable({0: shown}, "who follows again", replaced.machine)
