@@ -228,8 +228,9 @@ class SimTransport(asyncio.Transport):
         self._is_reading = True
         self.readable()
 
-    def has_hung_up(self) -> bool:
-        """Say whether the other end is gone, which nobody hears of who does not read."""
+    def has_hung_up(self, *, has_said_goodbye: bool) -> bool:
+        """Say whether the other end is gone, which nobody hears of who does not read. No host here says goodbye."""
+        assert not has_said_goodbye
         return self._incoming.mark is not None
 
     def is_reading(self) -> bool:
@@ -241,6 +242,9 @@ class SimTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send the data."""
         if self._is_closing or self._has_ended_writing or not len(data):
+            return
+        if self._incoming.mark is Mark.RESET:  # The kernel says so to who writes, read or not.
+            self._lose(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
             return
         self._unread_bytes += len(data)
         self._outgoing.push(bytes(data))

@@ -9,7 +9,7 @@ parser waits for requests in progress, or the client has said goodbye.
 
 A host that hangs up meanwhile is not noticed by the loop, which does not look at the socket. Before what it had sent is
 executed, that is looked at: its writes may be old by then, since it may have written the same place anew over another
-connection, and have been told of that.
+connection, and have been told of that. So it is after a pause until the kernel has nothing more that came meanwhile.
 """
 
 from __future__ import annotations
@@ -60,10 +60,18 @@ def _keep_alive(transport_socket: socket.socket) -> None:
     transport_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
-def has_hung_up(transport: asyncio.Transport) -> bool:
-    """Say whether the other end of a connection is gone, also while nothing is read from it."""
+def has_hung_up(transport: asyncio.Transport, *, has_said_goodbye: bool) -> bool:
+    """Say whether the other end of a connection is gone, as far as the kernel has heard, also while nothing is read.
+
+    Who `has_said_goodbye` may send no more and still wait for answers.
+    """
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return True
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    poll.register(
+        descriptor, 0 if has_said_goodbye else select.POLLRDHUP
+    )  # A hang-up in both directions always counts.
     return bool(poll.poll(0))
 
 
@@ -100,6 +108,8 @@ class NbdConnection(asyncio.BufferedProtocol):
         self._device_pauses = 0
         self._is_write_paused = False
         self._is_reading = True
+        self._is_behind = False
+        """The kernel may have more that came long ago: reading is resumed, or the last receive filled the buffer."""
         self._is_scheduled = False
         self._is_aborted = False
 
@@ -126,11 +136,14 @@ class NbdConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Handle what one receive brought."""
-        self._buffer.filled(nbytes)
+        buffer = self._buffer
+        buffer.filled(nbytes)
         if self._transmission is None:
             self._negotiate()
         else:
+            is_full = buffer.end == buffer.capacity
             self._process()
+            self._is_behind = is_full
             if nbytes < POLL_RECEIVE_BYTES_MAX and self._polling is not None:
                 self._polling.received()
 
@@ -169,8 +182,10 @@ class NbdConnection(asyncio.BufferedProtocol):
 
     def is_gone(self) -> bool:
         """Say whether the host has hung up."""
-        transport = self._transport
-        return transport is None or transport.is_closing() or has_hung_up(transport)
+        transport, transmission = self._transport, self._transmission
+        if transport is None or transport.is_closing():
+            return True
+        return has_hung_up(transport, has_said_goodbye=transmission is not None and transmission.is_disconnected)
 
     def complete(self, cookie: int) -> None:
         """Queue a success without data."""
@@ -267,12 +282,15 @@ class NbdConnection(asyncio.BufferedProtocol):
     def _process(self) -> None:
         """Parse, submit and answer until bytes are lacking or something says to wait."""
         self._is_scheduled = False
-        transmission, device = self._transmission, self._device
-        if self._transport is None or transmission is None or device is None:
+        transport, transmission, device = self._transport, self._transmission, self._device
+        if transport is None or transmission is None or device is None:
             return
-        if not self._is_reading and self.is_gone():
-            self._transport.abort()
-            return
+        if self._is_behind or not self._is_reading:
+            if transport.is_closing():
+                return  # It sends what is left to be sent.
+            if not transmission.is_disconnected and has_hung_up(transport, has_said_goodbye=False):
+                transport.abort()
+                return
         try:
             while self._device_pauses == 0 and not self._is_write_paused:
                 batch = transmission.parse()
@@ -322,6 +340,7 @@ class NbdConnection(asyncio.BufferedProtocol):
             return
         self._is_reading = must_read
         if must_read:
+            self._is_behind = True
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()

@@ -159,6 +159,48 @@ async def test_requests_in_progress_finish_after_disconnect(client: RawClient, d
     await until(lambda: device.lost)
 
 
+async def test_who_says_goodbye_and_sends_no_more_still_gets_all_answers(client: RawClient, device: HeldDevice) -> None:
+    """So libnbd does it."""
+    cookies = [2, 3, 4]
+    client.send(*(request(Command.FLUSH, cookie) for cookie in cookies), DISCONNECT)
+    client.writer.write_eof()
+    await until(lambda: len(device.taken) == len(cookies))
+    sink = device.taken[0][1]
+    for cookie in cookies:
+        assert not sink.is_gone()
+        device.complete(1)
+        assert await client.reply() == Reply(cookie, 0, b"")
+    assert await client.rest() == b""
+    await until(lambda: device.lost)
+
+
+async def test_who_says_goodbye_and_reads_slowly_still_gets_all_data(client: RawClient, device: HeldDevice) -> None:
+    client.send(request(Command.READ, 1, 0, limits.NBD_REQUEST_BYTES_MAX), DISCONNECT)
+    await until(lambda: device.taken)
+    device.complete(1)
+    assert await client.reply(data_bytes=limits.NBD_REQUEST_BYTES_MAX) == Reply(
+        1, 0, bytes(limits.NBD_REQUEST_BYTES_MAX)
+    )
+    assert await client.rest() == b""
+
+
+async def test_what_lay_in_the_kernel_during_a_pause_is_not_begun_either_once_its_client_has_hung_up(
+    client: RawClient, device: HeldDevice
+) -> None:
+    client.send(request(Command.FLUSH, 1))
+    await until(lambda: device.taken)
+    sink = device.taken[0][1]
+    sink.pause_reading()
+    client.send(request(Command.WRITE, 2, payload=b"o" * 4096))
+    await settle(client)
+    sink.resume_reading()
+    await asyncio.sleep(0)  # It is looked at, and found to be there.
+    with socket.socket(fileno=os.dup(client.writer.get_extra_info("socket").fileno())) as same:
+        same.shutdown(socket.SHUT_RDWR)
+    await until(lambda: device.lost)
+    assert len(device.taken) == 1
+
+
 async def test_replies_to_a_lost_connection_go_nowhere(client: RawClient, device: HeldDevice) -> None:
     client.send(request(Command.FLUSH, 1), request(Command.READ, 2, 0, MIB), request(Command.FLUSH, 3))
     await until(lambda: len(device.taken) == 3)
