@@ -60,7 +60,7 @@ class Story:
                 is_begun = self.group.show()["updated_at"] != before if answer.status_code in (400, 409) else False
             except (httpx.TransportError, AssertionError):  # It is being started again.
                 return False
-            if answer.status_code == 400 and "is 'inactive'" in answer.text:
+            if answer.status_code == 400 and ("is 'inactive'" in answer.text or "is stale" in answer.text):
                 return False  # The worker was killed before this was asked, and the group heals.
             assert answer.status_code in (200, 202, 503) or is_begun, answer.text
             return answer.status_code != 503
