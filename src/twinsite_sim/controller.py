@@ -159,8 +159,7 @@ class Controller:
 
     def set_row(self, row: Row, why: str, *, is_old: bool = False) -> None:
         self.row = row
-        reached = self._reached
-        self._reached = Reached(max(reached.term, row.term), max(reached.version, row.version))
+        self._reached = self._reached.joined(row.term, row.version)
         self.note(f"{why}: term {row.term}, primary {row.primary_site}, {row.secondary}, version {row.version}")
         self.on_row(row, is_old)
 

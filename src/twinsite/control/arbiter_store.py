@@ -17,7 +17,7 @@ from twinsite.control.lifecycle import chronicle
 from twinsite.control.models import Group
 from twinsite.control.refusals import not_found
 from twinsite.control.repository import arbiter_rows, objects, sites
-from twinsite.core.arbiter import Reason, Refusal, Row, secondary_in_sync, suspend_secondary
+from twinsite.core.arbiter import Reached, Reason, Refusal, Row, secondary_in_sync, suspend_secondary
 from twinsite.errors import InternalError
 
 SWAPS_MAX = 8
@@ -111,7 +111,7 @@ async def swap(session: AsyncSession, group_id: str, rule: Rule) -> Row | Refusa
             return answer
         if await arbiter_rows.replace(session, group_id, row.version, answer):
             count = await arbiter_rows.count_change(session)
-            note_arbiter_changes(session, ArbiterChanges(count, answer.term, answer.version))
+            note_arbiter_changes(session, ArbiterChanges(count, Reached(answer.term, answer.version)))
             return answer
     raise InternalError(f"the arbiter's row of the group {group_id} changed {SWAPS_MAX} times under one transaction")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from twinsite.control.journal import Changes, Journal, JournaledSession, changes_of
 from twinsite.control.sqlite_cursor import FewTripsSqlite
+from twinsite.core.arbiter import Reached
 
 BUSY_TIMEOUT_SECONDS = 20
 """How long a transaction waits for SQLite's write lock before it fails."""
@@ -34,17 +35,15 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 @dataclass(frozen=True, slots=True)
 class ArbiterChanges:
-    """How many changes of arbiter rows there were, and the highest term and version that any row has had."""
+    """How many changes of arbiter rows there were, and what any row has reached."""
 
     count: int = 0
-    term: int = 0
-    version: int = 0
+    reached: Reached = field(default_factory=Reached)
 
     def joined(self, other: ArbiterChanges) -> ArbiterChanges:
         """Return the highest of both."""
-        return ArbiterChanges(
-            max(self.count, other.count), max(self.term, other.term), max(self.version, other.version)
-        )
+        reached = self.reached.joined(other.reached.term, other.reached.version)
+        return ArbiterChanges(max(self.count, other.count), reached)
 
 
 class Database:

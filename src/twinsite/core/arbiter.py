@@ -69,6 +69,10 @@ class Reached:
     term: int = 0
     version: int = 0
 
+    def joined(self, term: int, version: int) -> Reached:
+        """Return the highest of this and of another history."""
+        return Reached(max(self.term, term), max(self.version, version))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -81,8 +85,9 @@ class Row:
     version: int
     unheard: list[str] = field(default_factory=list)  # Sites that know of calls which this row may have forgotten.
     question: str = ""  # The name of the restoration that they are asked after, while there are any.
-    reached_term: int = 0  # As the controller remembered at the last restoration, whatever the database knows.
-    reached_version: int = 0
+    reached: Reached = (
+        Reached()
+    )  # As the controller remembered at the last restoration, and who has spoken since knows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +197,7 @@ def forget(row: Row, sites: Collection[str], question: str, reached: Reached) ->
         row,
         unheard=sorted(sites),
         question=question if sites else "",
-        reached_term=max(row.reached_term, reached.term),
-        reached_version=max(row.reached_version, reached.version),
+        reached=row.reached.joined(reached.term, reached.version),
     )
 
 
@@ -225,11 +229,7 @@ def hear(row: Row, known: Known) -> Row:
     learned = learn(row, known)
     if row.unheard:
         # Whether it was asked or not: whoever decides by force goes beyond that.
-        learned = replace(
-            learned,
-            reached_term=max(row.reached_term, known.term),
-            reached_version=max(row.reached_version, known.version),
-        )
+        learned = replace(learned, reached=row.reached.joined(known.term, known.version))
     if known.site not in row.unheard or known.answers not in (None, row.question):
         return learned
     if known.is_primary and (known.term, known.site) == (learned.term, learned.primary_site):
@@ -280,12 +280,12 @@ def restoration_of(version: int) -> int:
 
 def _unused_term(row: Row) -> int:
     """Return a term that nobody was promoted with in any history."""
-    return max(row.term, row.reached_term) + FORGOTTEN_TERMS_MAX
+    return max(row.term, row.reached.term) + FORGOTTEN_TERMS_MAX
 
 
 def _unused_version(row: Row, further: int) -> int:
     """Return a version that is so much further than that of any history."""
-    return max(row.version, row.reached_version) + further
+    return max(row.version, row.reached.version) + further
 
 
 def _check_primary(row: Row, site: str, term: int, version: int) -> Refusal | None:

@@ -195,14 +195,13 @@ class MirroredDevice(StoreDevice):
 
         def done(fault: StorageFault | None) -> None:
             self._jobs -= 1
-            if sink not in self._sinks or sink.is_gone():
-                pass
-            elif fault is None:
+            is_gone = sink not in self._sinks or sink.is_gone()
+            if fault is not None and not is_gone:
+                self._refuse(kept, sink, fault)
+            elif not is_gone:
                 # Extents that went cold meanwhile are recorded again.
                 self._received_at = received_at
                 self._execute(kept, sink)
-            else:
-                self._refuse(kept, sink, fault)
             sink.flush()
             sink.resume_reading()
             if self._jobs == 0:

@@ -69,9 +69,8 @@ def has_hung_up(transport: asyncio.Transport, *, has_said_goodbye: bool) -> bool
     if descriptor < 0:
         return True
     poll = select.poll()
-    poll.register(
-        descriptor, 0 if has_said_goodbye else select.POLLRDHUP
-    )  # A hang-up in both directions always counts.
+    # A hang-up in both directions is told in any case.
+    poll.register(descriptor, 0 if has_said_goodbye else select.POLLRDHUP)
     return bool(poll.poll(0))
 
 
@@ -288,7 +287,7 @@ class NbdConnection(asyncio.BufferedProtocol):
         if self._is_behind or not self._is_reading:
             if transport.is_closing():
                 return  # It sends what is left to be sent.
-            if not transmission.is_disconnected and has_hung_up(transport, has_said_goodbye=False):
+            if not transmission.is_disconnected and self.is_gone():
                 transport.abort()
                 return
         try:

@@ -23,7 +23,7 @@ from twinsite.control.lifecycle import restored
 from twinsite.control.lifecycle.restored import FILE_NAME, Memory
 from twinsite.control.models import Installation
 from twinsite.control.repository import arbiter_rows
-from twinsite.core.arbiter import FORCED_VERSIONS, FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX
+from twinsite.core.arbiter import FORCED_VERSIONS, FORGOTTEN_TERMS_MAX, FORGOTTEN_VERSIONS_MAX, Reached
 from twinsite.messages import Knowledge, Mode, Replication
 
 
@@ -157,7 +157,7 @@ async def test_one_file_is_written_for_all_changes_that_wait_for_it(
 
     monkeypatch.setattr(restored, "replace_file", replace_file)
     memory = Memory(site.settings.controller_dir, site.controller.context.database)
-    keeping = [asyncio.create_task(memory.keep(ArbiterChanges(10 + n, n, 100 - n))) for n in range(9)]
+    keeping = [asyncio.create_task(memory.keep(ArbiterChanges(10 + n, Reached(n, 100 - n)))) for n in range(9)]
     await is_writing.wait()
     await memory.keep_owed()  # It waits for nothing that has not failed.
     is_first_waited_for.set()
@@ -173,7 +173,7 @@ async def test_damaged_numbers_of_a_worker_are_not_taken_in(site: Site) -> None:
     async with site.controller.context.database.read() as session:
         row = await arbiter_rows.find(session, group["id"])
     assert row is not None
-    assert (row.unheard, row.term, row.reached_version < 2**62) == (["az1", "az2"], 1, True)
+    assert (row.unheard, row.term, row.reached.version < 2**62) == (["az1", "az2"], 1, True)
 
 
 async def test_what_no_site_has_heard_of_is_remembered_beside_the_database(site: Site) -> None:
@@ -182,7 +182,7 @@ async def test_what_no_site_has_heard_of_is_remembered_beside_the_database(site:
     path = site.settings.controller_dir / FILE_NAME
     memory = site.controller.reconciler._memory
     term, version = 5 + FORGOTTEN_TERMS_MAX, 3 + FORCED_VERSIONS
-    await memory.keep(ArbiterChanges(1, term, version))
+    await memory.keep(ArbiterChanges(1, Reached(term, version)))
     assert path.read_text().split()[1:] == [str(term), str(version)]
     assert await memory.distrust()
     for node in (site.az1, site.az2):

@@ -158,7 +158,7 @@ NOTHING = Reached()
 
 def plain(row: Row) -> Row:
     """Return a row without what was reached by all who have spoken."""
-    return replace(row, reached_term=0, reached_version=0)
+    return replace(row, reached=NOTHING)
 
 
 def said(

@@ -174,7 +174,7 @@ class Installation:
         self.story.append((*what, "->", row))
 
     def _remember(self, row: Row) -> None:
-        self.remembered = Reached(max(self.remembered.term, row.term), max(self.remembered.version, row.version))
+        self.remembered = self.remembered.joined(row.term, row.version)
 
 
 class Forgetful(Installation):

@@ -87,7 +87,7 @@ class Memory:
             if self._owed == self._kept:
                 return
             owed = self._owed
-            text = f"{owed.count} {owed.term} {owed.version}\n"
+            text = f"{owed.count} {owed.reached.term} {owed.reached.version}\n"
             try:
                 await asyncio.to_thread(replace_file, self._path, text, 0o600)
             except OSError as error:
@@ -114,8 +114,7 @@ class Memory:
             if self._has_distrusted:
                 return False
             question = str(uuid.uuid4())
-            before = self._owed
-            reached = Reached(before.term, before.version)
+            count_before, reached = self._owed.count, self._owed.reached
             async with self._database.write() as session:
                 # All groups first, as whoever changes a group and its row locks them.
                 group_ids = [group.id for group in await objects.every_group(session)]
@@ -123,7 +122,7 @@ class Memory:
                 for group in await objects.groups_by_ids(session, group_ids, locked=True):
                     names = {group.priority_station, group.secondary_station} - lost
                     await _change(session, group.id, lambda row, names=names: forget(row, names, question, reached))  # type: ignore[misc]
-                count = await arbiter_rows.count_change(session, above=before.count)
+                count = await arbiter_rows.count_change(session, above=count_before)
                 note_arbiter_changes(session, ArbiterChanges(count))
                 await sites.forget_all_reports(session)  # They are of the time of the backup.
                 await sites.raise_generation(session, {site.name for site in await sites.all_sites(session)})
@@ -136,7 +135,7 @@ def _parsed(text: str) -> ArbiterChanges:
     count, *reached = (int(word) for word in text.split())
     if len(reached) not in (0, 2) or not all(0 <= number <= VERSION_MAX for number in (count, *reached)):
         raise ValueError(text)
-    return ArbiterChanges(count, *reached)
+    return ArbiterChanges(count, Reached(*reached))
 
 
 async def give_up_hearing(session: AsyncSession, group_id: str, names: Collection[str] | None = None) -> bool:

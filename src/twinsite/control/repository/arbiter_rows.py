@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from twinsite.control.database import ArbiterChanges
 from twinsite.control.journal import CHANGED_GROUPS
 from twinsite.control.models import ArbiterRow, Installation
-from twinsite.core.arbiter import Row, Secondary
+from twinsite.core.arbiter import Reached, Row, Secondary
 
 
 def as_row(stored: ArbiterRow) -> Row:
@@ -23,8 +23,7 @@ def as_row(stored: ArbiterRow) -> Row:
         version=stored.version,
         unheard=_names(stored.unheard),
         question=stored.question,
-        reached_term=stored.reached_term,
-        reached_version=stored.reached_version,
+        reached=Reached(stored.reached_term, stored.reached_version),
     )
 
 
@@ -46,8 +45,8 @@ def _columns(row: Row) -> dict[str, Any]:
         "version": row.version,
         "unheard": ",".join(row.unheard),
         "question": row.question,
-        "reached_term": row.reached_term,
-        "reached_version": row.reached_version,
+        "reached_term": row.reached.term,
+        "reached_version": row.reached.version,
     }
 
 
@@ -87,4 +86,4 @@ async def changes(session: AsyncSession) -> ArbiterChanges:
     """Return how many changes of records there were in this installation, and the highest of what they say now."""
     count = (await session.scalars(select(Installation.arbiter_changes))).one()
     term, version = (await session.execute(select(func.max(ArbiterRow.term), func.max(ArbiterRow.version)))).one()
-    return ArbiterChanges(count, term or 0, version or 0)
+    return ArbiterChanges(count, Reached(term or 0, version or 0))
